@@ -1,0 +1,42 @@
+"""Residual networks, a data engine for images, and a Lightning template that joins the two.
+
+``import resnet_lightning`` loads torch alone. The names that need Lightning are loaded when they are first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+from .models import *  # noqa: F403
+from .models import __all__ as _model_names
+
+if TYPE_CHECKING:
+    from .classifier import ImageClassifier as ImageClassifier
+    from .data import *  # noqa: F403
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "ImageClassifier": "classifier",
+    "ImageDataModule": "data",
+    "DigitsDataModule": "data",
+    "MNISTDataModule": "data",
+    "FashionMNISTDataModule": "data",
+    "KMNISTDataModule": "data",
+    "CIFAR10DataModule": "data",
+    "CIFAR100DataModule": "data",
+    "ImageFolderDataModule": "data",
+    "Augmentation": "data",
+}
+
+__all__ = ["InputError", *_model_names, *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

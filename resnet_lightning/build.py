@@ -1,0 +1,49 @@
+"""From names and options, as a config holds them, to the things themselves."""
+
+import importlib
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .errors import InputError
+
+T = TypeVar("T")
+
+
+def import_by_path(what: str, path: str) -> Callable[..., Any]:
+    """Imports ``"package.module.name"``.
+
+    Raises:
+        InputError: where there is no such thing, or it cannot be called.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{what} {path!r} cannot be imported: {error}") from error
+    if not callable(found):
+        raise InputError(f"{what} {path!r} is not a class or a function")
+    return found
+
+
+def build(what: str, factory: Callable[..., T], *args: Any, **options: Any) -> T:
+    """Calls ``factory(*args, **options)`` with options that came from a config or a command line.
+
+    Args:
+        what: how the message names the thing being built, such as ``"model 'resnet20'"``.
+        factory: the function or class to call.
+        args: what the program itself passes.
+        options: what the user wrote.
+
+    Raises:
+        InputError: where the factory refuses them, naming an option that it does not take, or its own complaint.
+    """
+    try:
+        return factory(*args, **options)
+    except InputError:
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:
+        unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unexpected and unexpected[1] in options:
+            raise InputError(f"{what} takes no option {unexpected[1]!r}") from error
+        raise InputError(f"{what} cannot be built from {options}: {error}".replace("\n", " ")) from error

@@ -1,0 +1,188 @@
+"""The LightningModule that trains any backbone to classify images."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import MeanMetric, Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from .build import build, import_by_path
+from .errors import InputError
+from .models import create_model
+from .optim import make_optimizer, make_scheduler, parameter_groups
+
+
+class ImageClassifier(LightningModule):
+    """Trains a backbone with cross-entropy and reports accuracy: images (B, C, H, W) -> logits (B, num_classes).
+
+    Every argument is a plain value, so that a checkpoint holds all it takes to build the module again, and
+    ``ImageClassifier.load_from_checkpoint(path)`` needs nothing else.
+
+    Args:
+        backbone: a name from ``list_models()``, or the dotted path of any callable that returns a module, such as
+            ``torchvision.models.alexnet``. From Python, a module too; its checkpoint then wants the module again,
+            ``load_from_checkpoint(path, backbone=net)``.
+        num_classes: the size of the logits.
+        in_chans: channels of the images.
+        backbone_args: further arguments of the backbone, such as ``{stem: cifar}``.
+        lr: the learning rate, where the schedule is at its highest.
+        optimizer: a class of ``torch.optim``, or a dotted path.
+        optimizer_args: its other arguments; weight decay leaves norms and biases alone.
+        scheduler: a class of ``torch.optim.lr_scheduler``, or a dotted path, stepped at every optimizer step and
+            sized to the run by itself; None keeps the learning rate.
+        scheduler_args: its other arguments; milestones below 1 are shares of the run.
+        label_smoothing: how much of the target is spread over all classes (Szegedy et al. 2016, section 7).
+        channels_last: keep feature maps in memory with the channels innermost; faster on most hardware.
+        compile: run the backbone through ``torch.compile``.
+
+    Raises:
+        InputError: for a name, an argument or a value that does not exist.
+    """
+
+    def __init__(
+        self,
+        backbone: str | nn.Module = "resnet18",
+        num_classes: int = 10,
+        in_chans: int = 3,
+        backbone_args: dict[str, Any] | None = None,
+        lr: float = 0.1,
+        optimizer: str = "SGD",
+        optimizer_args: dict[str, Any] | None = None,
+        scheduler: str | None = "OneCycleLR",
+        scheduler_args: dict[str, Any] | None = None,
+        label_smoothing: float = 0.0,
+        channels_last: bool = True,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise InputError(f"model.num_classes is {num_classes}; a classifier needs at least 2")
+        if lr <= 0:
+            raise InputError(f"model.lr is {lr}; a learning rate is larger than 0")
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"model.label_smoothing is {label_smoothing}; give a number from 0 up to 1")
+        hparams = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        if isinstance(backbone, nn.Module):
+            del hparams["backbone"]
+        # Not `save_hyperparameters()`: under LightningCLI that stores the parser's config instead of these values.
+        # Not to the logger either, which gets the whole run's config.
+        self.save_hyperparameters(hparams, logger=False)
+
+        self.backbone = make_backbone(backbone, num_classes, in_chans, backbone_args or {})
+        if channels_last:
+            self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compile:
+            self.backbone.compile()  # in place: the state dict keeps its keys
+        self.lr = lr  # where Lightning's learning-rate finder looks for it
+        # Once without the net, so that a wrong option is found here and not when training starts.
+        self._make_optimizer([nn.Parameter(torch.zeros(1))], total_steps=1000)
+
+        self.train_metrics = _metrics(num_classes, top_5=False)
+        self.val_metrics = _metrics(num_classes, top_5=num_classes >= 10)
+        self.test_metrics = _metrics(num_classes, top_5=num_classes >= 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W), normalised, to logits (B, num_classes)."""
+        images = images.to(self.dtype)  # a net in bf16-true takes bf16 images
+        if self.hparams["channels_last"]:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return self.backbone(images)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self._step(batch, self.train_metrics)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._step(batch, self.val_metrics)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._step(batch, self.test_metrics)
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Images (B, C, H, W) to the probability of each class (B, num_classes), float32."""
+        return self(batch[0]).float().softmax(dim=1)
+
+    def _step(self, batch: tuple[Tensor, Tensor], metrics: nn.ModuleDict) -> Tensor:
+        images, targets = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"])
+        if len(targets):  # in evaluation the last step can leave a process without images
+            for name, metric in metrics.items():
+                if name == "loss":
+                    metric.update(loss.detach(), weight=len(targets))
+                else:
+                    metric.update(logits.detach(), targets)
+        return loss
+
+    # The metrics stay on the device until the epoch ends: reading them at each step would wait for it.
+
+    def on_train_epoch_end(self) -> None:
+        self._log("train", self.train_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log("val", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        self._log("test", self.test_metrics)
+
+    def _log(self, stage: str, metrics: nn.ModuleDict) -> None:
+        self.log_dict({f"{stage}/{name}": metric for name, metric in metrics.items()})
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        total_steps = self.trainer.estimated_stepping_batches
+        if self.hparams["scheduler"] and not math.isfinite(total_steps):
+            raise InputError("the schedule fits the run's length, which is not limited; give --trainer.max_epochs")
+        return self._make_optimizer(parameter_groups(self.backbone), int(total_steps))
+
+    def _make_optimizer(self, parameters: list[Any], total_steps: int) -> OptimizerLRScheduler:
+        name, options = self.hparams["optimizer"], self.hparams["optimizer_args"] or {}
+        optimizer = make_optimizer(name, parameters, self.lr, options)
+        if self.hparams["scheduler"] is None:
+            return optimizer
+        scheduler = make_scheduler(
+            self.hparams["scheduler"], optimizer, total_steps, self.hparams["scheduler_args"] or {}
+        )
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def make_backbone(
+    backbone: str | nn.Module, num_classes: int, in_chans: int, options: Mapping[str, Any]
+) -> nn.Module:
+    """Builds the net that a config names; see ``ImageClassifier`` for the arguments.
+
+    Raises:
+        InputError: where there is no such net, or it does not take these options.
+    """
+    if isinstance(backbone, nn.Module):
+        return backbone
+    if "." not in backbone:
+        return create_model(backbone, **{"num_classes": num_classes, "in_chans": in_chans, **options})
+    factory = import_by_path("backbone", backbone)
+    defaults: dict[str, Any] = {"num_classes": num_classes}
+    # Other libraries' nets take colour images without being told, and many know no such argument.
+    if in_chans != 3 or "in_chans" in inspect.signature(factory).parameters:
+        defaults["in_chans"] = in_chans
+    net = build(f"backbone {backbone!r}", factory, **{**defaults, **options})
+    if not isinstance(net, nn.Module):
+        raise InputError(f"backbone {backbone!r} made a {type(net).__name__}, not a torch module")
+    return net
+
+
+def _metrics(num_classes: int, top_5: bool) -> nn.ModuleDict:
+    # Without the checks for NaN and for labels, each of which would wait for the device at every step.
+    metrics: dict[str, Metric] = {
+        "loss": MeanMetric(nan_strategy="disable"),
+        "acc": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
+    }
+    if top_5:
+        metrics["acc5"] = MulticlassAccuracy(num_classes, top_k=5, average="micro", validate_args=False)
+    return nn.ModuleDict(metrics)

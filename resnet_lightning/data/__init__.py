@@ -1,0 +1,24 @@
+"""Images in, augmented batches out."""
+
+from .augment import Augmentation
+from .cifar import CIFAR10DataModule, CIFAR100DataModule
+from .digits import DigitsDataModule
+from .image_folder import ImageFolderDataModule
+from .loader import BatchLoader, RawBatch, Split
+from .mnist import FashionMNISTDataModule, KMNISTDataModule, MNISTDataModule
+from .module import ImageDataModule
+
+__all__ = [
+    "Augmentation",
+    "BatchLoader",
+    "CIFAR10DataModule",
+    "CIFAR100DataModule",
+    "DigitsDataModule",
+    "FashionMNISTDataModule",
+    "ImageDataModule",
+    "ImageFolderDataModule",
+    "KMNISTDataModule",
+    "MNISTDataModule",
+    "RawBatch",
+    "Split",
+]

@@ -1,0 +1,83 @@
+"""Optimizers and schedules by the names that torch gives them."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from torch import nn, optim
+from torch.optim import lr_scheduler
+
+from .build import build, import_by_path
+from .errors import InputError, did_you_mean
+
+# What torch's schedules call the length of the run.
+_LENGTH_ARGUMENTS = ("total_steps", "T_max", "total_iters")
+
+
+def _find(what: str, name: str, home: ModuleType, base: type) -> Callable[..., Any]:
+    """A class of ``home`` by its name, or anything by its dotted path."""
+    if "." in name:
+        return import_by_path(what, name)
+    known = {n for n, c in vars(home).items() if inspect.isclass(c) and issubclass(c, base) and c is not base}
+    if name not in known:
+        raise InputError(f"unknown {what} {name!r}; {did_you_mean(name, known)}")
+    return getattr(home, name)
+
+
+def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Two groups: weights, and the norms and biases, which weight decay does not touch.
+
+    Decay on the scale of a norm, or on a bias, does not regularise; leaving it out is what He et al. 2018, *Bag of
+    Tricks for Image Classification*, section 3.1, calls "no bias decay".
+    """
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping[str, Any]) -> optim.Optimizer:
+    """Builds an optimizer, such as ``make_optimizer("SGD", groups, 0.1, {"momentum": 0.9})``.
+
+    Args:
+        name: a class of ``torch.optim``, or a dotted path.
+        groups: parameters or parameter groups.
+        lr: the learning rate.
+        options: its other arguments.
+
+    Raises:
+        InputError: for an unknown name or option, or a value that the optimizer refuses.
+    """
+    factory = _find("optimizer", name, optim, optim.Optimizer)
+    return build(f"optimizer {name!r}", factory, groups, lr=lr, **options)
+
+
+def make_scheduler(
+    name: str, optimizer: optim.Optimizer, total_steps: int, options: Mapping[str, Any]
+) -> lr_scheduler.LRScheduler:
+    """Builds a schedule that is stepped once each optimizer step and fits a run of ``total_steps``.
+
+    What a schedule of torch needs to know of the run, and the options leave out, is filled in: its length
+    (``total_steps``, ``T_max`` or ``total_iters``) and for ``OneCycleLR`` its peak, the optimizer's learning rate.
+    Milestones below 1 are shares of the run.
+
+    Args:
+        name: a class of ``torch.optim.lr_scheduler``, or a dotted path.
+        optimizer: whose learning rate it sets.
+        total_steps: the optimizer steps of the whole run.
+        options: its other arguments, in steps where they count time.
+
+    Raises:
+        InputError: for an unknown name or option, or a value that the schedule refuses.
+    """
+    factory = _find("scheduler", name, lr_scheduler, lr_scheduler.LRScheduler)
+    accepted = inspect.signature(factory).parameters
+    filled: dict[str, Any] = {argument: total_steps for argument in _LENGTH_ARGUMENTS if argument in accepted}
+    if "max_lr" in accepted:
+        filled["max_lr"] = [group["lr"] for group in optimizer.param_groups]
+    filled.update(options)
+    if "milestones" in filled:
+        filled["milestones"] = [round(m * total_steps) if m < 1 else m for m in filled["milestones"]]
+    return build(f"scheduler {name!r}", factory, optimizer, **filled)
