@@ -154,9 +154,7 @@ class ImageClassifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def make_backbone(
-    backbone: str | nn.Module, num_classes: int, in_chans: int, options: Mapping[str, Any]
-) -> nn.Module:
+def make_backbone(backbone: str | nn.Module, num_classes: int, in_chans: int, options: Mapping[str, Any]) -> nn.Module:
     """Builds the net that a config names; see ``ImageClassifier`` for the arguments.
 
     Raises:

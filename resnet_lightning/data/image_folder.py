@@ -8,7 +8,7 @@ import torch
 
 from ..errors import InputError
 from .augment import Augmentation
-from .decode import decode_images, list_images, size_of
+from .decode import decode_images, list_images
 from .module import ImageDataModule
 from .splits import every_fifth
 

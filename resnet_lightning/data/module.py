@@ -124,7 +124,7 @@ class ImageDataModule(LightningDataModule):
     @property
     def seed(self) -> int:
         """What ``seed_everything`` was last called with, or 0: the seed of the order and of the augmentations."""
-        return int(os.environ.get("PL_GLOBAL_SEED", 0))
+        return int(os.environ.get("PL_GLOBAL_SEED", "0"))
 
     def split(self, name: str) -> Split:
         """The images of ``"train"``, ``"val"``, ``"test"`` or ``"predict"``, read when they are first asked for.
@@ -195,11 +195,10 @@ class ImageDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (stage,)):
-            split = self.split(name)
-            if stage == "fit" and name == "train" and len(self._loader("train")) == 0:
-                raise InputError(
-                    f"data.batch_size is {self.batch_size}, larger than the {len(split)} training images of each process"
-                )
+            self.split(name)
+        if stage == "fit" and not len(self._loader("train")):
+            images = len(self.split("train"))
+            raise InputError(f"data.batch_size is {self.batch_size}, too large for {images} training images")
 
     def train_dataloader(self) -> BatchLoader:
         return self._loader("train")
@@ -237,7 +236,7 @@ class ImageDataModule(LightningDataModule):
         return (images - 255 * mean) / (255 * std)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each channel, for pixels in [0, 1]: what was given, is known or is measured."""
+        """Mean and standard deviation of each channel, for pixels in [0, 1]: given, known or measured."""
         if self._mean is None or self._std is None:
             mean, std = _measure(self.split("train"))
             self._mean = mean if self._mean is None else self._mean

@@ -22,9 +22,7 @@ def cifar_resnet(
 ) -> ResNet:
     """The net of ``depth`` = 6n + 2 weighted layers: a stem, three stages of n two-layer blocks, and the head."""
     n = (depth - 2) // 6
-    return ResNet(
-        BasicBlock, (n, n, n), (16, 32, 64), num_classes=num_classes, stem=stem, shortcut=shortcut, **options
-    )
+    return ResNet(BasicBlock, (n, n, n), (16, 32, 64), num_classes=num_classes, stem=stem, shortcut=shortcut, **options)
 
 
 @register_model

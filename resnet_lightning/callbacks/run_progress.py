@@ -1,0 +1,153 @@
+"""One progress bar for the whole run."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+
+class RunProgress(ProgressBar):
+    """Shows epoch, loss, validation accuracy and the time left for the whole run, on one line.
+
+    Where there is no terminal (a log file, CI) it prints a line at the end of each epoch instead. The loss is read
+    from the device when the bar is redrawn, a few times a second, so that the steps do not wait for it.
+
+    Args:
+        refresh_seconds: how long the bar stands still at least.
+        console: where to draw; standard output by default.
+    """
+
+    def __init__(self, refresh_seconds: float = 0.25, console: Console | None = None) -> None:
+        super().__init__()
+        self.refresh_seconds = refresh_seconds
+        self.console = console or Console()
+        self._enabled = True
+        self._progress: Progress | None = None
+        self._refreshed = 0.0
+        self._started = 0.0
+        self._first_step = 0
+        self._loss: Tensor | None = None
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        if self._enabled:
+            self.console.print(*args)
+
+    # Training: one bar that counts the optimizer steps of all epochs.
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.monotonic()
+        self._first_step = trainer.global_step
+        self._open(trainer.estimated_stepping_batches)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
+        if self._progress and self._is_due():
+            self._show(self._describe(trainer), trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._progress:
+            self._show(self._describe(trainer), trainer.global_step)
+        elif self._enabled:
+            self.console.print(f"{self._describe(trainer)}  {self._time_left(trainer)} left", highlight=False)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    # Validating, testing or predicting without training: a bar that counts the batches.
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._open(sum(trainer.num_val_batches))
+
+    def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        if trainer.state.fn == "validate":
+            self._advance("validating")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._close()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._open(sum(trainer.num_test_batches))
+
+    def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self._advance("testing")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._open(sum(trainer.num_predict_batches))
+
+    def on_predict_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        self._advance("predicting")
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    # The bar itself.
+
+    def _open(self, total: float) -> None:
+        if not (self._enabled and self.console.is_terminal):
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn(compact=True))
+        # No thread of its own: drawing happens between two batches, never during one.
+        self._progress = Progress(*columns, TextColumn("left"), console=self.console, auto_refresh=False)
+        self._progress.start()
+        self._progress.add_task("", total=total if math.isfinite(total) else None)
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._refreshed >= self.refresh_seconds
+
+    def _show(self, description: str, completed: int) -> None:
+        assert self._progress is not None
+        self._progress.update(self._progress.task_ids[0], description=description, completed=completed)
+        self._progress.refresh()
+        self._refreshed = time.monotonic()
+
+    def _advance(self, description: str) -> None:
+        if self._progress:
+            task = self._progress.tasks[0]
+            self._progress.update(task.id, description=description, advance=1)
+            if self._is_due() or task.finished:
+                self._show(description, int(task.completed))
+
+    def _close(self) -> None:
+        if self._progress:
+            self._progress.refresh()
+            self._progress.stop()
+            self._progress = None
+
+    def _time_left(self, trainer: Trainer) -> str:
+        done = trainer.global_step - self._first_step
+        left = trainer.estimated_stepping_batches - trainer.global_step
+        if not done or not math.isfinite(left):
+            return "?"
+        minutes, seconds = divmod(round((time.monotonic() - self._started) / done * left), 60)
+        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+    def _describe(self, trainer: Trainer) -> str:
+        of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        parts = [f"epoch {trainer.current_epoch + 1}{of}"]
+        if self._loss is not None:
+            parts.append(f"loss {float(self._loss):.3f}")
+        if "val/acc" in trainer.callback_metrics:
+            parts.append(f"val acc {float(trainer.callback_metrics['val/acc']):.2%}")
+        return "  ".join(parts)

@@ -1,0 +1,302 @@
+"""The command line: ``lightning fit|validate|test|predict --config ...``."""
+
+import datetime
+import itertools
+import logging
+import os
+import shutil
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning import Trainer
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+from rich.table import Table
+
+from . import __version__
+from .callbacks import PredictionWriter, RunProgress, RunRecord, Throughput
+from .classifier import ImageClassifier
+from .data import ImageDataModule
+from .errors import InputError
+from .models.weights import check_state_dict, read_checkpoint
+from .parser import Parser, check_config_file, given
+from .tracking import wandb_is_usable
+
+# Tells the processes that Lightning starts for the other devices which run they belong to.
+_RUN_FOLDER = "RESNET_LIGHTNING_RUN_FOLDER"
+
+
+class CommandLine(LightningCLI):
+    """Joins data, model and trainer, and keeps each run in a folder of its own.
+
+    What the user types always wins. A checkpoint carries the config it was trained with, which is used where
+    ``--ckpt_path`` is given and no ``--config``.
+
+    Args:
+        arguments: what follows the program's name.
+    """
+
+    def __init__(self, arguments: list[str]) -> None:
+        self.checkpoint: dict[str, Any] | None = None
+        self.run_folder: Path | None = None
+        self.console = Console()
+        super().__init__(
+            ImageClassifier,
+            ImageDataModule,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            trainer_defaults={"default_root_dir": "runs"},
+            parser_class=Parser,
+            parser_kwargs={
+                "prog": "lightning",
+                "version": f"resnet_lightning {__version__}",
+                **{command: {"allow_abbrev": False} for command in self.subcommands()},
+            },
+            # What we do ourselves.
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=arguments,
+        )
+
+    # Parsing.
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The commands, and the arguments of the trainer's methods that are not options."""
+        left_out = {"model", "datamodule", "weights_only"}
+        return {
+            "fit": {*left_out, "train_dataloaders", "val_dataloaders"},
+            "validate": {*left_out, "dataloaders", "verbose"},
+            "test": {*left_out, "dataloaders", "verbose"},
+            "predict": {*left_out, "dataloaders", "return_predictions"},
+        }
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        # In the order in which people need them; Lightning's own has forty options of the trainer first.
+        parser.add_lightning_class_args(self.datamodule_class, "data", subclass_mode=True)
+        parser.add_lightning_class_args(self.model_class, "model")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(self.trainer_class, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.set_defaults(
+            {
+                "checkpoint.monitor": "val/acc",
+                "checkpoint.mode": "max",
+                "checkpoint.filename": "best",
+                "checkpoint.save_last": True,
+                "checkpoint.enable_version_counter": False,
+            }
+        )
+        parser.add_argument("--debug", action="store_true", help="Show the traceback of an error in the input.")
+        for name in "num_classes", "in_chans":
+            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        configs = given("--config", args, short="-c")
+        for path in configs:
+            check_config_file(path)
+        if configs:
+            self.run_name = Path(configs[0]).stem
+        checkpoints = given("--ckpt_path", args)
+        if checkpoints:
+            self.checkpoint = read_checkpoint(checkpoints[-1])
+            run = self.checkpoint.get("run")
+            if not configs and run:
+                self.run_name = run["name"]
+                args = [args[0], "--config", run["config"], *args[1:]]
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning's would put the checkpoint's hyper-parameters over what the user typed."""
+
+    # Building.
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        # Before anything is filled in that belongs to this run alone, so that the text can be run again.
+        parts = {name: config[name] for name in ("seed_everything", "data", "model", "checkpoint", "trainer")}
+        parser = self._parser(self.subcommand)
+        self.config_text = parser.dump(Namespace(parts), skip_none=False, skip_validation=True)
+        if self.subcommand in ("fit", "predict") and not config.trainer.fast_dev_run:
+            self.run_folder = _make_run_folder(Path(config.trainer.default_root_dir), self.run_name)
+        for logger in _as_list(config.trainer.logger):
+            if getattr(logger, "class_path", "").endswith(".WandbLogger"):
+                logger.init_args.save_dir = str(self.run_folder or config.trainer.default_root_dir)
+                if not wandb_is_usable():
+                    # The mode as well: wandb reads the variable that `offline` sets once, and has done so by now.
+                    logger.init_args.offline = True
+                    logger.init_args.mode = "offline"
+
+    def after_instantiate_classes(self) -> None:
+        path = self.config[self.subcommand].ckpt_path
+        if path:
+            self.checkpoint = self.checkpoint or read_checkpoint(path)
+            if "state_dict" not in self.checkpoint:
+                raise InputError(f"{path!r} is not the checkpoint of a run: it has no 'state_dict'")
+            check_state_dict(self.model.state_dict(), self.checkpoint["state_dict"], repr(path))
+        elif self.subcommand != "fit":
+            self._say(f"[yellow]No --ckpt_path: this net is not trained, {self.subcommand} shows what chance gives.")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self.config_init[self.subcommand]
+        callbacks = _as_list(config.trainer.callbacks)
+        loggers = [logger for logger in _as_list(config.trainer.logger) if isinstance(logger, Logger)]
+        if config.trainer.enable_progress_bar is not False:
+            callbacks.append(RunProgress(console=self.console))
+        if self.subcommand == "fit":
+            if self.run_folder and config.trainer.logger is not False:
+                loggers.insert(0, CSVLogger(str(self.run_folder), name="", version=""))
+            if loggers:
+                callbacks.append(LearningRateMonitor(logging_interval="epoch"))
+            self.throughput = Throughput()
+            callbacks.append(self.throughput)
+            if self.run_folder:
+                callbacks.append(RunRecord(self.run_name, self.config_text, self.run_folder))
+                if config.trainer.enable_checkpointing is not False:
+                    callbacks.append(self._checkpoint_callback(config.checkpoint))
+        if self.subcommand == "predict" and self.run_folder:
+            callbacks.append(PredictionWriter(self.run_folder / "predictions.csv"))
+        own = {"logger": loggers or False, "callbacks": callbacks, "enable_model_summary": False}
+        return self.trainer_class(**{**config.trainer, **own})
+
+    def _checkpoint_callback(self, checkpoint: ModelCheckpoint) -> ModelCheckpoint:
+        checkpoint.dirpath = checkpoint.dirpath or str(self.run_folder / "checkpoints")
+        if not self.datamodule.val_split and not self.datamodule.has_validation_set:
+            checkpoint.monitor = None  # nothing to choose the best by: keep the newest
+        return checkpoint
+
+    # Running.
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+        if subcommand in ("validate", "test"):
+            kwargs["verbose"] = False
+        if subcommand == "predict":
+            kwargs["return_predictions"] = False
+        return kwargs
+
+    def before_fit(self) -> None:
+        self._started = time.perf_counter()
+        where = f", in {self.run_folder}" if self.run_folder else ""
+        device = self.trainer.strategy.root_device.type
+        self._say(f"[bold]{self.run_name}[/]: {self._net()} on {self.trainer.world_size} x {device}{where}")
+
+    def after_fit(self) -> None:
+        seconds = time.perf_counter() - self._started
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
+        if self.trainer.fast_dev_run:
+            self._say("One batch went through training, validation and testing. Nothing was kept.")
+            return
+        rows = {
+            "test accuracy": f"[bold green]{self._metric('test/acc'):.2%}[/]",
+            "net": self._net(),
+            "training": f"{seconds:.1f} s, {self.throughput.images_per_second:,.0f} images a second",
+            "folder": str(self.run_folder),
+        }
+        self._show(rows)
+        if best:
+            last = Path(best).with_name("last.ckpt")
+            self._say(f"[dim]test it again     [/] {_program()} test --ckpt_path {best}")
+            self._say(
+                f"[dim]label your images [/] {_program()} predict --ckpt_path {best} --data.predict_folder FOLDER"
+            )
+            self._say(f"[dim]train on          [/] {_program()} fit --ckpt_path {last} --trainer.max_epochs N")
+
+    def after_validate(self) -> None:
+        self._show({name: f"{self._metric(name):.4f}" for name in self.trainer.callback_metrics})
+
+    after_test = after_validate
+
+    def after_predict(self) -> None:
+        if self.run_folder:
+            self._show({"predictions": str(self.run_folder / "predictions.csv")})
+
+    def _net(self) -> str:
+        count = sum(p.numel() for p in self.model.backbone.parameters())
+        return f"{self.model.hparams['backbone']}, {count:,} parameters"
+
+    def _metric(self, name: str) -> float:
+        return float(self.trainer.callback_metrics[name])
+
+    @rank_zero_only
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    @rank_zero_only
+    def _show(self, rows: dict[str, str]) -> None:
+        table = Table(show_header=False)
+        table.add_column(style="dim")
+        table.add_column(overflow="fold")
+        for name, value in rows.items():
+            table.add_row(name, value)
+        self.console.print(table)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command and returns the exit code: 0, or 2 where the input was wrong."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _quieten()
+    try:
+        CommandLine(arguments)
+    except (InputError, MisconfigurationException) as error:
+        if "--debug" in arguments:
+            raise
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return 0
+
+
+def _quieten() -> None:
+    """Leaves out what the libraries below say at every run, whoever uses them."""
+    for name in "lightning.pytorch", "lightning.fabric":
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended to run")
+    warnings.filterwarnings("ignore", message=r".*`isinstance\(treespec, LeafSpec\)` is deprecated")
+    # Nothing here is logged by the step.
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval Trainer")
+
+
+def _make_run_folder(base: Path, name: str) -> Path:
+    """A new folder ``base/name/<time>``, the same for all processes of a run."""
+    if "LOCAL_RANK" in os.environ and _RUN_FOLDER in os.environ:
+        return Path(os.environ[_RUN_FOLDER])
+    started = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for suffix in itertools.chain([""], (f"_{n}" for n in itertools.count(2))):
+        folder = base / name / f"{started}{suffix}"
+        try:
+            if rank_zero_only.rank == 0:
+                folder.mkdir(parents=True)
+        except FileExistsError:  # another run began in the same second
+            continue
+        except OSError as error:
+            raise InputError(f"cannot make the run's folder {str(folder)!r}: {error.strerror}") from error
+        os.environ[_RUN_FOLDER] = str(folder)
+        return folder
+    raise AssertionError("unreachable")
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _program() -> str:
+    """How the user called this program."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m resnet_lightning"
+    on_path = shutil.which(called.name)
+    return called.name if on_path and Path(on_path).resolve() == called.resolve() else str(called)
