@@ -1,11 +1,12 @@
 """From names and options, as a config holds them, to the things themselves."""
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .errors import InputError
+from .errors import InputError, did_you_mean
 
 T = TypeVar("T")
 
@@ -45,5 +46,16 @@ def build(what: str, factory: Callable[..., T], *args: Any, **options: Any) -> T
     except (TypeError, ValueError, ArithmeticError) as error:
         unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unexpected and unexpected[1] in options:
-            raise InputError(f"{what} takes no option {unexpected[1]!r}") from error
+            hint = did_you_mean(unexpected[1], _option_names(factory))
+            raise InputError(f"{what} takes no option {unexpected[1]!r}; {hint}") from error
         raise InputError(f"{what} cannot be built from {options}: {error}".replace("\n", " ")) from error
+
+
+def _option_names(factory: Callable[..., Any]) -> set[str]:
+    """The names of a factory's arguments; where it takes any, those of the class that it says it returns."""
+    signature = inspect.signature(factory)
+    names = {p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    if takes_any and inspect.isclass(signature.return_annotation):
+        names |= _option_names(signature.return_annotation)
+    return names

@@ -1,5 +1,6 @@
 """The command line: ``lightning fit|validate|test|predict --config ...``."""
 
+import contextlib
 import datetime
 import itertools
 import logging
@@ -27,7 +28,7 @@ from .classifier import ImageClassifier
 from .data import ImageDataModule
 from .errors import InputError
 from .models.weights import check_state_dict, read_checkpoint
-from .parser import Parser, check_config_file, given
+from .parser import Parser, check_config_file, given, what_it_says
 from .tracking import wandb_is_usable
 
 # Tells the processes that Lightning starts for the other devices which run they belong to.
@@ -48,6 +49,13 @@ class CommandLine(LightningCLI):
         self.checkpoint: dict[str, Any] | None = None
         self.run_folder: Path | None = None
         self.console = Console()
+        try:
+            self._run(arguments)
+        finally:
+            if self.run_folder:
+                _remove_empty(self.run_folder)
+
+    def _run(self, arguments: list[str]) -> None:
         super().__init__(
             ImageClassifier,
             ImageDataModule,
@@ -58,6 +66,7 @@ class CommandLine(LightningCLI):
             parser_kwargs={
                 "prog": "lightning",
                 "version": f"resnet_lightning {__version__}",
+                "allow_abbrev": False,
                 **{command: {"allow_abbrev": False} for command in self.subcommands()},
             },
             # What we do ourselves.
@@ -134,8 +143,6 @@ class CommandLine(LightningCLI):
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):
                 logger.init_args.save_dir = str(self.run_folder or config.trainer.default_root_dir)
                 if not wandb_is_usable():
-                    # The mode as well: wandb reads the variable that `offline` sets once, and has done so by now.
-                    logger.init_args.offline = True
                     logger.init_args.mode = "offline"
 
     def after_instantiate_classes(self) -> None:
@@ -175,6 +182,15 @@ class CommandLine(LightningCLI):
         if not self.datamodule.val_split and not self.datamodule.has_validation_set:
             checkpoint.monitor = None  # nothing to choose the best by: keep the newest
         return checkpoint
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (TypeError, ValueError) as error:
+            # jsonargparse wraps what a constructor raises.
+            if not isinstance(error, InputError) and (said := what_it_says(error)):
+                raise InputError(said) from error
+            raise
 
     # Running.
 
@@ -264,6 +280,7 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended to run")
     warnings.filterwarnings("ignore", message=r".*`isinstance\(treespec, LeafSpec\)` is deprecated")
+    warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty")
     # Nothing here is logged by the step.
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval Trainer")
 
@@ -285,6 +302,13 @@ def _make_run_folder(base: Path, name: str) -> Path:
         os.environ[_RUN_FOLDER] = str(folder)
         return folder
     raise AssertionError("unreachable")
+
+
+def _remove_empty(folder: Path) -> None:
+    """Removes the folder of a run that ended before it wrote anything, and those above it that are empty then."""
+    with contextlib.suppress(OSError):  # not empty
+        for level in (folder, *folder.parents[:2]):
+            level.rmdir()
 
 
 def _as_list(value: Any) -> list[Any]:

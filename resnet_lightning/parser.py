@@ -68,12 +68,19 @@ def _one_line(message: str) -> str:
     if found := _UNKNOWN_CLASS.search(message):
         name = next(group for group in found.groups() if group)
         return f"unknown class {name!r}; {did_you_mean(name.rpartition('.')[2], _class_names())}"
+    if "arguments are required" in message:
+        return f"{message}; give a config, such as --config configs/digits.yaml"
     lines = [line.strip() for line in message.splitlines()]
     # Of the types that an option could have, None is always the last and never what was meant.
     errors = [line.removeprefix("- ") for line in lines if line.startswith("- ") and "NoneType" not in line]
     if errors:
         return errors[0]
     return " ".join(line for line in lines if not line.startswith("Given value type"))
+
+
+def what_it_says(error: Exception) -> str | None:
+    """The line of an error that jsonargparse raised while it built an object, or None for an error of another kind."""
+    return _one_line(str(error)) if "Given value type" in str(error) else None
 
 
 def _argument_names() -> set[str]:

@@ -53,7 +53,7 @@ class ImageDataModule(LightningDataModule):
         self,
         root: str | os.PathLike[str] = "data",
         batch_size: int = 128,
-        classes: Sequence[str] | None = None,
+        classes: Sequence[str | int] | None = None,
         val_split: float = 0.1,
         split_seed: int = 0,
         augment: Augmentation = Augmentation(),
@@ -179,7 +179,7 @@ class ImageDataModule(LightningDataModule):
         numbers = torch.arange(len(images))
         return Split(images, numbers, numbers)
 
-    def _choose(self, classes: Sequence[str]) -> tuple[str, ...]:
+    def _choose(self, classes: Sequence[str | int]) -> tuple[str, ...]:
         chosen = tuple(str(name) for name in classes)
         for name in chosen:
             if name not in self.all_classes:
