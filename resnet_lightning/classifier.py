@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from .build import build, import_by_path
 from .errors import InputError
 from .models import create_model
-from .optim import make_optimizer, make_scheduler, parameter_groups
+from .optim import SHAPE_OF_SCHEDULE, make_optimizer, make_scheduler, parameter_groups
 
 
 class ImageClassifier(LightningModule):
@@ -112,14 +112,14 @@ class ImageClassifier(LightningModule):
     def _step(self, batch: tuple[Tensor, Tensor], metrics: nn.ModuleDict) -> Tensor:
         images, targets = batch
         logits = self(images)
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"])
+        losses = F.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"], reduction="none")
         if len(targets):  # in evaluation the last step can leave a process without images
             for name, metric in metrics.items():
                 if name == "loss":
-                    metric.update(loss.detach(), weight=len(targets))
+                    metric.update(losses.detach())
                 else:
                     metric.update(logits.detach(), targets)
-        return loss
+        return losses.mean()
 
     # The metrics stay on the device until the epoch ends: reading them at each step would wait for it.
 
@@ -140,6 +140,12 @@ class ImageClassifier(LightningModule):
         if self.hparams["scheduler"] and not math.isfinite(total_steps):
             raise InputError("the schedule fits the run's length, which is not limited; give --trainer.max_epochs")
         return self._make_optimizer(parameter_groups(self.backbone), int(total_steps))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # A schedule goes on from where it was, but in the shape of this run: one that was made longer is stretched.
+        for state in checkpoint.get("lr_schedulers", []):
+            for name in SHAPE_OF_SCHEDULE:
+                state.pop(name, None)
 
     def _make_optimizer(self, parameters: list[Any], total_steps: int) -> OptimizerLRScheduler:
         name, options = self.hparams["optimizer"], self.hparams["optimizer_args"] or {}

@@ -136,7 +136,7 @@ class CommandLine(LightningCLI):
         # Before anything is filled in that belongs to this run alone, so that the text can be run again.
         parts = {name: config[name] for name in ("seed_everything", "data", "model", "checkpoint", "trainer")}
         parser = self._parser(self.subcommand)
-        self.config_text = parser.dump(Namespace(parts), skip_none=False, skip_validation=True)
+        self.config_text = parser.dump(Namespace(parts), skip_unset=False, skip_validation=True)
         if self.subcommand in ("fit", "predict") and not config.trainer.fast_dev_run:
             self.run_folder = _make_run_folder(Path(config.trainer.default_root_dir), self.run_name)
         for logger in _as_list(config.trainer.logger):
@@ -175,7 +175,10 @@ class CommandLine(LightningCLI):
         if self.subcommand == "predict" and self.run_folder:
             callbacks.append(PredictionWriter(self.run_folder / "predictions.csv"))
         own = {"logger": loggers or False, "callbacks": callbacks, "enable_model_summary": False}
-        return self.trainer_class(**{**config.trainer, **own})
+        try:
+            return self.trainer_class(**{**config.trainer, **own})
+        except ValueError as error:  # an accelerator or a strategy that does not exist
+            raise InputError(f"trainer: {error}") from error
 
     def _checkpoint_callback(self, checkpoint: ModelCheckpoint) -> ModelCheckpoint:
         checkpoint.dirpath = checkpoint.dirpath or str(self.run_folder / "checkpoints")
@@ -278,11 +281,16 @@ def _quieten() -> None:
     """Leaves out what the libraries below say at every run, whoever uses them."""
     for name in "lightning.pytorch", "lightning.fabric":
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended to run")
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run")
     warnings.filterwarnings("ignore", message=r".*`isinstance\(treespec, LeafSpec\)` is deprecated")
-    warnings.filterwarnings("ignore", message=".*Experiment logs directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+    # A run that goes on from a checkpoint does so in a folder of its own, and a test needs no ModelCheckpoint.
+    warnings.filterwarnings("ignore", message="The dirpath has changed from")
+    warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
     # Nothing here is logged by the step.
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval Trainer")
+    warnings.filterwarnings(
+        "ignore", message="The number of training batches .* is smaller than the logging interval Trainer"
+    )
 
 
 def _make_run_folder(base: Path, name: str) -> Path:

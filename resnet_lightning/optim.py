@@ -14,6 +14,9 @@ from .errors import InputError, did_you_mean
 # What torch's schedules call the length of the run.
 _LENGTH_ARGUMENTS = ("total_steps", "T_max", "total_iters")
 
+SHAPE_OF_SCHEDULE = (*_LENGTH_ARGUMENTS, "milestones", "_schedule_phases")
+"""Entries of a schedule's state dict that follow from its arguments, not from how far it has come."""
+
 
 def _find(what: str, name: str, home: ModuleType, base: type) -> Callable[..., Any]:
     """A class of ``home`` by its name, or anything by its dotted path."""

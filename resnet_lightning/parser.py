@@ -21,6 +21,8 @@ _UNKNOWN_KEY = re.compile(
 )
 _UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (\S+)|[Pp]roblem with given class_path '([^']+)'")
 
+_GROUPS = {"data", "model", "checkpoint", "trainer"}
+
 
 class Parser(LightningArgumentParser):
     """Raises ``InputError`` where the parser would print its usage and exit."""
@@ -64,6 +66,9 @@ def _one_line(message: str) -> str:
     """What jsonargparse wrote over many lines, as one that names the key and the nearest right ones."""
     if found := _UNKNOWN_KEY.search(message):
         key = next(group for group in found.groups() if group)
+        group, _, rest = key.partition(".")
+        if rest and group not in _GROUPS:
+            return f"unknown option {group!r}; {did_you_mean(group, _GROUPS)}"
         return f"unknown option {key!r}; {did_you_mean(key.rpartition('.')[2], _argument_names())}"
     if found := _UNKNOWN_CLASS.search(message):
         name = next(group for group in found.groups() if group)
@@ -73,9 +78,13 @@ def _one_line(message: str) -> str:
     lines = [line.strip() for line in message.splitlines()]
     # Of the types that an option could have, None is always the last and never what was meant.
     errors = [line.removeprefix("- ") for line in lines if line.startswith("- ") and "NoneType" not in line]
-    if errors:
-        return errors[0]
-    return " ".join(line for line in lines if not line.startswith("Given value type"))
+    if not errors:
+        return " ".join(line for line in lines if not line.startswith("Given value type"))
+    key = re.search(r'[Kk]ey "([^"]+)"', message)
+    if errors[0].startswith("Expected") and key:
+        value = next((line for line in lines if line.startswith("Given value:")), "")
+        return f"{key[1]}: {errors[0]}. {value}"
+    return errors[0]
 
 
 def what_it_says(error: Exception) -> str | None:
@@ -86,7 +95,7 @@ def what_it_says(error: Exception) -> str | None:
 def _argument_names() -> set[str]:
     sources = [Trainer, ImageClassifier, Augmentation, callbacks.ModelCheckpoint, *_data_modules()]
     names = {name for source in sources for name in inspect.signature(source).parameters}
-    return names - {"self", "options"} | {"data", "model", "trainer", "checkpoint", "seed_everything", "ckpt_path"}
+    return names - {"self", "options"} | _GROUPS | {"seed_everything", "ckpt_path"}
 
 
 def _class_names() -> set[str]:

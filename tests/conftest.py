@@ -1,0 +1,28 @@
+import os
+
+# Before torch is imported, and for the processes that tests start: the nets are tiny, and threads that wait for each
+# other on a busy machine make them ten times slower.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def environment_of_its_own(monkeypatch):
+    """Takes back what a test set in the environment: ``seed_everything`` leaves its seed there, wandb its mode."""
+    before = dict(os.environ)
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder with the real images, ``MNIST/raw`` and ``cifar10-jpeg``."""
+    root = os.environ.get("RESNET_LIGHTNING_DATA")
+    if root is None:
+        pytest.skip("needs real images: set RESNET_LIGHTNING_DATA to a data root with MNIST/raw and cifar10-jpeg")
+    return Path(root)
