@@ -20,6 +20,29 @@ from .models import create_model
 from .optim import SHAPE_OF_SCHEDULE, make_optimizer, make_scheduler, parameter_groups
 
 
+class _EpochMetrics(nn.Module):
+    """Loss and accuracy over the images of an epoch, kept on the device until the epoch ends."""
+
+    def __init__(self, num_classes: int, top_5: bool) -> None:
+        super().__init__()
+        # Without the checks for NaN and for labels: each would wait for the device at every step.
+        self.loss = MeanMetric(nan_strategy="disable")
+        self.acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self.acc5 = MulticlassAccuracy(num_classes, top_k=5, average="micro", validate_args=False) if top_5 else None
+
+    def update(self, losses: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Takes losses (B,), logits (B, num_classes) and targets (B,)."""
+        # Losses one by one: MeanMetric ignores weights where it does not check for NaN.
+        self.loss.update(losses)
+        self.acc.update(logits, targets)
+        if self.acc5 is not None:
+            self.acc5.update(logits, targets)
+
+    def by_name(self) -> dict[str, Metric]:
+        named: dict[str, Metric | None] = {"loss": self.loss, "acc": self.acc, "acc5": self.acc5}
+        return {name: metric for name, metric in named.items() if metric is not None}
+
+
 class ImageClassifier(LightningModule):
     """Trains a backbone with cross-entropy and reports accuracy: images (B, C, H, W) -> logits (B, num_classes).
 
@@ -78,16 +101,16 @@ class ImageClassifier(LightningModule):
 
         self.backbone = make_backbone(backbone, num_classes, in_chans, backbone_args or {})
         if channels_last:
-            self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.backbone.to(memory_format=torch.channels_last)
         if compile:
             self.backbone.compile()  # in place: the state dict keeps its keys
         self.lr = lr  # where Lightning's learning-rate finder looks for it
         # Once without the net, so that a wrong option is found here and not when training starts.
         self._make_optimizer([nn.Parameter(torch.zeros(1))], total_steps=1000)
 
-        self.train_metrics = _metrics(num_classes, top_5=False)
-        self.val_metrics = _metrics(num_classes, top_5=num_classes >= 10)
-        self.test_metrics = _metrics(num_classes, top_5=num_classes >= 10)
+        self.train_metrics = _EpochMetrics(num_classes, top_5=False)
+        self.val_metrics = _EpochMetrics(num_classes, top_5=num_classes >= 10)
+        self.test_metrics = _EpochMetrics(num_classes, top_5=num_classes >= 10)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W), normalised, to logits (B, num_classes)."""
@@ -109,19 +132,13 @@ class ImageClassifier(LightningModule):
         """Images (B, C, H, W) to the probability of each class (B, num_classes), float32."""
         return self(batch[0]).float().softmax(dim=1)
 
-    def _step(self, batch: tuple[Tensor, Tensor], metrics: nn.ModuleDict) -> Tensor:
+    def _step(self, batch: tuple[Tensor, Tensor], metrics: _EpochMetrics) -> Tensor:
         images, targets = batch
         logits = self(images)
         losses = F.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"], reduction="none")
         if len(targets):  # in evaluation the last step can leave a process without images
-            for name, metric in metrics.items():
-                if name == "loss":
-                    metric.update(losses.detach())
-                else:
-                    metric.update(logits.detach(), targets)
+            metrics.update(losses.detach(), logits.detach(), targets)
         return losses.mean()
-
-    # The metrics stay on the device until the epoch ends: reading them at each step would wait for it.
 
     def on_train_epoch_end(self) -> None:
         self._log("train", self.train_metrics)
@@ -132,8 +149,8 @@ class ImageClassifier(LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log("test", self.test_metrics)
 
-    def _log(self, stage: str, metrics: nn.ModuleDict) -> None:
-        self.log_dict({f"{stage}/{name}": metric for name, metric in metrics.items()})
+    def _log(self, stage: str, metrics: _EpochMetrics) -> None:
+        self.log_dict({f"{stage}/{name}": metric for name, metric in metrics.by_name().items()})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         total_steps = self.trainer.estimated_stepping_batches
@@ -179,14 +196,3 @@ def make_backbone(backbone: str | nn.Module, num_classes: int, in_chans: int, op
     if not isinstance(net, nn.Module):
         raise InputError(f"backbone {backbone!r} made a {type(net).__name__}, not a torch module")
     return net
-
-
-def _metrics(num_classes: int, top_5: bool) -> nn.ModuleDict:
-    # Without the checks for NaN and for labels, each of which would wait for the device at every step.
-    metrics: dict[str, Metric] = {
-        "loss": MeanMetric(nan_strategy="disable"),
-        "acc": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
-    }
-    if top_5:
-        metrics["acc5"] = MulticlassAccuracy(num_classes, top_k=5, average="micro", validate_args=False)
-    return nn.ModuleDict(metrics)

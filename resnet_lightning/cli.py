@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -91,10 +91,10 @@ class CommandLine(LightningCLI):
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         # In the order in which people need them; Lightning's own has forty options of the trainer first.
-        parser.add_lightning_class_args(self.datamodule_class, "data", subclass_mode=True)
-        parser.add_lightning_class_args(self.model_class, "model")
+        parser.add_lightning_class_args(ImageDataModule, "data", subclass_mode=True)
+        parser.add_lightning_class_args(ImageClassifier, "model")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(self.trainer_class, "trainer")
+        parser.add_lightning_class_args(Trainer, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -157,31 +157,31 @@ class CommandLine(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config_init[self.subcommand]
-        callbacks = _as_list(config.trainer.callbacks)
+        callbacks: list[Callback] = _as_list(config.trainer.callbacks)
         loggers = [logger for logger in _as_list(config.trainer.logger) if isinstance(logger, Logger)]
-        if config.trainer.enable_progress_bar is not False:
+        if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(RunProgress(console=self.console))
         if self.subcommand == "fit":
             if self.run_folder and config.trainer.logger is not False:
                 loggers.insert(0, CSVLogger(str(self.run_folder), name="", version=""))
-            if loggers:
+            if loggers and not any(isinstance(c, LearningRateMonitor) for c in callbacks):
                 callbacks.append(LearningRateMonitor(logging_interval="epoch"))
             self.throughput = Throughput()
             callbacks.append(self.throughput)
             if self.run_folder:
                 callbacks.append(RunRecord(self.run_name, self.config_text, self.run_folder))
                 if config.trainer.enable_checkpointing is not False:
-                    callbacks.append(self._checkpoint_callback(config.checkpoint))
+                    callbacks.append(self._checkpoint_callback(config.checkpoint, self.run_folder))
         if self.subcommand == "predict" and self.run_folder:
             callbacks.append(PredictionWriter(self.run_folder / "predictions.csv"))
         own = {"logger": loggers or False, "callbacks": callbacks, "enable_model_summary": False}
         try:
-            return self.trainer_class(**{**config.trainer, **own})
+            return Trainer(**{**config.trainer, **own})
         except ValueError as error:  # an accelerator or a strategy that does not exist
             raise InputError(f"trainer: {error}") from error
 
-    def _checkpoint_callback(self, checkpoint: ModelCheckpoint) -> ModelCheckpoint:
-        checkpoint.dirpath = checkpoint.dirpath or str(self.run_folder / "checkpoints")
+    def _checkpoint_callback(self, checkpoint: ModelCheckpoint, folder: Path) -> ModelCheckpoint:
+        checkpoint.dirpath = checkpoint.dirpath or str(folder / "checkpoints")
         if not self.datamodule.val_split and not self.datamodule.has_validation_set:
             checkpoint.monitor = None  # nothing to choose the best by: keep the newest
         return checkpoint
@@ -215,7 +215,7 @@ class CommandLine(LightningCLI):
         seconds = time.perf_counter() - self._started
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
         self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
-        if self.trainer.fast_dev_run:
+        if self.run_folder is None:
             self._say("One batch went through training, validation and testing. Nothing was kept.")
             return
         rows = {
@@ -301,7 +301,7 @@ def _make_run_folder(base: Path, name: str) -> Path:
     for suffix in itertools.chain([""], (f"_{n}" for n in itertools.count(2))):
         folder = base / name / f"{started}{suffix}"
         try:
-            if rank_zero_only.rank == 0:
+            if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
                 folder.mkdir(parents=True)
         except FileExistsError:  # another run began in the same second
             continue

@@ -65,16 +65,25 @@ def check_config_file(path: str) -> None:
 def _one_line(message: str) -> str:
     """What jsonargparse wrote over many lines, as one that names the key and the nearest right ones."""
     if found := _UNKNOWN_KEY.search(message):
-        key = next(group for group in found.groups() if group)
-        group, _, rest = key.partition(".")
-        if rest and group not in _GROUPS:
-            return f"unknown option {group!r}; {did_you_mean(group, _GROUPS)}"
-        return f"unknown option {key!r}; {did_you_mean(key.rpartition('.')[2], _argument_names())}"
+        return _unknown_option(next(group for group in found.groups() if group))
     if found := _UNKNOWN_CLASS.search(message):
         name = next(group for group in found.groups() if group)
         return f"unknown class {name!r}; {did_you_mean(name.rpartition('.')[2], _class_names())}"
     if "arguments are required" in message:
         return f"{message}; give a config, such as --config configs/digits.yaml"
+    return _wrong_value(message)
+
+
+def _unknown_option(key: str) -> str:
+    names = _argument_names()
+    group, _, leaf = key.rpartition(".")
+    first = key.partition(".")[0]
+    if group and first not in names:
+        return f"unknown option {first!r}; {did_you_mean(first, _GROUPS)}"
+    return f"unknown option {key!r}; {did_you_mean(leaf, names)}"
+
+
+def _wrong_value(message: str) -> str:
     lines = [line.strip() for line in message.splitlines()]
     # Of the types that an option could have, None is always the last and never what was meant.
     errors = [line.removeprefix("- ") for line in lines if line.startswith("- ") and "NoneType" not in line]

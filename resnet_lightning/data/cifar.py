@@ -21,7 +21,18 @@ class CIFAR10DataModule(ImageDataModule):
     """
 
     dataset: ClassVar[type[datasets.CIFAR10]] = datasets.CIFAR10
-    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    class_names: tuple[str, ...] = (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    )
     image_size = 32
     known_statistics = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
