@@ -20,14 +20,14 @@ def import_by_path(what: str, path: str) -> Callable[..., Any]:
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"{what} {path!r} cannot be imported: {error}") from error
     if not callable(found):
         raise InputError(f"{what} {path!r} is not a class or a function")
     return found
 
 
-def build(what: str, factory: Callable[..., T], *args: Any, **options: Any) -> T:
+def build(what: str, factory: Callable[..., T], /, *args: Any, **options: Any) -> T:
     """Calls ``factory(*args, **options)`` with options that came from a config or a command line.
 
     Args:

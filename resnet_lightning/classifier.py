@@ -10,14 +10,15 @@ from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from .build import build, import_by_path
 from .errors import InputError
 from .models import create_model
-from .optim import SHAPE_OF_SCHEDULE, make_optimizer, make_scheduler, parameter_groups
+from .optim import SHAPE_OF_SCHEDULE, make_optimizer, make_scheduler, parameter_groups, restart_at
 
 
 class _EpochMetrics(nn.Module):
@@ -72,7 +73,7 @@ class ImageClassifier(LightningModule):
 
     def __init__(
         self,
-        backbone: str | nn.Module = "resnet18",
+        backbone: str | Any = "resnet18",  # or a module; said so, --help would list every module of torch
         num_classes: int = 10,
         in_chans: int = 3,
         backbone_args: dict[str, Any] | None = None,
@@ -88,7 +89,7 @@ class ImageClassifier(LightningModule):
         super().__init__()
         if num_classes < 2:
             raise InputError(f"model.num_classes is {num_classes}; a classifier needs at least 2")
-        if lr <= 0:
+        if not lr > 0:
             raise InputError(f"model.lr is {lr}; a learning rate is larger than 0")
         if not 0 <= label_smoothing < 1:
             raise InputError(f"model.label_smoothing is {label_smoothing}; give a number from 0 up to 1")
@@ -106,7 +107,7 @@ class ImageClassifier(LightningModule):
             self.backbone.compile()  # in place: the state dict keeps its keys
         self.lr = lr  # where Lightning's learning-rate finder looks for it
         # Once without the net, so that a wrong option is found here and not when training starts.
-        self._make_optimizer([nn.Parameter(torch.zeros(1))], total_steps=1000)
+        self._make_idle_optimizer(total_steps=1000)
 
         self.train_metrics = _EpochMetrics(num_classes, top_5=False)
         self.val_metrics = _EpochMetrics(num_classes, top_5=num_classes >= 10)
@@ -156,25 +157,40 @@ class ImageClassifier(LightningModule):
         total_steps = self.trainer.estimated_stepping_batches
         if self.hparams["scheduler"] and not math.isfinite(total_steps):
             raise InputError("the schedule fits the run's length, which is not limited; give --trainer.max_epochs")
-        return self._make_optimizer(parameter_groups(self.backbone), int(total_steps))
+        optimizer, scheduler = self._make_optimizer(parameter_groups(self.backbone), total_steps)
+        if scheduler is None:
+            return optimizer
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _make_optimizer(self, groups: list[dict[str, Any]], total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
+        hparams = self.hparams
+        optimizer = make_optimizer(hparams["optimizer"], groups, self.lr, hparams["optimizer_args"] or {})
+        if hparams["scheduler"] is None:
+            return optimizer, None
+        options = hparams["scheduler_args"] or {}
+        return optimizer, make_scheduler(hparams["scheduler"], optimizer, int(total_steps), options)
+
+    def _make_idle_optimizer(self, total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
+        """The same over two parameters of no net."""
+        groups = [{"params": [nn.Parameter(torch.zeros(1))], **options} for options in ({}, {"weight_decay": 0.0})]
+        return self._make_optimizer(groups, total_steps)
+
+    # Resuming: how far the schedule has come is the checkpoint's, its shape and the optimizer's settings the config's.
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # A schedule goes on from where it was, but in the shape of this run: one that was made longer is stretched.
         for state in checkpoint.get("lr_schedulers", []):
             for name in SHAPE_OF_SCHEDULE:
                 state.pop(name, None)
 
-    def _make_optimizer(self, parameters: list[Any], total_steps: int) -> OptimizerLRScheduler:
-        name, options = self.hparams["optimizer"], self.hparams["optimizer_args"] or {}
-        optimizer = make_optimizer(name, parameters, self.lr, options)
-        if self.hparams["scheduler"] is None:
-            return optimizer
-        scheduler = make_scheduler(
-            self.hparams["scheduler"], optimizer, total_steps, self.hparams["scheduler_args"] or {}
-        )
-        if isinstance(scheduler, ReduceLROnPlateau):
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+    def on_train_start(self) -> None:
+        configs = self.trainer.lr_scheduler_configs
+        if self.trainer.global_step and len(configs) == 1 and configs[0].interval == "step":
+            idle, schedule = self._make_idle_optimizer(self.trainer.estimated_stepping_batches)
+            restored = configs[0].scheduler
+            if schedule is not None:
+                restart_at(restored.last_epoch, restored.optimizer, idle, schedule)
 
 
 def make_backbone(backbone: str | nn.Module, num_classes: int, in_chans: int, options: Mapping[str, Any]) -> nn.Module:
@@ -185,6 +201,9 @@ def make_backbone(backbone: str | nn.Module, num_classes: int, in_chans: int, op
     """
     if isinstance(backbone, nn.Module):
         return backbone
+    for name in ("num_classes", "in_chans"):
+        if name in options:
+            raise InputError(f"{name} is an argument of the classifier and follows the data; not of backbone_args")
     if "." not in backbone:
         return create_model(backbone, **{"num_classes": num_classes, "in_chans": in_chans, **options})
     factory = import_by_path("backbone", backbone)

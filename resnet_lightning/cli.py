@@ -67,7 +67,10 @@ class CommandLine(LightningCLI):
                 "prog": "lightning",
                 "version": f"resnet_lightning {__version__}",
                 "allow_abbrev": False,
-                **{command: {"allow_abbrev": False} for command in self.subcommands()},
+                **{
+                    command: {"allow_abbrev": False, "usage": f"lightning {command} --config CONFIG [options]"}
+                    for command in self.subcommands()
+                },
             },
             # What we do ourselves.
             save_config_callback=None,

@@ -53,6 +53,8 @@ def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping
     Raises:
         InputError: for an unknown name or option, or a value that the optimizer refuses.
     """
+    if "lr" in options:
+        raise InputError("the learning rate belongs in model.lr, not in model.optimizer_args")
     factory = _find("optimizer", name, optim, optim.Optimizer)
     return build(f"optimizer {name!r}", factory, groups, lr=lr, **options)
 
@@ -64,7 +66,7 @@ def make_scheduler(
 
     What a schedule of torch needs to know of the run, and the options leave out, is filled in: its length
     (``total_steps``, ``T_max`` or ``total_iters``) and for ``OneCycleLR`` its peak, the optimizer's learning rate.
-    Milestones below 1 are shares of the run.
+    Milestones below 1 are shares of the run. The momentum stays as it is, unless ``cycle_momentum`` is asked for.
 
     Args:
         name: a class of ``torch.optim.lr_scheduler``, or a dotted path.
@@ -80,7 +82,46 @@ def make_scheduler(
     filled: dict[str, Any] = {argument: total_steps for argument in _LENGTH_ARGUMENTS if argument in accepted}
     if "max_lr" in accepted:
         filled["max_lr"] = [group["lr"] for group in optimizer.param_groups]
+    if "cycle_momentum" in accepted:
+        filled["cycle_momentum"] = False
     filled.update(options)
     if "milestones" in filled:
-        filled["milestones"] = [round(m * total_steps) if m < 1 else m for m in filled["milestones"]]
+        filled["milestones"] = _in_steps(filled["milestones"], total_steps)
+    if "pct_start" in accepted:
+        filled["pct_start"] = _rise(filled.get("pct_start", accepted["pct_start"].default), filled["total_steps"])
     return build(f"scheduler {name!r}", factory, optimizer, **filled)
+
+
+def _in_steps(milestones: Any, total_steps: int) -> list[int]:
+    try:
+        return [round(m * total_steps) if m < 1 else m for m in milestones]
+    except TypeError as error:
+        raise InputError(f"milestones is {milestones!r}; give a list of steps, or of shares of the run") from error
+
+
+def _rise(share: Any, total_steps: int) -> Any:
+    """A hair less where the learning rate would rise for exactly one step: there OneCycleLR divides by zero."""
+    is_one_step = isinstance(share, float) and abs(share * total_steps - 1) < 1e-9
+    return share * (1 - 1e-6) if is_one_step else share
+
+
+def restart_at(
+    step: int, optimizer: optim.Optimizer, like: optim.Optimizer, schedule: lr_scheduler.LRScheduler
+) -> None:
+    """Gives an optimizer the learning rates and other settings that a config has at some step of the run.
+
+    A checkpoint brings the settings of the run that wrote it. Where the config has another learning rate now, or the
+    run another length, they are wrong, and so is every later step, since torch's schedules compute each learning rate
+    from the one before.
+
+    Args:
+        step: how often the schedule has been stepped.
+        optimizer: restored from a checkpoint.
+        like: made anew from the config, with groups in the same order; it is used up.
+        schedule: that of ``like``.
+    """
+    like.step()  # torch warns of a schedule that is stepped before its optimizer
+    for _ in range(step):
+        schedule.step()
+    for group, made_anew in zip(optimizer.param_groups, like.param_groups, strict=True):
+        group.update({name: value for name, value in made_anew.items() if name != "params"})

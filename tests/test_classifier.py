@@ -241,7 +241,6 @@ def test_a_backbone_can_be_a_module():
         ({"scheduler": "OneCycle"}, "unknown scheduler 'OneCycle'; did you mean 'OneCycleLR'"),
         ({"scheduler_args": {"pct_strt": 0.2}}, "takes no option 'pct_strt'; did you mean 'pct_start'"),
         ({"scheduler_args": {"pct_start": 2.0}}, "pct_start"),
-        ({"optimizer": "Adagrad"}, "cycle_momentum"),  # fits no OneCycleLR
         ({"optimizer": "LBFGS", "scheduler": None}, "LBFGS"),  # takes no parameter groups
     ],
     ids=str,

@@ -63,13 +63,9 @@ def randomise_norms(net):
                 nn.init.uniform_(tensor, low, high)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """On maps this small a second thread only waits, and on a busy machine it waits long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="module", params=list_models())
@@ -163,13 +159,24 @@ def test_convolutions_have_no_bias_and_start_as_he_et_al_draw_them(named):
             assert abs(module.weight.mean().item()) < 5 * std / math.sqrt(n), name
 
 
+def test_shortcuts_have_parameters_only_where_an_imagenet_net_changes_shape(named):
+    _, net = named
+    owners = sorted({key.partition(".downsample")[0] for key, _ in net.named_parameters() if "downsample" in key})
+    if len(net.stage_names) == 3:
+        assert owners == []  # option A
+    elif isinstance(net.layer1[0], Bottleneck):
+        assert owners == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
+    else:
+        assert owners == ["layer2.0", "layer3.0", "layer4.0"]
+
+
 def test_the_published_sizes_cover_every_model():
     assert set(PUBLISHED_PARAMETERS) == set(list_models())
 
 
-@pytest.mark.parametrize(("name", "count"), PUBLISHED_PARAMETERS.items())
-def test_parameter_count_is_the_published_one(name, count):
-    assert sum(parameter.numel() for parameter in on_meta(name).parameters()) == count
+def test_parameter_count_is_the_published_one(named):
+    name, net = named
+    assert sum(parameter.numel() for parameter in net.parameters()) == PUBLISHED_PARAMETERS[name]
 
 
 def test_models_are_listed_by_depth_and_by_pattern():
@@ -193,16 +200,17 @@ def test_torchvision_weights_load_and_give_equal_logits(theirs):
 
 
 def test_our_weights_load_into_torchvision_and_give_equal_logits(theirs):
-    name, _ = theirs
-    torch.manual_seed(1)
-    ours = create_model(name)
-    randomise_norms(ours)
+    name, their_net = theirs
+    ours = with_weights(on_meta(name), {key: tensor.flip(0) for key, tensor in their_net.state_dict().items()}).eval()
     with torch.device("meta"):
-        their_net = getattr(torchvision.models, name)()
-    with_weights(their_net, ours.state_dict())
+        fresh = getattr(torchvision.models, name)()
+    with_weights(fresh, ours.state_dict()).eval()
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(their_net.eval()(images), ours.eval()(images))
+        logits = ours(images)
+        assert logits.isfinite().all()
+        assert torch.equal(fresh(images), logits)
+        assert not torch.equal(their_net(images), logits)  # the weights are not those that came from there
 
 
 def test_children_and_state_dict_keys_are_torchvisions_in_order(theirs):
@@ -292,7 +300,6 @@ def functional_bottleneck(x, block, stride, training):
     ("make", "planes", "functional"), [(BasicBlock, 16, functional_basic_block), (Bottleneck, 4, functional_bottleneck)]
 )
 def test_block_equals_its_formula(make, planes, functional, in_planes, stride, training):
-    torch.manual_seed(0)
     block = make(in_planes, planes, stride, projection, nn.BatchNorm2d).train(training)
     randomise_norms(block)
     x = torch.randn(3, in_planes, 9, 8)
@@ -318,24 +325,11 @@ def test_option_a_takes_every_other_pixel_and_appends_zeros(in_planes, out_plane
     assert not list(shortcut.parameters())
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_shortcuts_have_parameters_only_where_an_imagenet_net_changes_shape(name):
-    net = on_meta(name)
-    owners = sorted({key.partition(".downsample")[0] for key, _ in net.named_parameters() if "downsample" in key})
-    if len(net.stage_names) == 3:
-        assert owners == []  # option A
-    elif isinstance(net.layer1[0], Bottleneck):
-        assert owners == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
-    else:
-        assert owners == ["layer2.0", "layer3.0", "layer4.0"]
-
-
 # Options.
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet18", "resnet50"])
 def test_group_norm_makes_an_image_independent_of_its_batch(name):
-    torch.manual_seed(0)
     net = create_model(name, norm_layer="group", num_classes=10)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
     assert sum(isinstance(module, nn.GroupNorm) for module in net.modules()) == sum(

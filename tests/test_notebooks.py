@@ -1,11 +1,14 @@
 """The notebooks run from top to bottom, and what they show is what the code computes today.
 
-A cell with the tag ``exact`` has the same output on every machine. Where the code changes it, run the notebooks again:
-``jupyter execute --inplace --NotebookClient.record_timing=False notebooks/*.ipynb``
+A cell with the tag ``exact`` has the same output on every machine. Where the code changes it, run the notebooks again
+and keep what they show, without the times at which they ran:
+
+    python tests/test_notebooks.py
 """
 
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -70,22 +73,34 @@ def committed(path):
     return nbformat.read(path, as_version=4)
 
 
-@pytest.fixture(scope="module")
-def executed(path, tmp_path_factory):
-    """The notebook, run by the interpreter that runs this test, in an empty folder and with nobody's settings."""
+def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
+    """The notebook after a run in ``folder``, under the interpreter that runs this and with nobody's settings."""
     notebook = nbformat.read(path, as_version=4)
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
-    folder = tmp_path_factory.mktemp(path.stem)
     # Without folders to look for kernels in, "python3" is ipykernel under sys.executable, whatever is installed.
     kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
     assert kernel.kernel_spec.argv[0] == sys.executable
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
-        environment.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+    client = NotebookClient(
+        notebook,
+        km=kernel,
+        timeout=300,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    with tempfile.TemporaryDirectory() as settings, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("IPYTHONDIR", settings)
+        environment.setenv("JUPYTER_RUNTIME_DIR", settings)
         environment.delenv("MPLBACKEND", raising=False)  # the kernel then draws into the notebook
-        client = NotebookClient(notebook, km=kernel, timeout=300, resources={"metadata": {"path": str(folder)}})
         client.execute(cleanup_kc=True)  # raises where a cell does
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def executed(path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(path.stem)
+    notebook = execute(path, folder)
     assert not list(folder.iterdir()), "the notebook left files behind"
     return notebook
 
@@ -168,3 +183,9 @@ def test_an_absolute_path_is_recognised(text):
 @pytest.mark.parametrize("text", ["train/acc", "</td>", "https://example.org/a/b", "5e-4 / 2", "a/b/c", "`configs/x`"])
 def test_other_slashes_are_not_paths(text):
     assert not ABSOLUTE_PATH.search(text)
+
+
+if __name__ == "__main__":
+    for notebook_path in NOTEBOOKS:
+        with tempfile.TemporaryDirectory() as empty_folder:
+            nbformat.write(execute(notebook_path, Path(empty_folder)), notebook_path)

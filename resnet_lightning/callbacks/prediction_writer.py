@@ -1,7 +1,7 @@
 """Predictions as a table."""
 
 import csv
-import os
+import io
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ class PredictionWriter(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._rows: list[tuple[int, int, float]] = []
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._rows = []
 
     def on_predict_batch_end(
         self,
@@ -44,11 +47,15 @@ class PredictionWriter(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         files = data.predict_files
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        table = io.StringIO()
+        writer = csv.writer(table)
+        writer.writerow(("file" if files else "index", "label", "probability"))
+        for number, label, probability in sorted(row for share in shares for row in share):
+            image = files[number] if files else number
+            writer.writerow((image, data.class_names[label], f"{probability:.6f}"))
         unfinished = self.path.with_suffix(".part")
-        with unfinished.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("file" if files else "index", "label", "probability"))
-            for number, label, probability in sorted(row for share in shares for row in share):
-                image = files[number] if files else number
-                writer.writerow((image, data.class_names[label], f"{probability:.6f}"))
-        os.replace(unfinished, self.path)
+        try:
+            unfinished.write_text(table.getvalue(), newline="")
+            unfinished.replace(self.path)
+        finally:
+            unfinished.unlink(missing_ok=True)

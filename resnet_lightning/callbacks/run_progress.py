@@ -34,6 +34,10 @@ class RunProgress(ProgressBar):
         self._first_step = 0
         self._loss: Tensor | None = None
 
+    @property
+    def is_enabled(self) -> bool:  # Lightning asks before a module prints
+        return self._enabled
+
     def disable(self) -> None:
         self._enabled = False
 
@@ -54,7 +58,7 @@ class RunProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
+        self._loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if self._progress and self._is_due():
             self._show(self._describe(trainer), trainer.global_step)
 
@@ -147,7 +151,9 @@ class RunProgress(ProgressBar):
         of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         parts = [f"epoch {trainer.current_epoch + 1}{of}"]
         if self._loss is not None:
-            parts.append(f"loss {float(self._loss):.3f}")
+            # Lightning has divided it, to add up the gradients of several batches.
+            share = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+            parts.append(f"loss {float(self._loss) * share:.3f}")
         if "val/acc" in trainer.callback_metrics:
             parts.append(f"val acc {float(trainer.callback_metrics['val/acc']):.2%}")
         return "  ".join(parts)

@@ -25,7 +25,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_MODELS, pattern), key=lambda name: (len(name), name))
 
 
-def create_model(name: str, **options: Any) -> nn.Module:
+def create_model(name: str, /, **options: Any) -> nn.Module:
     """Builds a model by its name: ``create_model("resnet20", num_classes=10, in_chans=1)``.
 
     Args:

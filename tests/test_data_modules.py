@@ -1,0 +1,868 @@
+import hashlib
+import pickle
+import shutil
+import urllib.error
+import urllib.request
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning import seed_everything
+from PIL import Image
+from torchvision import datasets
+
+import resnet_lightning
+from resnet_lightning import (
+    Augmentation,
+    CIFAR10DataModule,
+    CIFAR100DataModule,
+    DigitsDataModule,
+    FashionMNISTDataModule,
+    ImageDataModule,
+    ImageFolderDataModule,
+    InputError,
+    KMNISTDataModule,
+    MNISTDataModule,
+)
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+
+
+def indices(data, name):
+    return data.split(name).indices.tolist()
+
+
+def one_line(caught):
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def batches(data, loader):
+    return [data.on_after_batch_transfer(batch) for batch in loader]
+
+
+# Digits: what every data module does.
+
+
+def embedded_digits():
+    file = files(resnet_lightning) / "data" / "embedded" / "digits.npz"
+    with file.open("rb") as opened, np.load(opened) as arrays:
+        return arrays["images"], arrays["labels"].tolist()
+
+
+def test_digits_are_those_of_the_source():
+    images, labels = embedded_digits()
+    assert images.shape == (1797, 8, 8)
+    # As scikit-learn's documentation shows them: the first labels, and the first rows of the first image, 0 to 16.
+    assert labels[:12] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+    rows = np.array([[0, 0, 5, 13, 9, 1, 0, 0], [0, 0, 13, 15, 10, 15, 5, 0]])
+    assert (images[0, :2] == np.round(rows * 255 / 16)).all()
+    assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+
+
+def test_digits_test_set_is_every_fifth_of_each_class():
+    images, labels = embedded_digits()
+    seen, test, training = [0] * 10, [], []
+    for number, label in enumerate(labels):
+        seen[label] += 1
+        (test if seen[label] % 5 == 0 else training).append(number)
+    assert len(test) == 355
+
+    data = DigitsDataModule()
+    for name, numbers in (("test", test), ("train", training)):
+        split = data.split(name)
+        assert split.images.shape == (len(numbers), 8, 8, 1)
+        assert split.images.dtype == torch.uint8
+        assert (split.images[..., 0].numpy() == images[numbers]).all()
+        assert split.targets.tolist() == [labels[number] for number in numbers]
+    assert indices(data, "test") == list(range(355))
+
+
+@pytest.mark.parametrize("val_split", [0.1, 0.25, 0.5])
+def test_validation_takes_the_same_share_of_each_class(val_split):
+    data = DigitsDataModule(val_split=val_split)
+    train, val = data.split("train"), data.split("val")
+    assert sorted(indices(data, "train") + indices(data, "val")) == list(range(1442))
+    assert train.images is val.images
+    for label in range(10):
+        held_out = int((val.targets[val.indices] == label).sum())
+        assert held_out == round(val_split * int((train.targets == label).sum()))
+
+
+def test_split_seed_alone_decides_which_images_are_held_out():
+    def held_out(split_seed):
+        return indices(DigitsDataModule(split_seed=split_seed), "val")
+
+    first = held_out(0)
+    assert held_out(0) == first
+    assert set(held_out(1)) != set(first)
+    seed_everything(77, verbose=False)
+    assert held_out(0) == first
+
+
+def training_order(data):
+    return [index for batch in data.train_dataloader() for index in batch.indices.tolist()]
+
+
+def test_seed_everything_alone_decides_the_training_order():
+    first = training_order(DigitsDataModule())
+    torch.manual_seed(5)
+    assert training_order(DigitsDataModule()) == first
+    orders = {}
+    for seed in (0, 1, 2):
+        seed_everything(seed, verbose=False)
+        orders[seed] = training_order(DigitsDataModule())
+        assert training_order(DigitsDataModule()) == orders[seed]
+    assert orders[0] == first
+    assert orders[1] != orders[0]
+    assert orders[2] != orders[1]
+
+
+def test_no_validation_split_trains_on_everything():
+    data = DigitsDataModule(val_split=0)
+    data.setup("fit")
+    assert sorted(indices(data, "train")) == list(range(1442))
+    assert data.val_dataloader() == []
+
+
+@pytest.mark.parametrize("classes", [["7", "1", "3"], [7, 1, 3], ["7", 1, "3"]])
+def test_a_subset_of_classes_is_numbered_in_the_order_given(classes):
+    data, whole = DigitsDataModule(classes=classes), DigitsDataModule()
+    assert data.class_names == ("7", "1", "3")
+    assert data.num_classes == 3
+    for name in ("train", "test"):
+        found, source = data.split(name), whole.split(name)
+        kept = [number for number, label in enumerate(source.targets.tolist()) if label in (7, 1, 3)]
+        assert torch.equal(found.images, source.images[kept])
+        assert found.targets.tolist() == [{7: 0, 1: 1, 3: 2}[label] for label in source.targets[kept].tolist()]
+    assert sorted(indices(data, "train") + indices(data, "val")) == list(range(len(data.split("train").images)))
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["1", "11"], r"unknown class '11' in data.classes; did you mean '1'\?"),
+        (["1", "cat"], r"unknown class 'cat' in data.classes; known: 0, 1, 2, 3"),
+        ([3], r"data.classes is \['3'\]; name at least two classes, each once"),
+        ([], r"data.classes is \[\]; name at least two classes"),
+        ([3, 4, "3"], r"data.classes is \['3', '4', '3'\]; name at least two classes, each once"),
+    ],
+)
+def test_wrong_classes_are_named(classes, message):
+    with pytest.raises(InputError, match=message):
+        DigitsDataModule(classes=classes)
+
+
+def test_measured_statistics_are_those_of_the_training_images():
+    for options in ({}, {"val_split": 0.4}, {"classes": [1, 2]}):
+        data = DigitsDataModule(**options)
+        split = data.split("train")
+        pixels = split.images.numpy()[split.indices.numpy()].astype(np.float64) / 255
+        mean, std = data.statistics()
+        assert mean.tolist() == pytest.approx([pixels.mean()], rel=1e-6)
+        assert std.tolist() == pytest.approx([pixels.std()], rel=1e-6)
+
+
+def test_training_batches_have_mean_0_and_standard_deviation_1():
+    data = DigitsDataModule(val_split=0, batch_size=103)  # 14 full batches
+    found = batches(data, data.train_dataloader())
+    images = torch.cat([images for images, _ in found])
+    assert images.shape == (1442, 1, 8, 8)
+    assert images.dtype == torch.float32
+    assert images.mean().item() == pytest.approx(0, abs=1e-5)
+    assert images.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_given_statistics_are_used():
+    data = DigitsDataModule(mean=[0.25], std=[0.125])
+    assert [values.tolist() for values in data.statistics()] == [[0.25], [0.125]]
+    raw = next(iter(data.test_dataloader()))
+    images, targets = data.on_after_batch_transfer(raw)
+    torch.testing.assert_close(images, (raw.images / 255 - 0.25) / 0.125)
+    assert torch.equal(targets, raw.targets)
+
+    half = DigitsDataModule(mean=[0.25])
+    assert half.statistics()[0].tolist() == [0.25]
+    assert torch.equal(half.statistics()[1], DigitsDataModule().statistics()[1])
+
+
+def test_training_batches_alone_are_augmented():
+    data = DigitsDataModule(augment=Augmentation(crop=3), mean=[0.0], std=[1.0], batch_size=64)
+    for loader, changed in ((data.train_dataloader(), True), (data.val_dataloader(), False)):
+        raw = next(iter(loader))
+        images, _ = data.on_after_batch_transfer(raw)
+        assert torch.allclose(images * 255, raw.images.float(), atol=1e-3) != changed
+
+
+def test_augmentation_is_drawn_anew_for_each_epoch_and_seed(monkeypatch):
+    data = DigitsDataModule(augment=Augmentation(crop=3))
+    raw = next(iter(data.train_dataloader()))
+    first, _ = data.on_after_batch_transfer(raw)
+    assert torch.equal(data.on_after_batch_transfer(raw)[0], first)
+    assert not torch.equal(data.on_after_batch_transfer(raw._replace(epoch=1))[0], first)
+    monkeypatch.setenv("PL_GLOBAL_SEED", "1")
+    assert not torch.equal(data.on_after_batch_transfer(raw)[0], first)
+
+
+def test_state_dict_carries_the_statistics_over():
+    trained = DigitsDataModule(classes=[3, 5], val_split=0.4)
+    state = trained.state_dict()
+    assert state["class_names"] == ["3", "5"]
+    later = DigitsDataModule(classes=[3, 5])
+    assert not torch.equal(later.statistics()[0], trained.statistics()[0])
+
+    later = DigitsDataModule(classes=[3, 5])
+    later.load_state_dict(state)
+    assert [values.tolist() for values in later.statistics()] == [values.tolist() for values in trained.statistics()]
+
+    given = DigitsDataModule(classes=[3, 5], mean=[0.5], std=[0.5])
+    given.load_state_dict(state)
+    assert [values.tolist() for values in given.statistics()] == [[0.5], [0.5]]
+
+
+def test_state_dict_carries_given_statistics_over_to_a_data_set_of_known_ones():
+    trained = MNISTDataModule(mean=[0.5], std=[0.25])
+    later = MNISTDataModule()
+    later.load_state_dict(trained.state_dict())
+    assert [values.tolist() for values in later.statistics()] == [[0.5], [0.25]]
+
+
+def test_state_dict_of_other_classes_is_refused():
+    with pytest.raises(InputError, match="the checkpoint was trained on the classes 3, 5, but this data set has 5, 3"):
+        DigitsDataModule(classes=[5, 3]).load_state_dict(DigitsDataModule(classes=[3, 5]).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "data.batch_size is 0; a batch has at least one image"),
+        ({"batch_size": -5}, "data.batch_size is -5;"),
+        ({"val_split": -0.1}, "data.val_split is -0.1; give a share from 0 up to, but not including, 1"),
+        ({"val_split": 1.0}, "data.val_split is 1.0;"),
+        ({"val_split": 1.5}, "data.val_split is 1.5;"),
+        ({"mean": [0.1, 0.2, 0.3]}, "data.mean has 3 values; these images have 1 channels"),
+        ({"mean": []}, "data.mean has 0 values;"),
+        ({"std": [0.1, 0.2]}, "data.std has 2 values; these images have 1 channels"),
+        ({"std": [0]}, r"data.std is \[0\]; a standard deviation is larger than 0"),
+        ({"std": [-0.5]}, r"data.std is \[-0.5\];"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        DigitsDataModule(**options)
+
+
+def test_one_value_stands_for_all_channels_and_two_do_not():
+    data = CIFAR10DataModule(mean=[0.5], std=[0.25])
+    pixels = torch.tensor([0.0, 127.5, 255.0]).view(1, 3, 1, 1)
+    assert data.normalise(pixels).flatten().tolist() == pytest.approx([-2, 0, 2])
+    with pytest.raises(InputError, match=r"data\.mean has 2 values; these images have 3 channels"):
+        CIFAR10DataModule(mean=[0.5, 0.5])
+
+
+def test_a_batch_larger_than_the_training_set_is_refused_in_training_alone():
+    whole = DigitsDataModule(val_split=0, batch_size=1442)
+    whole.setup("fit")
+    assert [len(batch.targets) for batch in whole.train_dataloader()] == [1442]
+    with pytest.raises(InputError, match=r"data\.batch_size is 1443, too large for 1442 training images"):
+        DigitsDataModule(val_split=0, batch_size=1443).setup("fit")
+    data = DigitsDataModule(batch_size=10_000)
+    data.setup("test")
+    (batch,) = data.test_dataloader()
+    assert len(batch.targets) == 355
+
+
+def test_prediction_takes_the_test_images_and_numbers_them():
+    data = DigitsDataModule(batch_size=100)
+    data.setup("predict")
+    found = batches(data, data.predict_dataloader())
+    assert torch.cat([numbers for _, numbers in found]).tolist() == list(range(355))
+    tested = batches(data, data.test_dataloader())
+    assert torch.equal(torch.cat([x for x, _ in found]), torch.cat([x for x, _ in tested]))
+
+
+# A data set of one's own.
+
+
+class Squares(ImageDataModule):
+    """The shortest data module: constant images of two classes."""
+
+    class_names = ("dark", "bright")
+    labels = (0, 1, 1, 0, 0)
+
+    def read(self, part):
+        values = np.array([10, 200, 210, 20, 30], np.uint8)
+        return np.tile(values[:, None, None, None], (1, 4, 4, 3)), np.array(self.labels)
+
+
+def test_a_subclass_needs_classes_and_arrays_alone():
+    data = Squares(val_split=0, batch_size=5)
+    data.prepare_data()
+    data.setup("fit")
+    ((images, targets),) = batches(data, data.train_dataloader())
+    assert images.shape == (5, 3, 4, 4)
+    assert sorted(targets.tolist()) == [0, 0, 0, 1, 1]
+    assert images.mean().item() == pytest.approx(0, abs=1e-5)
+    assert (images.mean((1, 2, 3)) > 0).long().tolist() == targets.tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [((0, 1, 2, 0, 0), "from 0 to 2"), ((0, 1, -1, 0, 0), "from -1 to 1"), ((1, 2, 3, 4, 5), "1 to 5")],
+)
+def test_labels_outside_the_classes_are_refused(monkeypatch, labels, named):
+    monkeypatch.setattr(Squares, "labels", labels)
+    with pytest.raises(InputError, match=rf"the train images have labels .*{named}, but there are 2 classes"):
+        Squares().setup("fit")
+
+
+@pytest.mark.parametrize("labels", [(0, 1, 1, 0), (0, 1, 1, 0, 0, 1)])
+def test_another_number_of_labels_than_of_images_is_refused(monkeypatch, labels):
+    monkeypatch.setattr(Squares, "labels", labels)
+    with pytest.raises(InputError, match="labels"):
+        Squares(val_split=0, batch_size=1).setup("fit")
+
+
+def test_a_class_without_images_is_named(monkeypatch):
+    class Three(Squares):
+        class_names = ("dark", "bright", "grey", "blue")
+
+    with pytest.raises(InputError, match="there are no train images of the classes grey, blue"):
+        Three(classes=["grey", "blue"]).setup("fit")
+
+
+# MNIST and the data sets of its format, from files of that format.
+
+
+def write_idx(file, array):
+    """The format of MNIST: 0, 0, 8 (uint8), the number of axes, their lengths as big-endian 32 bits, the values."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(length.to_bytes(4, "big") for length in array.shape)
+    file.write_bytes(header + array.tobytes())
+
+
+def write_mnist(root, name="MNIST"):
+    """Forty training images of each of ten classes, and one for testing."""
+    raw = root / name / "raw"
+    raw.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for prefix, n in (("train", 400), ("t10k", 10)):
+        arrays[prefix] = generator.integers(0, 256, (n, 28, 28), np.uint8), np.arange(n, dtype=np.uint8) % 10
+        write_idx(raw / f"{prefix}-images-idx3-ubyte", arrays[prefix][0])
+        write_idx(raw / f"{prefix}-labels-idx1-ubyte", arrays[prefix][1])
+    return raw, arrays
+
+
+MNIST_LIKE = {"MNIST": MNISTDataModule, "FashionMNIST": FashionMNISTDataModule, "KMNIST": KMNISTDataModule}
+MNIST_FILES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+
+
+@pytest.mark.parametrize("name", MNIST_LIKE)
+def test_mnist_files_are_read_without_network(tmp_path, no_network, name):
+    _, arrays = write_mnist(tmp_path, name)
+    data = MNIST_LIKE[name](root=tmp_path)
+    data.prepare_data()
+    for part, prefix in (("train", "train"), ("test", "t10k")):
+        data.setup({"train": "fit"}.get(part, part))
+        images, labels = arrays[prefix]
+        assert (data.split(part).images[..., 0].numpy() == images).all()
+        assert data.split(part).targets.tolist() == labels.tolist()
+    assert (len(data.split("train")), len(data.split("val")), len(data.split("test"))) == (360, 40, 10)
+
+
+@pytest.mark.parametrize("file", MNIST_FILES)
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[:-7], lambda content: content[:9], lambda content: b"", lambda content: b"<html>" * 40],
+    ids=["truncated", "header alone", "empty", "web page"],
+)
+def test_a_damaged_mnist_file_is_named(tmp_path, no_network, file, damage):
+    raw, _ = write_mnist(tmp_path)
+    (raw / file).write_bytes(damage((raw / file).read_bytes()))
+    data = MNISTDataModule(root=tmp_path)
+    data.prepare_data()
+    part = file.partition("-")[0]
+    with pytest.raises(InputError, match=f"damaged.*{raw}/{part}-.*delete") as caught:
+        data.setup("fit" if part == "train" else "test")
+    one_line(caught)
+
+
+def test_mnist_labels_of_another_part_are_refused(tmp_path, no_network):
+    raw, _ = write_mnist(tmp_path)
+    shutil.copy(raw / "t10k-labels-idx1-ubyte", raw / "train-labels-idx1-ubyte")
+    data = MNISTDataModule(root=tmp_path, batch_size=1)
+    data.prepare_data()
+    with pytest.raises(InputError, match="labels"):
+        data.setup("fit")
+
+
+@pytest.mark.parametrize("name", MNIST_LIKE)
+def test_a_failed_mnist_download_says_what_was_missing_and_what_to_do(tmp_path, no_network, name):
+    with pytest.raises(InputError) as caught:
+        MNIST_LIKE[name](root=tmp_path).prepare_data()
+    message = one_line(caught)
+    assert message.startswith(f"no {name} in '{tmp_path / name / 'raw'}' (looked for {', '.join(MNIST_FILES)})")
+    assert "no network" in message
+    assert "--data.root" in message
+    assert "`lightning fit --config configs/digits.yaml` needs no download" in message
+    assert (REPOSITORY / "configs" / "digits.yaml").is_file()
+
+
+def test_only_the_files_that_are_missing_are_named(tmp_path, no_network):
+    raw, _ = write_mnist(tmp_path)
+    (raw / MNIST_FILES[3]).unlink()
+    with pytest.raises(InputError, match=rf"\(looked for {MNIST_FILES[3]}\)"):
+        MNISTDataModule(root=tmp_path).prepare_data()
+
+
+@pytest.mark.parametrize("make", [MNISTDataModule, FashionMNISTDataModule, CIFAR10DataModule, CIFAR100DataModule])
+def test_missing_data_is_an_input_error_where_nothing_was_prepared(tmp_path, no_network, make):
+    with pytest.raises(InputError, match=str(tmp_path)):
+        make(root=tmp_path).split("train")
+
+
+def test_real_mnist_has_the_published_classes(real_data):
+    data = MNISTDataModule(root=real_data)
+    data.prepare_data()
+    whole, test = data.split("train"), data.split("test")
+    per_class = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert whole.images.shape == (60_000, 28, 28, 1)
+    assert whole.targets.bincount().tolist() == per_class
+    assert whole.targets[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert test.targets.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert test.targets[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert len(data.split("val")) == sum(round(0.1 * n) for n in per_class)
+
+
+def test_real_mnist_measures_what_is_known_of_it(real_data):
+    data = MNISTDataModule(root=real_data)
+    split = data.split("train")
+    pixels = split.images.numpy()[split.indices.numpy()].astype(np.float32) / 255
+    mean, std = data.statistics()
+    assert mean.item() == pytest.approx(pixels.mean(dtype=np.float64), abs=1e-3)
+    assert std.item() == pytest.approx(pixels.std(dtype=np.float64), abs=1e-3)
+
+
+# CIFAR, from an archive of its format.
+
+
+def write_cifar(root, monkeypatch, dataset, labels_key, classes):
+    """Two images of each class in every file, and the sums that torchvision then expects."""
+    folder = root / dataset.base_folder
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    arrays = {}
+
+    def write(name, content):
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+        return hashlib.md5((folder / name).read_bytes()).hexdigest()
+
+    def write_batches(names):
+        sums = []
+        for name, _ in names:
+            images = generator.integers(0, 256, (2 * classes, 32, 32, 3), np.uint8)
+            labels = generator.permutation(2 * classes) % classes
+            arrays[name] = images, labels.tolist()
+            # One row an image: all of red, then green, then blue.
+            rows = images.transpose(0, 3, 1, 2).reshape(len(images), 3072)
+            sums.append([name, write(name, {"data": rows, labels_key: labels.tolist(), "batch_label": name})])
+        return sums
+
+    monkeypatch.setattr(dataset, "train_list", write_batches(dataset.train_list))
+    monkeypatch.setattr(dataset, "test_list", write_batches(dataset.test_list))
+    names = [f"class {number}" for number in range(classes)]
+    meta = {**dataset.meta, "md5": write(dataset.meta["filename"], {dataset.meta["key"]: names})}
+    monkeypatch.setattr(dataset, "meta", meta)
+    return folder, arrays
+
+
+def write_cifar10(root, monkeypatch):
+    return write_cifar(root, monkeypatch, datasets.CIFAR10, "labels", 10)
+
+
+@pytest.mark.parametrize(
+    ("make", "dataset", "labels_key"),
+    [(CIFAR10DataModule, datasets.CIFAR10, "labels"), (CIFAR100DataModule, datasets.CIFAR100, "fine_labels")],
+)
+def test_cifar_files_are_read_without_network(tmp_path, monkeypatch, no_network, make, dataset, labels_key):
+    _, arrays = write_cifar(tmp_path, monkeypatch, dataset, labels_key, len(make.class_names))
+    data = make(root=tmp_path, val_split=0.5, batch_size=10)
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    for part, names in (("train", dataset.train_list), ("test", dataset.test_list)):
+        images = np.concatenate([arrays[name][0] for name, _ in names])
+        assert (data.split(part).images.numpy() == images).all()
+        assert data.split(part).targets.tolist() == [label for name, _ in names for label in arrays[name][1]]
+    assert len(data.split("val")) == len(data.split("train")) == len(data.split("train").images) // 2
+    images, _ = batches(data, data.train_dataloader())[0]
+    assert images.shape == (10, 3, 32, 32)
+
+
+def test_cifar_classes_can_be_chosen(tmp_path, monkeypatch, no_network):
+    _, arrays = write_cifar10(tmp_path, monkeypatch)
+    data = CIFAR10DataModule(root=tmp_path, classes=["bird", "airplane"])
+    images, labels = arrays["test_batch"]
+    kept = [number for number, label in enumerate(labels) if label in (0, 2)]
+    assert (data.split("test").images.numpy() == images[kept]).all()
+    assert data.split("test").targets.tolist() == [{2: 0, 0: 1}[labels[number]] for number in kept]
+    with pytest.raises(InputError, match=r"unknown class 'airplan' in data.classes; did you mean 'airplane'\?"):
+        CIFAR10DataModule(classes=["airplan", "bird"])
+
+
+@pytest.mark.parametrize("file", ["data_batch_3", "test_batch"])
+def test_a_damaged_cifar_file_is_named(tmp_path, monkeypatch, no_network, file):
+    folder, _ = write_cifar10(tmp_path, monkeypatch)
+    (folder / file).write_bytes((folder / file).read_bytes()[:-100])
+    with pytest.raises(InputError, match=f"'{folder}/{file}' is damaged .its md5 is not .*; delete it") as caught:
+        CIFAR10DataModule(root=tmp_path).prepare_data()
+    one_line(caught)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"")], ids=["missing", "empty"])
+def test_a_damaged_cifar_meta_file_does_no_harm_or_is_named(tmp_path, monkeypatch, no_network, damage):
+    folder, arrays = write_cifar10(tmp_path, monkeypatch)
+    damage(folder / "batches.meta")
+    data = CIFAR10DataModule(root=tmp_path)
+    try:
+        data.prepare_data()
+        data.setup("test")
+    except InputError as error:
+        assert "batches.meta" in str(error)  # noqa: PT017 (either outcome is right)
+    else:
+        assert data.split("test").targets.tolist() == arrays["test_batch"][1]
+
+
+def test_a_failed_cifar_download_says_what_was_missing_and_what_to_do(tmp_path, no_network):
+    with pytest.raises(InputError) as caught:
+        CIFAR10DataModule(root=tmp_path).prepare_data()
+    message = one_line(caught)
+    folder = tmp_path / "cifar-10-batches-py"
+    assert message.startswith(f"no CIFAR10 in '{folder}' (looked for data_batch_1, data_batch_2, ")
+    assert "no network" in message
+    assert "--data.root" in message
+    assert "`lightning fit --config configs/digits.yaml` needs no download" in message
+
+
+# The names of classes.
+
+
+def test_class_names_are_torchvisions():
+    fashion = [name.lower().replace(" ", "-").removesuffix("/top") for name in datasets.FashionMNIST.classes]
+    assert list(FashionMNISTDataModule.class_names) == fashion
+    assert list(KMNISTDataModule.class_names) == datasets.KMNIST.classes
+    assert list(MNISTDataModule.class_names) == [name[0] for name in datasets.MNIST.classes]
+
+
+def test_cifar10_classes_are_in_alphabetical_order():
+    names = "frog truck deer automobile bird horse ship cat dog airplane".split()
+    assert list(CIFAR10DataModule.class_names) == sorted(names)
+
+
+def test_cifar100_classes_are_those_of_its_twenty_superclasses():
+    superclasses = """
+        beaver dolphin otter seal whale / aquarium_fish flatfish ray shark trout / orchid poppy rose sunflower tulip
+        / bottle bowl can cup plate / apple mushroom orange pear sweet_pepper / clock keyboard lamp telephone television
+        / bed chair couch table wardrobe / bee beetle butterfly caterpillar cockroach / bear leopard lion tiger wolf
+        / bridge castle house road skyscraper / cloud forest mountain plain sea
+        / camel cattle chimpanzee elephant kangaroo / fox porcupine possum raccoon skunk
+        / crab lobster snail spider worm / baby boy girl man woman / crocodile dinosaur lizard snake turtle
+        / hamster mouse rabbit shrew squirrel
+        / maple_tree oak_tree palm_tree pine_tree willow_tree / bicycle bus motorcycle pickup_truck train
+        / lawn_mower rocket streetcar tank tractor
+    """
+    groups = [group.split() for group in superclasses.split("/")]
+    assert [len(group) for group in groups] == [5] * 20
+    assert list(CIFAR100DataModule.class_names) == sorted(name for group in groups for name in group)
+
+
+# Folders of images.
+
+
+def random_pixels(seed, height=6, width=6):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def write_images(folder, n, seed=0, size=(6, 6)):
+    """``n`` random colour images, and their pixels in the order of their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = [random_pixels(1000 * seed + number, *size) for number in range(n)]
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{number:03}.png")
+    return pixels
+
+
+def write_folders(root, parts, n=10):
+    """``root/<part>/{cat,dog}``, and the pixels of each part: all cats, then all dogs."""
+    return {
+        part: write_images(root / part / "cat", n, seed=2 * number)
+        + write_images(root / part / "dog", n, 2 * number + 1)
+        for number, part in enumerate(parts)
+    }
+
+
+def pixels_of(data, name):
+    split = data.split(name)
+    return [image.tobytes() for image in split.images[split.indices].numpy()]
+
+
+def raw(images):
+    return [image.tobytes() for image in images]
+
+
+def test_folders_train_val_test_are_taken_as_they_are(tmp_path):
+    written = write_folders(tmp_path, ["train", "val", "test"])
+    data = ImageFolderDataModule(tmp_path)
+    assert data.class_names == ("cat", "dog")
+    for part, images in written.items():
+        assert pixels_of(data, part) == raw(images)
+        assert data.split(part).targets.tolist() == [0] * 10 + [1] * 10
+
+
+def test_folders_train_test_hold_validation_images_out_of_train(tmp_path):
+    written = write_folders(tmp_path, ["train", "test"])
+    data = ImageFolderDataModule(tmp_path, val_split=0.2)
+    assert pixels_of(data, "test") == raw(written["test"])
+    assert len(data.split("val")) == 4
+    assert sorted(pixels_of(data, "train") + pixels_of(data, "val")) == sorted(raw(written["train"]))
+
+
+def test_folders_train_val_keep_val_for_the_final_test(tmp_path):
+    written = write_folders(tmp_path, ["train", "val"])
+    data = ImageFolderDataModule(tmp_path, val_split=0.2)
+    assert pixels_of(data, "test") == raw(written["val"])
+    assert len(data.split("val")) == 4
+    assert sorted(pixels_of(data, "train") + pixels_of(data, "val")) == sorted(raw(written["train"]))
+
+
+def test_class_folders_alone_keep_every_fifth_image_for_the_test(tmp_path):
+    cats, dogs = write_images(tmp_path / "cat", 12, seed=0), write_images(tmp_path / "dog", 9, seed=1)
+    data = ImageFolderDataModule(tmp_path, val_split=0.2)
+    test = [cats[4], cats[9], dogs[4]]
+    assert pixels_of(data, "test") == raw(test)
+    assert data.split("test").targets.tolist() == [0, 0, 1]
+    assert len(data.split("val")) == 2 + 2
+    remaining = set(raw(cats + dogs)) - set(raw(test))
+    assert sorted(pixels_of(data, "train") + pixels_of(data, "val")) == sorted(remaining)
+
+
+def test_chosen_classes_of_folders_are_numbered_in_the_order_given(tmp_path):
+    write_folders(tmp_path, ["train", "test"])
+    bats = {part: write_images(tmp_path / part / "bat", 3, seed=9 + len(part)) for part in ("train", "test")}
+    data = ImageFolderDataModule(tmp_path, classes=["dog", "bat"])
+    assert data.all_classes == ("bat", "cat", "dog")
+    split = data.split("test")
+    assert sorted(split.targets.tolist()) == [0] * 10 + [1] * 3
+    assert raw(split.images[split.targets == 1].numpy()) == raw(bats["test"])
+
+
+def test_images_below_class_folders_are_found_and_other_files_are_left_alone(tmp_path):
+    write_folders(tmp_path, ["train", "test"], n=2)
+    deep = write_images(tmp_path / "train" / "cat" / "deep" / "deeper", 1, seed=50)
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("not an image")
+    (tmp_path / "train" / ".cache").mkdir()
+    (tmp_path / "train" / "cat" / "000.png").rename(tmp_path / "train" / "cat" / "000.PNG")
+    data = ImageFolderDataModule(tmp_path, val_split=0)
+    assert data.class_names == ("cat", "dog")
+    assert len(data.split("train")) == 5
+    assert raw(deep)[0] in pixels_of(data, "train")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "LA", "CMYK"])
+def test_images_of_every_mode_become_rgb(tmp_path, mode):
+    write_folders(tmp_path, ["train", "test"])
+    image = Image.fromarray(random_pixels(7)).convert(mode)
+    file = tmp_path / "test" / "cat" / ("000.tif" if mode == "CMYK" else "000.png")
+    (tmp_path / "test" / "cat" / "000.png").unlink()
+    image.save(file)
+    found = ImageFolderDataModule(tmp_path).split("test").images[0].numpy()
+    if mode in ("L", "1", "LA"):
+        grey = np.asarray(image.getchannel(0)).astype(np.uint8) * (255 if mode == "1" else 1)
+        expected = np.repeat(grey[..., None], 3, axis=2)
+    elif mode == "RGBA":
+        expected = np.asarray(image)[..., :3]
+    elif mode == "P":
+        expected = np.array(image.getpalette(), np.uint8).reshape(-1, 3)[np.asarray(image)]
+    else:
+        cmyk = np.asarray(image).astype(int)
+        expected = 255 - np.minimum(cmyk[..., :3] + cmyk[..., 3:], 255)
+    assert found.shape == (6, 6, 3)
+    assert (found == expected).all()
+
+
+def test_image_size_scales_the_shorter_side_and_cuts_the_middle_out(tmp_path):
+    write_folders(tmp_path, ["train", "test"])
+    # Three bands of colour, of which the middle one fills the square.
+    for name, size in (("wide", (12, 36)), ("high", (36, 12))):
+        bands = np.zeros((*size, 3), np.uint8)
+        for number, part in enumerate(np.array_split(bands, 3, axis=int(np.argmax(size)))):
+            part[...] = np.eye(3, dtype=np.uint8)[number] * 255
+        Image.fromarray(bands).save(tmp_path / "train" / "cat" / f"{name}.png")
+    data = ImageFolderDataModule(tmp_path, image_size=6, val_split=0)
+    assert data.image_size == 6
+    images = data.split("train").images
+    assert images.shape == (22, 6, 6, 3)
+    for image in images[10:12].numpy():
+        assert (image[1:-1, 1:-1] == (0, 255, 0)).all()
+    constant = np.full((5, 9, 3), 77, np.uint8)
+    Image.fromarray(constant).save(tmp_path / "train" / "cat" / "constant.png")
+    larger = ImageFolderDataModule(tmp_path, image_size=17, val_split=0).split("train").images
+    assert larger.shape == (23, 17, 17, 3)
+    assert (larger[10] == 77).all()
+
+
+def test_image_size_leaves_images_of_that_size_to_the_pixel(tmp_path):
+    written = write_folders(tmp_path, ["train", "test"])
+    assert pixels_of(ImageFolderDataModule(tmp_path, image_size=6), "test") == raw(written["test"])
+
+
+def test_images_that_differ_in_size_are_named(tmp_path):
+    write_folders(tmp_path, ["train", "test"])
+    write_images(tmp_path / "train" / "dog", 1, size=(5, 7))
+    odd, first = tmp_path / "train" / "dog" / "000.png", tmp_path / "train" / "cat" / "000.png"
+    with pytest.raises(InputError) as caught:
+        ImageFolderDataModule(tmp_path).setup("fit")
+    assert one_line(caught) == (
+        f"the images differ in size: '{first}' is 6x6 and '{odd}' is 7x5; give one with --data.image_size"
+    )
+
+
+def truncated_jpeg(file):
+    Image.fromarray(random_pixels(3, 64, 64)).save(file, quality=95)
+    file.write_bytes(file.read_bytes()[:1500])
+
+
+def truncated_png(file):
+    Image.fromarray(random_pixels(3)).save(file)
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize("size", [None, 64])
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("x.jpg", truncated_jpeg),
+        ("x.png", truncated_png),
+        ("x.png", lambda file: file.write_text("not an image")),
+        ("x.webp", lambda file: file.write_bytes(b"")),
+    ],
+    ids=["truncated jpeg", "truncated png", "text", "empty"],
+)
+@pytest.mark.parametrize("place", ["cat", "zebra"])  # the first image gives the size, and fails elsewhere
+def test_an_unreadable_image_is_named(tmp_path, size, name, write, place):
+    for part in ("train", "test"):
+        for animal in ("dog", "zebra"):
+            write_images(tmp_path / part / animal, 3, size=(64, 64))
+    file = tmp_path / "train" / place / name
+    file.parent.mkdir(exist_ok=True)
+    write(file)
+    with pytest.raises(InputError) as caught:
+        ImageFolderDataModule(tmp_path, image_size=size).setup("fit")
+    assert one_line(caught) == (f"cannot read the image '{file}': it is damaged or not an image; replace or remove it")
+
+
+def test_a_missing_root_is_named(tmp_path):
+    with pytest.raises(InputError, match=f"there is no folder '{tmp_path}/absent'; give the images' place"):
+        ImageFolderDataModule(tmp_path / "absent")
+
+
+def test_a_root_without_class_folders_is_named(tmp_path):
+    Image.fromarray(random_pixels(0)).save(tmp_path / "loose.png")
+    with pytest.raises(InputError, match=f"there are no class folders in '{tmp_path}'; the images of each class"):
+        ImageFolderDataModule(tmp_path)
+    (tmp_path / "train").mkdir()
+    with pytest.raises(InputError, match=f"there are no class folders in '{tmp_path}/train'"):
+        ImageFolderDataModule(tmp_path)
+
+
+def test_a_single_class_is_named(tmp_path):
+    write_images(tmp_path / "train" / "cat", 2)
+    with pytest.raises(InputError, match=f"there is only one class, 'cat', in '{tmp_path}/train'"):
+        ImageFolderDataModule(tmp_path)
+
+
+def test_an_empty_class_folder_is_named(tmp_path):
+    write_folders(tmp_path, ["train", "test"])
+    (tmp_path / "train" / "emu").mkdir()
+    with pytest.raises(InputError, match=rf"there is no image in '{tmp_path}/train/emu' \(looked for \.jpg"):
+        ImageFolderDataModule(tmp_path).setup("fit")
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_class_that_training_lacks_is_named(tmp_path, part):
+    write_folders(tmp_path, ["train", "val", "test"], n=1)
+    write_images(tmp_path / part / "emu", 1)
+    with pytest.raises(InputError, match=f"'{tmp_path}/{part}' has a class that the training images lack: 'emu'"):
+        ImageFolderDataModule(tmp_path)
+
+
+def test_a_test_set_may_lack_a_class(tmp_path):
+    written = write_folders(tmp_path, ["train", "test"])
+    shutil.rmtree(tmp_path / "test" / "cat")
+    data = ImageFolderDataModule(tmp_path)
+    assert pixels_of(data, "test") == raw(written["test"][10:])
+    assert data.split("test").targets.tolist() == [1] * 10
+
+
+@pytest.mark.parametrize("size", [None, 6])
+def test_training_folders_without_a_test_set_are_refused_when_testing(tmp_path, size):
+    write_folders(tmp_path, ["train"])
+    data = ImageFolderDataModule(tmp_path, image_size=size, batch_size=4)
+    data.setup("fit")
+    with pytest.raises(InputError, match=r"no test images|there is no folder"):
+        data.setup("test")
+
+
+@pytest.mark.parametrize("size", [None, 6])
+def test_too_few_images_for_a_test_set_are_refused_when_testing(tmp_path, size):
+    for animal in ("cat", "dog"):
+        write_images(tmp_path / animal, 4)
+    with pytest.raises(InputError, match="no test images"):
+        ImageFolderDataModule(tmp_path, image_size=size).setup("test")
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_an_image_size_below_one_is_refused(tmp_path, size):
+    with pytest.raises(InputError, match=f"data.image_size is {size}; give the side in pixels"):
+        ImageFolderDataModule(tmp_path, image_size=size)
+
+
+def test_a_folder_of_images_is_predicted_by_name(tmp_path):
+    images = [random_pixels(number, 8, 8)[..., 0] for number in range(5)]
+    (tmp_path / "deep").mkdir()
+    names = ["a.png", "b.png", "c.png", "deep/a.png", "z.png"]
+    for name, image in zip(names, images, strict=True):
+        Image.fromarray(image).save(tmp_path / name)
+    data = DigitsDataModule(predict_folder=tmp_path, mean=[0.0], std=[1.0], batch_size=2)
+    data.setup("predict")
+    found = batches(data, data.predict_dataloader())
+    assert [numbers.tolist() for _, numbers in found] == [[0, 1], [2, 3], [4]]
+    assert data.predict_files == [tmp_path / name for name in names]
+    pixels = (torch.cat([x for x, _ in found])[:, 0] * 255).round().numpy()
+    assert (pixels == np.stack(images)).all()
+
+
+def test_predicted_images_get_the_size_and_channels_of_the_data_set(tmp_path):
+    Image.fromarray(np.full((30, 20, 3), 100, np.uint8)).save(tmp_path / "x.png")
+    data = DigitsDataModule(predict_folder=str(tmp_path))
+    images = data.split("predict").images
+    assert images.shape == (1, 8, 8, 1)
+    assert (images == 100).all()
+
+
+def test_a_folder_without_images_to_predict_is_named(tmp_path):
+    with pytest.raises(InputError, match=f"there is no image in '{tmp_path}'"):
+        DigitsDataModule(predict_folder=tmp_path).setup("predict")
+    with pytest.raises(InputError, match=f"there is no folder '{tmp_path}/absent'"):
+        DigitsDataModule(predict_folder=tmp_path / "absent").setup("predict")
