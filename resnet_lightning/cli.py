@@ -47,6 +47,7 @@ class CommandLine(LightningCLI):
 
     def __init__(self, arguments: list[str]) -> None:
         self.checkpoint: dict[str, Any] | None = None
+        self.run_name = "run"
         self.run_folder: Path | None = None
         self.console = Console()
         try:
@@ -234,7 +235,8 @@ class CommandLine(LightningCLI):
             self._say(
                 f"[dim]label your images [/] {_program()} predict --ckpt_path {best} --data.predict_folder FOLDER"
             )
-            self._say(f"[dim]train on          [/] {_program()} fit --ckpt_path {last} --trainer.max_epochs N")
+            length = "max_steps" if (self.trainer.max_steps or 0) > 0 else "max_epochs"
+            self._say(f"[dim]train on          [/] {_program()} fit --ckpt_path {last} --trainer.{length} N")
 
     def after_validate(self) -> None:
         self._show({name: f"{self._metric(name):.4f}" for name in self.trainer.callback_metrics})

@@ -231,9 +231,11 @@ def test_state_dict_carries_the_statistics_over():
     assert [values.tolist() for values in given.statistics()] == [[0.5], [0.5]]
 
 
-def test_state_dict_carries_given_statistics_over_to_a_data_set_of_known_ones():
-    trained = MNISTDataModule(mean=[0.5], std=[0.25])
-    later = MNISTDataModule()
+@pytest.mark.parametrize("make", [MNISTDataModule, DigitsDataModule], ids=["known", "measured"])
+def test_statistics_of_a_state_dict_replace_those_that_were_not_given(make):
+    trained = make(mean=[0.5], std=[0.25])
+    later = make()
+    later.statistics()
     later.load_state_dict(trained.state_dict())
     assert [values.tolist() for values in later.statistics()] == [[0.5], [0.25]]
 
@@ -281,6 +283,10 @@ def test_a_batch_larger_than_the_training_set_is_refused_in_training_alone():
     data.setup("test")
     (batch,) = data.test_dataloader()
     assert len(batch.targets) == 355
+
+
+def test_a_data_module_can_be_printed():
+    assert str(DigitsDataModule())
 
 
 def test_prediction_takes_the_test_images_and_numbers_them():
@@ -332,6 +338,15 @@ def test_another_number_of_labels_than_of_images_is_refused(monkeypatch, labels)
     monkeypatch.setattr(Squares, "labels", labels)
     with pytest.raises(InputError, match="labels"):
         Squares(val_split=0, batch_size=1).setup("fit")
+
+
+def test_a_channel_of_one_value_is_normalised_to_finite_numbers(monkeypatch):
+    images = np.zeros((4, 4, 4, 3), np.uint8)
+    images[..., 0] = np.array([1, 2, 3, 4])[:, None, None]
+    monkeypatch.setattr(Squares, "read", lambda self, part: (images, np.array([0, 1, 0, 1])))
+    data = Squares(val_split=0, batch_size=4)
+    ((found, _),) = batches(data, data.train_dataloader())
+    assert found.isfinite().all()
 
 
 def test_a_class_without_images_is_named(monkeypatch):
@@ -646,8 +661,9 @@ def test_folders_train_val_keep_val_for_the_final_test(tmp_path):
     assert sorted(pixels_of(data, "train") + pixels_of(data, "val")) == sorted(raw(written["train"]))
 
 
-def test_class_folders_alone_keep_every_fifth_image_for_the_test(tmp_path):
-    cats, dogs = write_images(tmp_path / "cat", 12, seed=0), write_images(tmp_path / "dog", 9, seed=1)
+@pytest.mark.parametrize("place", [".", "train"])
+def test_class_folders_alone_keep_every_fifth_image_for_the_test(tmp_path, place):
+    cats, dogs = (write_images(tmp_path / place / name, n, seed=n) for name, n in (("cat", 12), ("dog", 9)))
     data = ImageFolderDataModule(tmp_path, val_split=0.2)
     test = [cats[4], cats[9], dogs[4]]
     assert pixels_of(data, "test") == raw(test)
@@ -748,16 +764,31 @@ def truncated_png(file):
     file.write_bytes(file.read_bytes()[:-40])
 
 
+def png_with_a_corrupt_header(file):
+    Image.fromarray(random_pixels(3)).save(file)
+    content = bytearray(file.read_bytes())
+    content[11] = 5  # the length of the header
+    file.write_bytes(content)
+
+
+def png_with_a_corrupt_middle(file):
+    Image.fromarray(random_pixels(3, 200, 200)).save(file)  # large enough for a second chunk of pixels
+    start, _, rest = file.read_bytes().rpartition(b"IDAT")
+    file.write_bytes(start + b"\0\0\0\0" + rest)
+
+
 @pytest.mark.parametrize("size", [None, 64])
 @pytest.mark.parametrize(
     ("name", "write"),
     [
         ("x.jpg", truncated_jpeg),
         ("x.png", truncated_png),
+        ("x.png", png_with_a_corrupt_header),
+        ("x.png", png_with_a_corrupt_middle),
         ("x.png", lambda file: file.write_text("not an image")),
         ("x.webp", lambda file: file.write_bytes(b"")),
     ],
-    ids=["truncated jpeg", "truncated png", "text", "empty"],
+    ids=["truncated jpeg", "truncated png", "corrupt header", "corrupt middle", "text", "empty"],
 )
 @pytest.mark.parametrize("place", ["cat", "zebra"])  # the first image gives the size, and fails elsewhere
 def test_an_unreadable_image_is_named(tmp_path, size, name, write, place):
@@ -783,6 +814,12 @@ def test_a_root_without_class_folders_is_named(tmp_path):
         ImageFolderDataModule(tmp_path)
     (tmp_path / "train").mkdir()
     with pytest.raises(InputError, match=f"there are no class folders in '{tmp_path}/train'"):
+        ImageFolderDataModule(tmp_path)
+
+
+def test_val_and_test_without_train_are_not_taken_for_classes(tmp_path):
+    write_folders(tmp_path, ["val", "test"])
+    with pytest.raises(InputError, match="train"):
         ImageFolderDataModule(tmp_path)
 
 
@@ -813,15 +850,6 @@ def test_a_test_set_may_lack_a_class(tmp_path):
     data = ImageFolderDataModule(tmp_path)
     assert pixels_of(data, "test") == raw(written["test"][10:])
     assert data.split("test").targets.tolist() == [1] * 10
-
-
-@pytest.mark.parametrize("size", [None, 6])
-def test_training_folders_without_a_test_set_are_refused_when_testing(tmp_path, size):
-    write_folders(tmp_path, ["train"])
-    data = ImageFolderDataModule(tmp_path, image_size=size, batch_size=4)
-    data.setup("fit")
-    with pytest.raises(InputError, match=r"no test images|there is no folder"):
-        data.setup("test")
 
 
 @pytest.mark.parametrize("size", [None, 6])
@@ -859,6 +887,16 @@ def test_predicted_images_get_the_size_and_channels_of_the_data_set(tmp_path):
     images = data.split("predict").images
     assert images.shape == (1, 8, 8, 1)
     assert (images == 100).all()
+
+
+def test_predicted_images_get_the_size_of_the_training_images(tmp_path):
+    write_folders(tmp_path / "data", ["train", "test"])
+    (tmp_path / "new").mkdir()
+    for number, size in enumerate([(30, 20), (9, 9), (6, 6)]):
+        Image.new("RGB", size, (10, 20, 30)).save(tmp_path / "new" / f"{number}.png")
+    images = ImageFolderDataModule(tmp_path / "data", predict_folder=tmp_path / "new").split("predict").images
+    assert images.shape == (3, 6, 6, 3)
+    assert (images == torch.tensor([10, 20, 30])).all()
 
 
 def test_a_folder_without_images_to_predict_is_named(tmp_path):

@@ -103,8 +103,8 @@ def test_training_processes_together_see_what_one_sees(n, batch_size, world_size
     shares = [indices_of(loader) for loader in several]
     assert [len(share) for share in shares] == [steps] * world_size
     for step, expected in enumerate(indices_of(one)):
-        assert [len(share[step]) for share in shares] == [batch_size] * world_size
-        assert sorted(flat(share[step] for share in shares)) == sorted(expected)
+        assert [share[step] for share in shares] == [expected[rank::world_size] for rank in range(world_size)]
+        assert {len(share[step]) for share in shares} == {batch_size}
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -117,7 +117,9 @@ def test_evaluation_processes_see_every_image_once_in_as_many_steps(n, batch_siz
     steps = -(-n // (batch_size * world_size))
     assert [len(loader) for loader in loaders] == [steps] * world_size
     assert [len(share) for share in shares] == [steps] * world_size
-    assert all(len(batch) <= batch_size for share in shares for batch in share)
+    for step in range(steps):
+        sizes = [len(share[step]) for share in shares]
+        assert max(sizes) <= min(batch_size, min(sizes) + 1)  # no process waits for another
 
 
 def test_an_empty_batch_has_the_shape_of_a_full_one():

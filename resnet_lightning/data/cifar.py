@@ -41,7 +41,8 @@ class CIFAR10DataModule(ImageDataModule):
 
     def download(self) -> None:
         folder = self.root / self.dataset.base_folder
-        sums = {folder / name: md5 for name, md5 in (*self.dataset.train_list, *self.dataset.test_list)}
+        meta = (self.dataset.meta["filename"], self.dataset.meta["md5"])
+        sums = {folder / name: md5 for name, md5 in (*self.dataset.train_list, *self.dataset.test_list, meta)}
         download_unless_there(self.dataset.__name__, [*sums], lambda: self.dataset(self.root, download=True))
         for file, md5 in sums.items():
             if not check_integrity(file, md5):
@@ -50,7 +51,10 @@ class CIFAR10DataModule(ImageDataModule):
                 )
 
     def read(self, part: str) -> tuple[Any, Any]:
-        data = self.dataset(self.root, train=part == "train")
+        try:
+            data = self.dataset(self.root, train=part == "train")
+        except RuntimeError as error:
+            raise InputError(f"there is no whole {self.dataset.__name__} in {str(self.root)!r}: {error}") from error
         return data.data, data.targets
 
 

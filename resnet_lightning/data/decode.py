@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError
@@ -38,7 +38,7 @@ def size_of(file: Path) -> tuple[int, int]:
     try:
         with Image.open(file) as image:
             return image.height, image.width
-    except (OSError, UnidentifiedImageError) as error:
+    except Exception as error:  # Pillow raises many kinds for a file that is damaged
         raise _unreadable(file) from error
 
 
@@ -53,6 +53,8 @@ def decode_images(files: Sequence[Path], size: int | None, channels: int) -> Ten
     Raises:
         InputError: where a file cannot be read, or ``size`` is None and the images differ in size.
     """
+    if not files:
+        return torch.empty(0, 0, 0, channels, dtype=torch.uint8)
     height, width = (size, size) if size else size_of(files[0])
     array = np.empty((len(files), height, width, channels), np.uint8)
 
@@ -61,7 +63,7 @@ def decode_images(files: Sequence[Path], size: int | None, channels: int) -> Ten
         try:
             with Image.open(file) as image:
                 pixels = image.convert("L" if channels == 1 else "RGB")
-        except (OSError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except Exception as error:  # Pillow raises many kinds for a file that is damaged
             raise _unreadable(file) from error
         if size:
             pixels = _resize_and_crop(pixels, size)

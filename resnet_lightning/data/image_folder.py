@@ -8,7 +8,7 @@ import torch
 
 from ..errors import InputError
 from .augment import Augmentation
-from .decode import decode_images, list_images
+from .decode import decode_images, list_images, size_of
 from .module import ImageDataModule
 from .splits import every_fifth
 
@@ -19,7 +19,7 @@ class ImageFolderDataModule(ImageDataModule):
     - ``root/train/<class>/*`` and ``root/test/<class>/*``;
     - the same with ``root/val/<class>/*``, which are then the validation images;
     - ``root/train`` and ``root/val`` alone, as in ImageNet: nothing but the final test sees ``val``;
-    - ``root/<class>/*``: every fifth image of each class, by name, is for testing.
+    - ``root/train/<class>/*`` or ``root/<class>/*`` alone: every fifth image of each class, by name, is for testing.
 
     Images become RGB; they are decoded once, into memory. See ``ImageDataModule`` for the other arguments.
 
@@ -48,10 +48,16 @@ class ImageFolderDataModule(ImageDataModule):
 
     @property
     def image_size(self) -> int | None:  # type: ignore[override]
+        """The side that was given, or else that of the training images where they are square."""
+        if self._size is None:
+            height, width = size_of(list_images(self._folder("train") / self.class_names[0])[0])
+            return height if height == width else None
         return self._size
 
     def find_classes(self) -> tuple[str, ...]:
         classes = _class_folders(self._folder("train"))
+        if self._folder("train") == self.root and {"val", "test"} & set(classes):
+            raise InputError(f"{str(self.root)!r} has images for validation or testing but no folder 'train'")
         if not classes:
             raise InputError(
                 f"there are no class folders in {str(self._folder('train'))!r}; "
@@ -60,14 +66,15 @@ class ImageFolderDataModule(ImageDataModule):
         if len(classes) == 1:
             raise InputError(f"there is only one class, {classes[0]!r}, in {str(self._folder('train'))!r}")
         for part in "val", "test":
-            folder = self._folder(part)
-            if folder.is_dir() and (strange := set(_class_folders(folder)) - set(classes)):
-                raise InputError(f"{str(folder)!r} has a class that the training images lack: {sorted(strange)[0]!r}")
+            strange = set(_class_folders(self._folder(part))) - set(classes)
+            if self._has(part) and strange:
+                folder = str(self.root / part)
+                raise InputError(f"{folder!r} has a class that the training images lack: {sorted(strange)[0]!r}")
         return tuple(classes)
 
     @property
     def has_validation_set(self) -> bool:
-        return (self.root / "val").is_dir() and (self.root / "test").is_dir()
+        return self._has("val") and self._has("test")
 
     def read(self, part: str) -> tuple[Any, Any]:
         files, labels = [], []
@@ -77,24 +84,25 @@ class ImageFolderDataModule(ImageDataModule):
                 found = list_images(folder / name)
                 files += found
                 labels += [self.all_classes.index(name)] * len(found)
-        if self._is_flat():
+        if not self._has("test") and not self._has("val"):
             held_out = every_fifth(torch.tensor(labels))
             chosen = held_out if part == "test" else ~held_out
             files = [file for file, kept in zip(files, chosen.tolist(), strict=True) if kept]
             labels = [label for label, kept in zip(labels, chosen.tolist(), strict=True) if kept]
-        return decode_images(files, self.image_size, self.in_chans), torch.tensor(labels)
+        return decode_images(files, self._size, self.in_chans), torch.tensor(labels)
 
-    def _is_flat(self) -> bool:
-        return not (self.root / "train").is_dir()
+    def _has(self, part: str) -> bool:
+        return (self.root / part).is_dir()
 
     def _folder(self, part: str) -> Path:
+        """Where the images of a part are, or those that they are held out of."""
         if not self.root.is_dir():
             raise InputError(f"there is no folder {str(self.root)!r}; give the images' place with --data.root")
-        if self._is_flat():
-            return self.root
-        if part == "test" and not (self.root / "test").is_dir():
+        if self._has(part):
+            return self.root / part
+        if part == "test" and self._has("val"):
             return self.root / "val"
-        return self.root / part
+        return self.root / "train" if self._has("train") else self.root
 
 
 def _class_folders(folder: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """The data module that every data set shares: splits, statistics, loaders, and what happens to a batch."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,11 @@ from .decode import decode_images, list_images
 from .draws import key
 from .loader import BatchLoader, RawBatch, Split
 
+# The test images as well before training, so that what is wrong with them is found now and not in the end.
+_SPLITS_OF_STAGE = {"fit": ("train", "val", "test"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 
-class ImageDataModule(LightningDataModule):
+
+class ImageDataModule(LightningDataModule, ABC):
     """A data set of images that fits in memory.
 
     A data set is a subclass that says what its classes are called and reads its arrays; see ``DigitsDataModule`` for
@@ -80,9 +84,10 @@ class ImageDataModule(LightningDataModule):
         self.predict_files: list[Path] | None = None
         self.all_classes = self.find_classes()
         self.class_names = self.all_classes if classes is None else self._choose(classes)
-        known_mean, known_std = self.known_statistics or (None, None)
-        self._mean = _as_tensor(mean or known_mean)
-        self._std = _as_tensor(std or known_std)
+        self._mean = None if mean is None else torch.tensor(mean, dtype=torch.float32)
+        self._std = None if std is None else torch.tensor(std, dtype=torch.float32)
+        known = self.known_statistics
+        self._usual_statistics = None if known is None else (torch.tensor(known[0]), torch.tensor(known[1]))
         self._splits: dict[str, Split] = {}
 
     # What a data set says of itself.
@@ -99,6 +104,7 @@ class ImageDataModule(LightningDataModule):
         """Whether ``read("val")`` can be called; else validation images are split off the training set."""
         return False
 
+    @abstractmethod
     def read(self, part: str) -> tuple[Any, Any]:
         """Reads one part of the data set.
 
@@ -112,7 +118,6 @@ class ImageDataModule(LightningDataModule):
         Raises:
             InputError: where files are missing or damaged.
         """
-        raise NotImplementedError
 
     # Splits.
 
@@ -146,6 +151,10 @@ class ImageDataModule(LightningDataModule):
         if images.ndim == 3:
             images = images.unsqueeze(-1)
         labels = labels.long()
+        if len(labels) != len(images):
+            raise InputError(
+                f"there are {len(images)} {part} images but {len(labels)} labels; they do not belong together"
+            )
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.all_classes):
             raise InputError(
                 f"the {part} images have labels from {int(labels.min())} to {int(labels.max())}, "
@@ -194,7 +203,7 @@ class ImageDataModule(LightningDataModule):
         self.download()
 
     def setup(self, stage: str) -> None:
-        for name in {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (stage,)):
+        for name in _SPLITS_OF_STAGE[stage]:
             self.split(name)
         if stage == "fit" and not len(self._loader("train")):
             images = len(self.split("train"))
@@ -237,11 +246,12 @@ class ImageDataModule(LightningDataModule):
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, for pixels in [0, 1]: given, known or measured."""
-        if self._mean is None or self._std is None:
-            mean, std = _measure(self.split("train"))
-            self._mean = mean if self._mean is None else self._mean
-            self._std = std if self._std is None else self._std
-        return self._mean, self._std
+        if self._mean is not None and self._std is not None:
+            return self._mean, self._std
+        if self._usual_statistics is None:
+            self._usual_statistics = _measure(self.split("train"))
+        mean, std = self._usual_statistics
+        return mean if self._mean is None else self._mean, std if self._std is None else self._std
 
     def state_dict(self) -> dict[str, Any]:
         mean, std = self.statistics()
@@ -258,12 +268,10 @@ class ImageDataModule(LightningDataModule):
                 f"the checkpoint was trained on the classes {', '.join(state_dict['class_names'])}, "
                 f"but this data set has {', '.join(self.class_names)}"
             )
-        self._mean = torch.tensor(state_dict["mean"]) if self._mean is None else self._mean
-        self._std = torch.tensor(state_dict["std"]) if self._std is None else self._std
+        self._usual_statistics = (torch.tensor(state_dict["mean"]), torch.tensor(state_dict["std"]))
 
-
-def _as_tensor(values: Sequence[float] | None) -> Tensor | None:
-    return None if values is None else torch.tensor(values, dtype=torch.float32)
+    def __str__(self) -> str:  # Lightning's asks the loaders for data sets that ours do not have
+        return f"{type(self).__name__}(root={str(self.root)!r}, {self.num_classes} classes)"
 
 
 def _measure(split: Split) -> tuple[Tensor, Tensor]:
@@ -276,4 +284,5 @@ def _measure(split: Split) -> tuple[Tensor, Tensor]:
         mean = (share * values).sum()
         means.append(mean)
         deviations.append((share * (values - mean) ** 2).sum().sqrt())
-    return torch.stack(means).float(), torch.stack(deviations).float()
+    std = torch.stack(deviations).float()
+    return torch.stack(means).float(), torch.where(std > 0, std, 1.0)  # a channel of one value has nothing to scale
