@@ -47,7 +47,8 @@ class CIFAR10DataModule(ImageDataModule):
         for file, md5 in sums.items():
             if not check_integrity(file, md5):
                 raise InputError(
-                    f"{str(file)!r} is damaged (its md5 is not {md5}); delete it and run again to download it anew"
+                    f"{str(file)!r} is damaged (its md5 is not {md5}); "
+                    f"delete the folder {folder.name!r} and run again to download it anew"
                 )
 
     def read(self, part: str) -> tuple[Any, Any]:
