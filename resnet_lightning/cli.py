@@ -107,7 +107,6 @@ class CommandLine(LightningCLI):
                 "checkpoint.monitor": "val/acc",
                 "checkpoint.mode": "max",
                 "checkpoint.filename": "best",
-                "checkpoint.save_last": True,
                 "checkpoint.enable_version_counter": False,
             }
         )
@@ -175,7 +174,7 @@ class CommandLine(LightningCLI):
             if self.run_folder:
                 callbacks.append(RunRecord(self.run_name, self.config_text, self.run_folder))
                 if config.trainer.enable_checkpointing is not False:
-                    callbacks.append(self._checkpoint_callback(config.checkpoint, self.run_folder))
+                    callbacks += self._checkpoint_callbacks(config.checkpoint, self.run_folder / "checkpoints")
         if self.subcommand == "predict" and self.run_folder:
             callbacks.append(PredictionWriter(self.run_folder / "predictions.csv"))
         own = {"logger": loggers or False, "callbacks": callbacks, "enable_model_summary": False}
@@ -184,11 +183,13 @@ class CommandLine(LightningCLI):
         except ValueError as error:  # an accelerator or a strategy that does not exist
             raise InputError(f"trainer: {error}") from error
 
-    def _checkpoint_callback(self, checkpoint: ModelCheckpoint, folder: Path) -> ModelCheckpoint:
-        checkpoint.dirpath = checkpoint.dirpath or str(folder / "checkpoints")
+    def _checkpoint_callbacks(self, best: ModelCheckpoint, folder: Path) -> list[Callback]:
+        # Not by `save_last`: that one is a copy of the last checkpoint that was the best.
+        last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
         if not self.datamodule.val_split and not self.datamodule.has_validation_set:
-            checkpoint.monitor = None  # nothing to choose the best by: keep the newest
-        return checkpoint
+            return [last]  # there is nothing to choose the best by
+        best.dirpath = best.dirpath or str(folder)
+        return [best, last]
 
     def instantiate_classes(self) -> None:
         try:
@@ -292,6 +293,8 @@ def _quieten() -> None:
     # A run that goes on from a checkpoint does so in a folder of its own, and a test needs no ModelCheckpoint.
     warnings.filterwarnings("ignore", message="The dirpath has changed from")
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
+    # With data.val_split 0.
+    warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
     # Nothing here is logged by the step.
     warnings.filterwarnings(
         "ignore", message="The number of training batches .* is smaller than the logging interval Trainer"

@@ -101,6 +101,21 @@ def test_the_best_checkpoint_is_the_one_with_the_lowest_validation_loss(run_fold
     assert best["epoch"] == losses.index(min(losses))
 
 
+def test_the_last_checkpoint_is_the_last_even_where_an_earlier_one_is_best():
+    # The highest validation loss is that of the first epoch.
+    assert main(["fit", *SHORT, "--checkpoint.mode", "max"]) == 0
+    folder = only_run("digits") / "checkpoints"
+    saved = {name: torch.load(folder / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")}
+    assert saved == {"best": 0, "last": 1}
+
+
+def test_without_validation_images_the_last_checkpoint_is_tested(capsys):
+    assert main(["fit", *SHORT, "--data.val_split", "0"]) == 0
+    folder = only_run("digits")
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert f"test --ckpt_path {folder}/checkpoints/last.ckpt" in capsys.readouterr().out
+
+
 def test_a_second_run_gets_a_folder_of_its_own(run_folder):
     kept = {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()}
     main(["fit", *SHORT])

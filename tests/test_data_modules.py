@@ -540,7 +540,9 @@ def test_cifar_classes_can_be_chosen(tmp_path, monkeypatch, no_network):
 def test_a_damaged_cifar_file_is_named(tmp_path, monkeypatch, no_network, file):
     folder, _ = write_cifar10(tmp_path, monkeypatch)
     (folder / file).write_bytes((folder / file).read_bytes()[:-100])
-    with pytest.raises(InputError, match=f"'{folder}/{file}' is damaged .its md5 is not .*; delete it") as caught:
+    with pytest.raises(
+        InputError, match=f"'{folder}/{file}' is damaged .its md5 is not .*; delete the folder"
+    ) as caught:
         CIFAR10DataModule(root=tmp_path).prepare_data()
     one_line(caught)
 
