@@ -17,7 +17,8 @@ COLUMNS = 104
 def record(command: list[str]) -> str:
     """What a command writes to a terminal."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(COLUMNS), "TERM": "xterm-256color"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "COLUMNS": str(COLUMNS), "TERM": "xterm-256color"}
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         output = b""
@@ -42,8 +43,9 @@ def screen(written: str) -> str:
 
 if __name__ == "__main__":
     arguments = ["fit", "--config", "configs/digits.yaml", *sys.argv[1:]]
-    shown = screen(record([str(Path(sys.executable).with_name("lightning")), *arguments]))
+    # Through `env`, which finds the program by the path that it is given.
+    shown = screen(record(["env", "lightning", *arguments]))
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(f"[bold]$ lightning {' '.join(arguments)}[/]", highlight=False)
-    console.print(Text.from_ansi(shown.replace(".venv/bin/", "").strip()))
+    console.print(Text.from_ansi(shown.strip()))
     console.save_svg(str(Path(__file__).with_name("run.svg")), title="resnet_lightning")

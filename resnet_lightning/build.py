@@ -43,7 +43,7 @@ def build(what: str, factory: Callable[..., T], /, *args: Any, **options: Any) -
         return factory(*args, **options)
     except InputError:
         raise
-    except (TypeError, ValueError, ArithmeticError) as error:
+    except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
         unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unexpected and unexpected[1] in options:
             hint = did_you_mean(unexpected[1], _option_names(factory))

@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from .build import build, import_by_path
 from .errors import InputError
 from .models import create_model
-from .optim import SHAPE_OF_SCHEDULE, make_optimizer, make_scheduler, parameter_groups, restart_at
+from .optim import follow, make_optimizer, make_scheduler, parameter_groups
 
 
 class _EpochMetrics(nn.Module):
@@ -116,9 +116,9 @@ class ImageClassifier(LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W), normalised, to logits (B, num_classes)."""
         images = images.to(self.dtype)  # a net in bf16-true takes bf16 images
-        if self.hparams["channels_last"]:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return self.backbone(images)
+        # The loaders' batches have their channels innermost already; others may not.
+        layout = torch.channels_last if self.hparams["channels_last"] else torch.contiguous_format
+        return self.backbone(images.contiguous(memory_format=layout))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         return self._step(batch, self.train_metrics)
@@ -177,20 +177,20 @@ class ImageClassifier(LightningModule):
         groups = [{"params": [nn.Parameter(torch.zeros(1))], **options} for options in ({}, {"weight_decay": 0.0})]
         return self._make_optimizer(groups, total_steps)
 
-    # Resuming: how far the schedule has come is the checkpoint's, its shape and the optimizer's settings the config's.
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for state in checkpoint.get("lr_schedulers", []):
-            for name in SHAPE_OF_SCHEDULE:
-                state.pop(name, None)
-
     def on_train_start(self) -> None:
+        # A resumed run: how far the schedule has come is the checkpoint's; its shape and the optimizer's settings are
+        # the config's.
         configs = self.trainer.lr_scheduler_configs
         if self.trainer.global_step and len(configs) == 1 and configs[0].interval == "step":
-            idle, schedule = self._make_idle_optimizer(self.trainer.estimated_stepping_batches)
-            restored = configs[0].scheduler
+            total_steps = self.trainer.estimated_stepping_batches
+            if configs[0].scheduler.last_epoch > total_steps:
+                raise InputError(
+                    f"the checkpoint has {configs[0].scheduler.last_epoch} steps behind it, more than the "
+                    f"{total_steps} of this run; give a larger --trainer.max_epochs"
+                )
+            idle, schedule = self._make_idle_optimizer(total_steps)
             if schedule is not None:
-                restart_at(restored.last_epoch, restored.optimizer, idle, schedule)
+                follow(configs[0].scheduler, idle, schedule)
 
 
 def make_backbone(backbone: str | nn.Module, num_classes: int, in_chans: int, options: Mapping[str, Any]) -> nn.Module:

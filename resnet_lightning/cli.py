@@ -55,6 +55,7 @@ class CommandLine(LightningCLI):
         finally:
             if self.run_folder:
                 _remove_empty(self.run_folder)
+            os.environ.pop(_RUN_FOLDER, None)
 
     def _run(self, arguments: list[str]) -> None:
         super().__init__(
@@ -145,18 +146,30 @@ class CommandLine(LightningCLI):
         for logger in _as_list(config.trainer.logger):
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):
                 logger.init_args.save_dir = str(self.run_folder or config.trainer.default_root_dir)
-                if not wandb_is_usable():
+                if logger.init_args.get("mode") is None and not wandb_is_usable():
                     logger.init_args.mode = "offline"
 
     def after_instantiate_classes(self) -> None:
         path = self.config[self.subcommand].ckpt_path
         if path:
             self.checkpoint = self.checkpoint or read_checkpoint(path)
-            if "state_dict" not in self.checkpoint:
-                raise InputError(f"{path!r} is not the checkpoint of a run: it has no 'state_dict'")
-            check_state_dict(self.model.state_dict(), self.checkpoint["state_dict"], repr(path))
+            self._check_checkpoint(self.checkpoint, path)
         elif self.subcommand != "fit":
             self._say(f"[yellow]No --ckpt_path: this net is not trained, {self.subcommand} shows what chance gives.")
+
+    def _check_checkpoint(self, checkpoint: dict[str, Any], path: str) -> None:
+        for key in "state_dict", "pytorch-lightning_version":
+            if key not in checkpoint:
+                raise InputError(f"{path!r} is not the checkpoint of a run: it has no {key!r}")
+        check_state_dict(self.model.state_dict(), checkpoint["state_dict"], repr(path))
+        if "run" in checkpoint:
+            self.datamodule.load_state_dict(checkpoint["run"]["data"])
+        if self.subcommand == "fit":
+            if "optimizer_states" not in checkpoint:
+                raise InputError(f"{path!r} holds weights alone, and no training can go on from it")
+            before, now = checkpoint["hyper_parameters"]["optimizer"], self.model.hparams["optimizer"]
+            if before != now:
+                raise InputError(f"{path!r} was trained with optimizer {before!r}, which cannot go on as {now!r}")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config_init[self.subcommand]
@@ -177,10 +190,11 @@ class CommandLine(LightningCLI):
                     callbacks += self._checkpoint_callbacks(config.checkpoint, self.run_folder / "checkpoints")
         if self.subcommand == "predict" and self.run_folder:
             callbacks.append(PredictionWriter(self.run_folder / "predictions.csv"))
-        own = {"logger": loggers or False, "callbacks": callbacks, "enable_model_summary": False}
+        summary = bool(config.trainer.enable_model_summary)  # off unless asked for: a line says how large the net is
+        own = {"logger": loggers or False, "callbacks": callbacks, "enable_model_summary": summary}
         try:
             return Trainer(**{**config.trainer, **own})
-        except ValueError as error:  # an accelerator or a strategy that does not exist
+        except (ValueError, TypeError) as error:  # an accelerator or a strategy that does not exist
             raise InputError(f"trainer: {error}") from error
 
     def _checkpoint_callbacks(self, best: ModelCheckpoint, folder: Path) -> list[Callback]:
@@ -225,14 +239,14 @@ class CommandLine(LightningCLI):
             self._say("One batch went through training, validation and testing. Nothing was kept.")
             return
         rows = {
-            "test accuracy": f"[bold green]{self._metric('test/acc'):.2%}[/]",
+            **({"test accuracy": f"[bold green]{self._metric('test/acc'):.2%}[/]"} if self._tested() else {}),
             "net": self._net(),
             "training": f"{seconds:.1f} s, {self.throughput.images_per_second:,.0f} images a second",
             "folder": str(self.run_folder),
         }
         self._show(rows)
         if best:
-            last = Path(best).with_name("last.ckpt")
+            last = self.run_folder / "checkpoints" / "last.ckpt"
             self._say(f"[dim]test it again     [/] {_program()} test --ckpt_path {best}")
             self._say(
                 f"[dim]label your images [/] {_program()} predict --ckpt_path {best} --data.predict_folder FOLDER"
@@ -252,6 +266,9 @@ class CommandLine(LightningCLI):
     def _net(self) -> str:
         count = sum(p.numel() for p in self.model.backbone.parameters())
         return f"{self.model.hparams['backbone']}, {count:,} parameters"
+
+    def _tested(self) -> bool:
+        return "test/acc" in self.trainer.callback_metrics
 
     def _metric(self, name: str) -> float:
         return float(self.trainer.callback_metrics[name])
@@ -294,6 +311,8 @@ def _quieten() -> None:
     # A run that goes on from a checkpoint does so in a folder of its own, and a test needs no ModelCheckpoint.
     warnings.filterwarnings("ignore", message="The dirpath has changed from")
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
+    # Ours is: it is told at which step to begin.
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
     # With data.val_split 0.
     warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
     # Nothing here is logged by the step.

@@ -14,9 +14,6 @@ from .errors import InputError, did_you_mean
 # What torch's schedules call the length of the run.
 _LENGTH_ARGUMENTS = ("total_steps", "T_max", "total_iters")
 
-SHAPE_OF_SCHEDULE = (*_LENGTH_ARGUMENTS, "milestones", "_schedule_phases")
-"""Entries of a schedule's state dict that follow from its arguments, not from how far it has come."""
-
 
 def _find(what: str, name: str, home: ModuleType, base: type) -> Callable[..., Any]:
     """A class of ``home`` by its name, or anything by its dotted path."""
@@ -105,23 +102,21 @@ def _rise(share: Any, total_steps: int) -> Any:
     return share * (1 - 1e-6) if is_one_step else share
 
 
-def restart_at(
-    step: int, optimizer: optim.Optimizer, like: optim.Optimizer, schedule: lr_scheduler.LRScheduler
-) -> None:
-    """Gives an optimizer the learning rates and other settings that a config has at some step of the run.
+def follow(restored: lr_scheduler.LRScheduler, optimizer: optim.Optimizer, schedule: lr_scheduler.LRScheduler) -> None:
+    """Gives a restored schedule and its optimizer the settings that a config has at that step of the run.
 
     A checkpoint brings the settings of the run that wrote it. Where the config has another learning rate now, or the
     run another length, they are wrong, and so is every later step, since torch's schedules compute each learning rate
     from the one before.
 
     Args:
-        step: how often the schedule has been stepped.
-        optimizer: restored from a checkpoint.
-        like: made anew from the config, with groups in the same order; it is used up.
-        schedule: that of ``like``.
+        restored: the schedule that goes on.
+        optimizer: made anew from the config, with groups in the same order; it is used up.
+        schedule: that of ``optimizer``, at its beginning; likewise.
     """
-    like.step()  # torch warns of a schedule that is stepped before its optimizer
-    for _ in range(step):
+    optimizer.step()  # torch warns of a schedule that is stepped before its optimizer
+    for _ in range(restored.last_epoch):
         schedule.step()
-    for group, made_anew in zip(optimizer.param_groups, like.param_groups, strict=True):
+    restored.load_state_dict(schedule.state_dict())
+    for group, made_anew in zip(restored.optimizer.param_groups, optimizer.param_groups, strict=True):
         group.update({name: value for name, value in made_anew.items() if name != "params"})

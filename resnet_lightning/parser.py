@@ -80,6 +80,8 @@ def _unknown_option(key: str) -> str:
     first = key.partition(".")[0]
     if group and first not in names:
         return f"unknown option {first!r}; {did_you_mean(first, _GROUPS)}"
+    if leaf in names:
+        return f"option {key!r} does not belong to this data set or part of the config"
     return f"unknown option {key!r}; {did_you_mean(leaf, names)}"
 
 
@@ -92,7 +94,7 @@ def _wrong_value(message: str) -> str:
     key = re.search(r'[Kk]ey "([^"]+)"', message)
     if errors[0].startswith("Expected") and key:
         value = next((line for line in lines if line.startswith("Given value:")), "")
-        return f"{key[1]}: {errors[0]}. {value}"
+        return f"{key[1]}: {' or: '.join(errors)}. {value}"
     return errors[0]
 
 

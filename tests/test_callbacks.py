@@ -356,10 +356,11 @@ def test_the_loggers_get_the_whole_nested_config(tmp_path):
 
 def test_the_checkpoint_holds_the_config(tmp_path):
     trainer = make_trainer(RunRecord("digits", CONFIG, tmp_path))
-    trainer.fit(Plain(), Batches(8), Batches(8))
+    data = DigitsDataModule()
+    trainer.fit(Plain(), data)
     trainer.save_checkpoint(tmp_path / "run.ckpt")
     saved = torch.load(tmp_path / "run.ckpt", weights_only=True)
-    assert saved["run"] == {"name": "digits", "config": CONFIG}
+    assert saved["run"] == {"name": "digits", "config": CONFIG, "data": data.state_dict()}
 
 
 def test_testing_does_not_touch_the_folder(tmp_path):

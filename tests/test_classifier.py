@@ -4,10 +4,12 @@ import inspect
 import math
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -538,3 +540,29 @@ def test_somebody_elses_loader_feeds_the_classifier():
     trainer = make_trainer(max_epochs=3)
     trainer.fit(model, loader, DataLoader(TensorDataset(*labelled_digits("val")), batch_size=64))
     assert trainer.callback_metrics["val/acc"] > 0.8
+
+
+def test_a_run_stopped_inside_an_epoch_goes_on_with_the_images_that_it_had_not_seen(tmp_path):
+    def run(max_steps, checkpoint=None):
+        seed_everything(0)
+        module = ImageClassifier("resnet20", in_chans=1, scheduler=None, lr=0.01)
+        data = DigitsDataModule(batch_size=256, augment=Augmentation(crop=1, flip=True))
+        # As the command line does it: once the trainer has ended, Lightning counts the epoch as over.
+        last = ModelCheckpoint(tmp_path / f"{max_steps}-{checkpoint is not None}", "last", save_on_train_epoch_end=True)
+        trainer = Trainer(
+            max_steps=max_steps,
+            callbacks=[last],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")  # it is
+            warnings.filterwarnings("ignore", message="The dirpath has changed")
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        return module.state_dict()
+
+    whole = run(8)  # an epoch has 5 steps
+    run(3)
+    resumed = run(8, checkpoint=tmp_path / "3-False" / "last.ckpt")
+    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())

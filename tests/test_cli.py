@@ -466,3 +466,25 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(ImageClassifier, "training_step", broken)
     with pytest.raises(RuntimeError, match="a bug of ours"):
         main(["fit", *SHORT])
+
+
+def test_a_training_that_cannot_go_on_says_why(run_folder, capsys):
+    last = str(run_folder / "checkpoints" / "last.ckpt")
+    assert "optimizer 'SGD'" in error_line(capsys, "fit", "--ckpt_path", last, "--model.optimizer", "Adam")
+    saved = torch.load(last, weights_only=True)
+    torch.save({key: saved[key] for key in saved if key != "optimizer_states"}, "weights.ckpt")
+    assert "weights alone" in error_line(capsys, "fit", "--config", DIGITS, "--ckpt_path", "weights.ckpt")
+    # The run was 8 steps long, this one has 4; the folder that it began stays.
+    capsys.readouterr()
+    assert main(["fit", "--ckpt_path", last, "--trainer.max_epochs", "4", "--trainer.limit_train_batches", "1"]) == 2
+    assert "8 steps behind it, more than the 4" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_other_classes_is_refused_whatever_the_data_module(capsys):
+    write_images(Path("images/train"), ["cat", "dog"], count=8)
+    write_images(Path("images/test"), ["cat", "dog"], count=2)
+    data = ["--data", "ImageFolderDataModule", "--data.root", "images", "--data.batch_size", "4"]
+    assert main(["fit", *SHORT, *data]) == 0
+    best = str(only_run("digits") / "checkpoints" / "best.ckpt")
+    other = ["--data", "CIFAR10DataModule", "--data.classes", "[ship, truck]"]
+    assert "trained on the classes cat, dog" in error_line(capsys, "test", "--ckpt_path", best, *other)

@@ -53,7 +53,7 @@ class RunProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.monotonic()
         self._first_step = trainer.global_step
-        self._open(trainer.estimated_stepping_batches)
+        self._open(trainer.estimated_stepping_batches, self._first_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -108,14 +108,14 @@ class RunProgress(ProgressBar):
 
     # The bar itself.
 
-    def _open(self, total: float) -> None:
+    def _open(self, total: float, completed: int = 0) -> None:
         if not (self._enabled and self.console.is_terminal):
             return
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn(compact=True))
         # No thread of its own: drawing happens between two batches, never during one.
         self._progress = Progress(*columns, TextColumn("left"), console=self.console, auto_refresh=False)
         self._progress.start()
-        self._progress.add_task("", total=total if math.isfinite(total) else None)
+        self._progress.add_task("", total=total if math.isfinite(total) else None, completed=completed)
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._refreshed >= self.refresh_seconds

@@ -10,6 +10,8 @@ from lightning import Callback, LightningModule, Trainer
 class RunRecord(Callback):
     """Writes the config into the run's folder, hands it to the loggers, and puts it into every checkpoint.
 
+    With it goes the data module's state, under a name that is the same for all data modules.
+
     Args:
         name: of the run, such as ``"digits"``.
         config: the whole config as YAML.
@@ -29,4 +31,6 @@ class RunRecord(Callback):
                 logger.log_hyperparams(yaml.safe_load(self.config))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["run"] = {"name": self.name, "config": self.config}
+        data = getattr(trainer, "datamodule", None)
+        state = data.state_dict() if data is not None else {}
+        checkpoint["run"] = {"name": self.name, "config": self.config, "data": state}

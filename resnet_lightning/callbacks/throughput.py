@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 
 
@@ -28,7 +29,7 @@ class Throughput(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_images, self._epoch_seconds = 0, 0.0
-        self._started = time.perf_counter()
+        self._started = _now(pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -36,13 +37,20 @@ class Throughput(Callback):
         self._epoch_images += len(batch[0]) * trainer.world_size
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epoch_seconds += time.perf_counter() - self._started
+        self._epoch_seconds += _now(pl_module) - self._started
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started = time.perf_counter()
+        self._started = _now(pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._epoch_seconds += time.perf_counter() - self._started
+        self._epoch_seconds += _now(pl_module) - self._started
         self.images += self._epoch_images
         self.seconds += self._epoch_seconds
         pl_module.log("train/images_per_second", self._epoch_images / self._epoch_seconds, sync_dist=True)
+
+
+def _now(pl_module: LightningModule) -> float:
+    """The time at which the device has done what it was given; asked a few times an epoch, it costs nothing."""
+    if pl_module.device.type == "cuda":
+        torch.cuda.synchronize(pl_module.device)
+    return time.perf_counter()

@@ -50,7 +50,7 @@ class ImageFolderDataModule(ImageDataModule):
     def image_size(self) -> int | None:  # type: ignore[override]
         """The side that was given, or else that of the training images where they are square."""
         if self._size is None:
-            height, width = size_of(list_images(self._folder("train") / self.class_names[0])[0])
+            height, width = self._size_of_training_images()
             return height if height == width else None
         return self._size
 
@@ -89,7 +89,17 @@ class ImageFolderDataModule(ImageDataModule):
             chosen = held_out if part == "test" else ~held_out
             files = [file for file, kept in zip(files, chosen.tolist(), strict=True) if kept]
             labels = [label for label, kept in zip(labels, chosen.tolist(), strict=True) if kept]
-        return decode_images(files, self._size, self.in_chans), torch.tensor(labels)
+        images = decode_images(files, self._size, self.in_chans)
+        size = self._size_of_training_images()
+        if files and not self._size and images.shape[1:3] != size:
+            raise InputError(
+                f"the {part} images are {images.shape[2]}x{images.shape[1]}, but those for training are "
+                f"{size[1]}x{size[0]}; give one size with --data.image_size"
+            )
+        return images, torch.tensor(labels)
+
+    def _size_of_training_images(self) -> tuple[int, int]:
+        return size_of(list_images(self._folder("train") / self.class_names[0])[0])
 
     def _has(self, part: str) -> bool:
         return (self.root / part).is_dir()

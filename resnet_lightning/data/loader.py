@@ -52,6 +52,7 @@ class BatchLoader:
         batch_size: images a step in each process.
         seed: of the training order; None for evaluation.
         epoch: tells the current epoch, asked each time the iteration starts.
+        start: tells at which step of the epoch to begin, likewise: 0, or where an interrupted run goes on.
         rank: which process this is.
         world_size: how many there are.
     """
@@ -63,6 +64,7 @@ class BatchLoader:
         *,
         seed: int | None = None,
         epoch: Callable[[], int] = lambda: 0,
+        start: Callable[[], int] = lambda: 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -70,6 +72,7 @@ class BatchLoader:
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = epoch
+        self.start = start
         self.rank = rank
         self.world_size = world_size
 
@@ -87,7 +90,7 @@ class BatchLoader:
     def __iter__(self) -> Iterator[RawBatch]:
         epoch = self.epoch()
         steps = self.order(epoch).split(self.batch_size * self.world_size)
-        for step in steps[: len(self)]:
+        for step in steps[self.start() : len(self)]:
             indices = step[self.rank :: self.world_size]
             yield RawBatch(
                 images=self.split.images[indices].permute(0, 3, 1, 2),

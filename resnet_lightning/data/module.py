@@ -88,6 +88,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self._std = None if std is None else torch.tensor(std, dtype=torch.float32)
         known = self.known_statistics
         self._usual_statistics = None if known is None else (torch.tensor(known[0]), torch.tensor(known[1]))
+        self._scale: tuple[Tensor, ...] | None = None
         self._splits: dict[str, Split] = {}
 
     # What a data set says of itself.
@@ -175,7 +176,10 @@ class ImageDataModule(LightningDataModule, ABC):
         held_out = torch.zeros(len(whole), dtype=torch.bool)
         for label in range(self.num_classes):
             members = shuffled[whole.targets[shuffled] == label]
-            held_out[members[: round(self.val_split * len(members))]] = True
+            count = round(self.val_split * len(members))
+            if self.val_split and len(members) > 1:
+                count = max(count, 1)
+            held_out[members[:count]] = True
         return replace(whole, indices=whole.indices[~held_out]), replace(whole, indices=whole.indices[held_out])
 
     def _read_for_prediction(self) -> Split:
@@ -200,14 +204,19 @@ class ImageDataModule(LightningDataModule, ABC):
     # What Lightning asks for.
 
     def prepare_data(self) -> None:
-        self.download()
+        predicting = self.trainer is not None and self.trainer.state.fn == "predict"
+        if not (predicting and self.predict_folder):
+            self.download()
 
     def setup(self, stage: str) -> None:
         for name in _SPLITS_OF_STAGE[stage]:
             self.split(name)
         if stage == "fit" and not len(self._loader("train")):
             images = len(self.split("train"))
-            raise InputError(f"data.batch_size is {self.batch_size}, too large for {images} training images")
+            among = (
+                f" among {self.trainer.world_size} processes" if self.trainer and self.trainer.world_size > 1 else ""
+            )
+            raise InputError(f"data.batch_size is {self.batch_size}, too large for {images} training images{among}")
 
     def train_dataloader(self) -> BatchLoader:
         return self._loader("train")
@@ -223,13 +232,20 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _loader(self, name: str) -> BatchLoader:
         trainer = self.trainer
+        if trainer is None:
+            return BatchLoader(self.split(name), self.batch_size, seed=self.seed if name == "train" else None)
+        rank, world_size = trainer.global_rank, trainer.world_size
+        if name != "train":
+            return BatchLoader(self.split(name), self.batch_size, rank=rank, world_size=world_size)
         return BatchLoader(
             self.split(name),
             self.batch_size,
-            seed=self.seed if name == "train" else None,
-            epoch=(lambda: trainer.current_epoch) if trainer else (lambda: 0),
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
+            seed=self.seed,
+            epoch=lambda: trainer.current_epoch,
+            # The steps of this epoch that are behind us: none, or those before a run was interrupted.
+            start=lambda: trainer.fit_loop.epoch_loop.batch_progress.current.ready,
+            rank=rank,
+            world_size=world_size,
         )
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
@@ -241,8 +257,10 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def normalise(self, images: Tensor) -> Tensor:
         """(B, C, H, W) pixels in [0, 255], uint8 or float, to float32 with mean 0 and standard deviation 1."""
-        mean, std = (values.to(images.device).view(-1, 1, 1) for values in self.statistics())
-        return (images - 255 * mean) / (255 * std)
+        if self._scale is None or self._scale[0].device != images.device:  # copied once, not at every step
+            mean, std = self.statistics()
+            self._scale = tuple((255 * values).view(-1, 1, 1).to(images.device) for values in (mean, std))
+        return (images - self._scale[0]) / self._scale[1]
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, for pixels in [0, 1]: given, known or measured."""
@@ -269,6 +287,7 @@ class ImageDataModule(LightningDataModule, ABC):
                 f"but this data set has {', '.join(self.class_names)}"
             )
         self._usual_statistics = (torch.tensor(state_dict["mean"]), torch.tensor(state_dict["std"]))
+        self._scale = None
 
     def __str__(self) -> str:  # Lightning's asks the loaders for data sets that ours do not have
         return f"{type(self).__name__}(root={str(self.root)!r}, {self.num_classes} classes)"

@@ -21,8 +21,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is not its own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{str(path)!r} is not a checkpoint, is damaged or carries code ({reason})") from error
+        raise InputError(f"{str(path)!r} is not a checkpoint, is damaged or carries code") from error
     if not isinstance(checkpoint, dict):
         raise InputError(f"{str(path)!r} is not a checkpoint: it holds a {type(checkpoint).__name__}")
     return checkpoint
@@ -39,6 +38,8 @@ def check_state_dict(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]
     Raises:
         InputError: naming the keys that are missing, unexpected or of another shape.
     """
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise InputError(f"the weights in {source} are not a mapping of names to tensors")
     differences = {
         "missing": [key for key in expected if key not in found],
         "unexpected": [key for key in found if key not in expected],
