@@ -124,10 +124,12 @@ class CommandLine(LightningCLI):
         checkpoints = given("--ckpt_path", args)
         if checkpoints:
             self.checkpoint = read_checkpoint(checkpoints[-1])
+        if self.checkpoint is not None and not configs:
             run = self.checkpoint.get("run")
-            if not configs and run:
-                self.run_name = run["name"]
-                args = [args[0], "--config", run["config"], *args[1:]]
+            if run is None:
+                raise InputError(f"{checkpoints[-1]!r} brings no config along; give the one that it was trained with")
+            self.run_name = run["name"]
+            args = [args[0], "--config", run["config"], *args[1:]]
         self.config = parser.parse_args(args)
 
     def _parse_ckpt_path(self) -> None:
@@ -238,15 +240,19 @@ class CommandLine(LightningCLI):
         if self.run_folder is None:
             self._say("One batch went through training, validation and testing. Nothing was kept.")
             return
+        images_per_second = self.throughput.images_per_second
+        if not images_per_second:
+            self._say("[yellow]There was nothing left to train; to train on, give a larger --trainer.max_epochs.")
         rows = {
             **({"test accuracy": f"[bold green]{self._metric('test/acc'):.2%}[/]"} if self._tested() else {}),
             "net": self._net(),
-            "training": f"{seconds:.1f} s, {self.throughput.images_per_second:,.0f} images a second",
+            "training": f"{seconds:.1f} s with validation, without it {images_per_second:,.0f} images a second",
             "folder": str(self.run_folder),
         }
         self._show(rows)
         if best:
-            last = self.run_folder / "checkpoints" / "last.ckpt"
+            newest = self.run_folder / "checkpoints" / "last.ckpt"
+            last = newest if newest.is_file() else self.config[self.subcommand].ckpt_path
             self._say(f"[dim]test it again     [/] {_program()} test --ckpt_path {best}")
             self._say(
                 f"[dim]label your images [/] {_program()} predict --ckpt_path {best} --data.predict_folder FOLDER"

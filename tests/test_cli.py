@@ -489,3 +489,16 @@ def test_a_checkpoint_of_other_classes_is_refused_whatever_the_data_module(capsy
     best = str(only_run("digits") / "checkpoints" / "best.ckpt")
     other = ["--data", "CIFAR10DataModule", "--data.classes", "[ship, truck]"]
     assert "trained on the classes cat, dog" in error_line(capsys, "test", "--ckpt_path", best, *other)
+
+
+def test_a_run_that_is_over_says_so(run_folder, capsys):
+    last = str(run_folder / "checkpoints" / "last.ckpt")
+    assert main(["fit", "--ckpt_path", last]) == 0
+    out = capsys.readouterr().out
+    assert "nothing left to train" in out
+    assert f"fit --ckpt_path {last} --trainer.max_epochs N" in out
+
+
+def test_a_file_without_a_config_asks_for_one(capsys):
+    torch.save({"a": 1}, "foreign.ckpt")
+    assert "brings no config along" in error_line(capsys, "test", "--ckpt_path", "foreign.ckpt")

@@ -216,7 +216,9 @@ class ImageDataModule(LightningDataModule, ABC):
             among = (
                 f" among {self.trainer.world_size} processes" if self.trainer and self.trainer.world_size > 1 else ""
             )
-            raise InputError(f"data.batch_size is {self.batch_size}, too large for {images} training images{among}")
+            raise InputError(
+                f"data.batch_size is {self.batch_size}, too large for {images} training images{among}; give less"
+            )
 
     def train_dataloader(self) -> BatchLoader:
         return self._loader("train")
