@@ -46,16 +46,16 @@ def build(what: str, factory: Callable[..., T], /, *args: Any, **options: Any) -
     except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
         unexpected = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unexpected and unexpected[1] in options:
-            hint = did_you_mean(unexpected[1], _option_names(factory))
+            hint = did_you_mean(unexpected[1], option_names(factory))
             raise InputError(f"{what} takes no option {unexpected[1]!r}; {hint}") from error
         raise InputError(f"{what} cannot be built from {options}: {error}".replace("\n", " ")) from error
 
 
-def _option_names(factory: Callable[..., Any]) -> set[str]:
-    """The names of a factory's arguments; where it takes any, those of the class that it says it returns."""
+def option_names(factory: Callable[..., Any]) -> set[str]:
+    """The names of a factory's arguments; where it takes any, also those of the class that it says it returns."""
     signature = inspect.signature(factory)
     names = {p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     if takes_any and inspect.isclass(signature.return_annotation):
-        names |= _option_names(signature.return_annotation)
+        names |= option_names(signature.return_annotation)
     return names

@@ -1,10 +1,43 @@
 """Residual networks as plain torch modules."""
 
 from .blocks import BasicBlock, Bottleneck
-from .cifar import resnet20, resnet32, resnet44, resnet56, resnet110, resnet1202
-from .imagenet import resnet18, resnet34, resnet50, resnet101, resnet152
-from .registry import create_model, list_models
+from .cifar import (
+    plain20,
+    plain32,
+    plain44,
+    plain56,
+    plain110,
+    preact_resnet110,
+    preact_resnet164,
+    preact_resnet1001,
+    resnet9,
+    resnet20,
+    resnet32,
+    resnet44,
+    resnet56,
+    resnet110,
+    resnet1202,
+    wide_resnet16_8,
+    wide_resnet28_10,
+    wide_resnet40_4,
+)
+from .imagenet import (
+    plain18,
+    plain34,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    resnext50_32x4d,
+    resnext101_32x8d,
+    resnext101_64x4d,
+    wide_resnet50_2,
+    wide_resnet101_2,
+)
+from .registry import MODELS, create_model, list_models
 from .resnet import ResNet
+from .weights import load_pretrained
 
 __all__ = [
     "BasicBlock",
@@ -12,15 +45,6 @@ __all__ = [
     "ResNet",
     "create_model",
     "list_models",
-    "resnet18",
-    "resnet20",
-    "resnet32",
-    "resnet34",
-    "resnet44",
-    "resnet50",
-    "resnet56",
-    "resnet101",
-    "resnet110",
-    "resnet152",
-    "resnet1202",
+    "load_pretrained",
+    *MODELS,
 ]

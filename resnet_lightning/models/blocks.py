@@ -1,12 +1,142 @@
-"""The two residual blocks of He et al. 2015, *Deep Residual Learning for Image Recognition*."""
+"""The residual blocks of He et al. 2015, in any order of convolution, norm and activation of He et al. 2016."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from .layers import NormLayer, conv
-from .shortcuts import ShortcutLayer
+from ..errors import InputError
+from .layers import ACT_LAYERS, ActLayer, DropPath, NormLayer, conv, out_of_place
+from .shortcuts import Junction, NoShortcut, ShortcutLayer, projection
 
 
-class BasicBlock(nn.Module):
+@dataclass(frozen=True)
+class Order:
+    """Where a block has its norms and activations (He et al. 2016, Figure 4), in the words conv, norm and act.
+
+    Args:
+        layer: each convolution of the residual branch but the last, with what belongs to it.
+        last: the last one.
+        after: what follows the addition.
+    """
+
+    layer: str
+    last: str
+    after: str
+
+    @property
+    def pre_activation(self) -> list[str]:
+        """What comes before the first convolution of a block, and so once more after the last block of a net."""
+        return self.layer.partition("conv")[0].split()
+
+
+ORDERS = {
+    "original": Order("conv norm act", "conv norm", after="act"),
+    "norm_after_addition": Order("conv norm act", "conv", after="norm act"),
+    "act_before_addition": Order("conv norm act", "conv norm act", after=""),
+    "act_only_pre_activation": Order("act conv norm", "act conv norm", after=""),
+    "full_pre_activation": Order("norm act conv", "norm act conv", after=""),
+}
+"""The orders of He et al. 2016, Table 2."""
+
+PreActivation = Literal["branch", "both", "none"]
+
+
+class ResidualBlock(nn.Module):
+    """A chain of convolutions and a shortcut past them: (B, C, H, W) -> (B, C', H / stride, W / stride).
+
+    In the original order and of two convolutions it is ``relu(bn2(conv2(relu(bn1(conv1(x))))) + downsample(x))``.
+
+    Args:
+        convs: the convolutions of the residual branch, which become ``conv1``, ``conv2`` and so on.
+        shortcut: what carries x past them; it becomes ``downsample``, torchvision's name for it.
+        norm_layer: makes the norms ``bn1``, ``bn2`` and so on.
+        act_layer: makes the activation ``relu``.
+        order: where the norms and activations go, one of ``ORDERS``.
+        pre_activation: what an activation before the first convolution is for: the branch; both paths, as where a
+            stage begins; or none, where x is activated already (He et al. 2016, section 4.1 and its authors' code).
+        dropout: the share of values dropped before the last convolution (Zagoruyko & Komodakis 2016, section 2.4).
+        drop_path: how often the branch is left out in training; see ``DropPath``.
+    """
+
+    def __init__(
+        self,
+        convs: Sequence[nn.Conv2d],
+        shortcut: nn.Module,
+        *,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        act_layer: ActLayer = ACT_LAYERS["relu"],
+        order: Order = ORDERS["original"],
+        pre_activation: PreActivation = "branch",
+        dropout: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if drop_path and isinstance(shortcut, NoShortcut):
+            raise InputError("drop_path leaves nothing of a block without a shortcut")
+        n = len(convs)
+        name = {"conv": "conv{}", "norm": "bn{}", "act": "relu"}
+        words = [(word, i) for i in range(1, n + 1) for word in (order.last if i == n else order.layer).split()]
+        branch = [name[word].format(i) for word, i in words]
+        lead = len(order.pre_activation)
+        # The names of the modules in the order in which they run; modules that are replaced later are then found.
+        self.before = branch[:lead] if pre_activation == "both" else []
+        self.branch = branch if pre_activation == "branch" else branch[lead:]
+        self.after = [name[word].format(n) for word in order.after.split()]
+
+        norm_first = "norm" in order.pre_activation
+        for i, layer in enumerate(convs, start=1):
+            self.add_module(f"conv{i}", layer)
+            if f"bn{i}" in (*self.before, *self.branch, *self.after):
+                self.add_module(f"bn{i}", norm_layer(layer.in_channels if norm_first else layer.out_channels))
+        # Where it comes first, its input is the shortcut's as well.
+        self.relu = out_of_place(act_layer()) if order.layer.startswith("act") else act_layer()
+        if dropout:
+            self.branch.insert(self.branch.index(f"conv{n}"), "dropout")
+            self.dropout = nn.Dropout(dropout)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.downsample = shortcut
+        self.out_planes = convs[-1].out_channels
+        # An activation keeps what it returned for its gradient, a norm or a convolution does not.
+        self.adds_in_place = self.branch[-1] != "relu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self._run(self.before, x)
+        residual = self.drop_path(self._run(self.branch, x))
+        if isinstance(self.downsample, Junction):
+            x = self.downsample(x, residual)
+        elif self.adds_in_place:
+            x = residual.add_(self.downsample(x))
+        else:
+            x = residual + self.downsample(x)
+        return self._run(self.after, x)
+
+    def _run(self, names: list[str], x: Tensor) -> Tensor:
+        for name in names:
+            x = getattr(self, name)(x)
+        return x
+
+    def zero_init_residual(self) -> None:
+        """Makes the residual branch begin at zero, by the weights of its last norm or convolution.
+
+        Goyal et al. 2017, section 5.1; He et al. 2018, *Bag of Tricks*, section 3.1.
+
+        Raises:
+            InputError: where nothing would be left, or the branch could not leave zero again.
+        """
+        last = getattr(self, self.branch[-1])
+        if isinstance(self.downsample, NoShortcut):
+            raise InputError("zero_init_residual leaves nothing of a block without a shortcut")
+        if getattr(last, "weight", None) is None:
+            raise InputError(
+                f"zero_init_residual needs a residual branch that ends in a norm with weights or a convolution, "
+                f"not in {type(last).__name__}"
+            )
+        nn.init.zeros_(last.weight)
+
+
+class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions and a shortcut (He et al. 2015, Figure 5, left).
 
     Maps (B, in_planes, H, W) to (B, planes, H / stride, W / stride). The first convolution carries the stride.
@@ -15,30 +145,35 @@ class BasicBlock(nn.Module):
         in_planes: channels of the input.
         planes: channels of both convolutions.
         stride: 2 where a stage halves the map, else 1.
-        shortcut: makes the module that carries x past the residual branch.
-        norm_layer: makes the norm after each convolution.
+        dilation: of the convolutions.
+        first_dilation: of the one that carries the stride, where a stride was traded for dilation.
+        shortcut: makes the module that carries x past the residual branch; see ``models.shortcuts``.
+        norm_layer: makes the norms.
+        options: the rest of ``ResidualBlock``.
     """
 
     expansion = 1  # output channels / planes
 
     def __init__(
-        self, in_planes: int, planes: int, stride: int, shortcut: ShortcutLayer, norm_layer: NormLayer
+        self,
+        in_planes: int,
+        planes: int,
+        stride: int = 1,
+        *,
+        dilation: int = 1,
+        first_dilation: int | None = None,
+        shortcut: ShortcutLayer = projection,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        self.conv1 = conv(in_planes, planes, kernel_size=3, stride=stride)
-        self.bn1 = norm_layer(planes)
-        self.relu = nn.ReLU(inplace=True)
-        self.conv2 = conv(planes, planes, kernel_size=3)
-        self.bn2 = norm_layer(planes)
-        self.downsample = shortcut(in_planes, planes, stride, norm_layer)  # torchvision's name for it
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual = self.relu(self.bn1(self.conv1(x)))
-        residual = self.bn2(self.conv2(residual))
-        return self.relu(residual + self.downsample(x))
+        convs = [
+            conv(in_planes, planes, kernel_size=3, stride=stride, dilation=first_dilation or dilation),
+            conv(planes, planes, kernel_size=3, dilation=dilation),
+        ]
+        super().__init__(convs, shortcut(in_planes, planes, stride, norm_layer), norm_layer=norm_layer, **options)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(ResidualBlock):
     """1x1, 3x3 and 1x1 convolutions and a shortcut (He et al. 2015, Figure 5, right).
 
     Maps (B, in_planes, H, W) to (B, 4 * planes, H / stride, W / stride). The 3x3 convolution carries the stride, as in
@@ -47,30 +182,38 @@ class Bottleneck(nn.Module):
 
     Args:
         in_planes: channels of the input.
-        planes: channels of the 3x3 convolution.
+        planes: a quarter of the channels of the output.
         stride: 2 where a stage halves the map, else 1.
-        shortcut: makes the module that carries x past the residual branch.
-        norm_layer: makes the norm after each convolution.
+        dilation: of the 3x3 convolution.
+        first_dilation: the same, where a stride was traded for dilation.
+        groups: of the 3x3 convolution (Xie et al. 2017, *Aggregated Residual Transformations*: cardinality).
+        width_per_group: channels of each group in a stage of 64 planes; they grow with the planes.
+        shortcut: makes the module that carries x past the residual branch; see ``models.shortcuts``.
+        norm_layer: makes the norms.
+        options: the rest of ``ResidualBlock``.
     """
 
     expansion = 4  # output channels / planes
 
     def __init__(
-        self, in_planes: int, planes: int, stride: int, shortcut: ShortcutLayer, norm_layer: NormLayer
+        self,
+        in_planes: int,
+        planes: int,
+        stride: int = 1,
+        *,
+        dilation: int = 1,
+        first_dilation: int | None = None,
+        groups: int = 1,
+        width_per_group: int = 64,
+        shortcut: ShortcutLayer = projection,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        **options: Any,
     ) -> None:
-        super().__init__()
+        width = planes * width_per_group // 64 * groups
         out_planes = planes * self.expansion
-        self.conv1 = conv(in_planes, planes, kernel_size=1)
-        self.bn1 = norm_layer(planes)
-        self.conv2 = conv(planes, planes, kernel_size=3, stride=stride)
-        self.bn2 = norm_layer(planes)
-        self.conv3 = conv(planes, out_planes, kernel_size=1)
-        self.bn3 = norm_layer(out_planes)
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = shortcut(in_planes, out_planes, stride, norm_layer)  # torchvision's name for it
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual = self.relu(self.bn1(self.conv1(x)))
-        residual = self.relu(self.bn2(self.conv2(residual)))
-        residual = self.bn3(self.conv3(residual))
-        return self.relu(residual + self.downsample(x))
+        convs = [
+            conv(in_planes, width, kernel_size=1),
+            conv(width, width, kernel_size=3, stride=stride, dilation=first_dilation or dilation, groups=groups),
+            conv(width, out_planes, kernel_size=1),
+        ]
+        super().__init__(convs, shortcut(in_planes, out_planes, stride, norm_layer), norm_layer=norm_layer, **options)

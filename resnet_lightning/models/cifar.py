@@ -1,14 +1,20 @@
-"""The CIFAR nets of He et al. 2015, section 4.2: three stages of 16, 32 and 64 planes and no projection anywhere.
+"""Nets for images of 32x32: those of He et al. 2015, section 4.2, and those that grew from them.
 
-Each takes the keyword arguments of ``ResNet``, and by default maps (B, 3, H, W) to 10 logits.
+Each takes the options of ``create_model`` and ``ResNet``, and by default maps (B, 3, H, W) to 10 logits.
 """
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from .blocks import BasicBlock
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .blocks import BasicBlock, Bottleneck
+from .layers import ActLayer, NormLayer, conv
 from .registry import register_model
 from .resnet import ResNet
-from .shortcuts import ShortcutLayer, zero_pad
+from .shortcuts import ShortcutLayer
 from .stems import Stem
 
 
@@ -16,46 +22,218 @@ def cifar_resnet(
     depth: int,
     *,
     num_classes: int = 10,
-    stem: str | Stem = "cifar",
-    shortcut: ShortcutLayer = zero_pad,
+    stem: str | Mapping[str, Any] | Stem = "cifar",
+    shortcut: str | Mapping[str, Any] | ShortcutLayer = "zero_pad",
     **options: Any,
 ) -> ResNet:
-    """The net of ``depth`` = 6n + 2 weighted layers: a stem, three stages of n two-layer blocks, and the head."""
+    """The net of ``depth`` = 6n + 2 weighted layers: a stem, three stages of n two-layer blocks, and the head.
+
+    He et al. 2015, section 4.2, with option A: no shortcut has parameters.
+    """
     n = (depth - 2) // 6
     return ResNet(BasicBlock, (n, n, n), (16, 32, 64), num_classes=num_classes, stem=stem, shortcut=shortcut, **options)
 
 
-@register_model
+@register_model("He et al. 2015, Table 6", image_size=32)
 def resnet20(**options: Any) -> ResNet:
-    """ResNet-20: 269,722 parameters."""
+    """ResNet-20 (He et al. 2015, section 4.2): 269,722 parameters."""
     return cifar_resnet(20, **options)
 
 
-@register_model
+@register_model("He et al. 2015, Table 6", image_size=32)
 def resnet32(**options: Any) -> ResNet:
-    """ResNet-32: 464,154 parameters."""
+    """ResNet-32 (He et al. 2015, section 4.2): 464,154 parameters."""
     return cifar_resnet(32, **options)
 
 
-@register_model
+@register_model("He et al. 2015, Table 6", image_size=32)
 def resnet44(**options: Any) -> ResNet:
-    """ResNet-44: 658,586 parameters."""
+    """ResNet-44 (He et al. 2015, section 4.2): 658,586 parameters."""
     return cifar_resnet(44, **options)
 
 
-@register_model
+@register_model("He et al. 2015, Table 6", image_size=32)
 def resnet56(**options: Any) -> ResNet:
-    """ResNet-56: 853,018 parameters."""
+    """ResNet-56 (He et al. 2015, section 4.2): 853,018 parameters."""
     return cifar_resnet(56, **options)
 
 
-@register_model
+@register_model("He et al. 2015, Table 6", image_size=32)
 def resnet110(**options: Any) -> ResNet:
-    """ResNet-110: 1,727,962 parameters."""
+    """ResNet-110 (He et al. 2015, section 4.2): 1,727,962 parameters."""
     return cifar_resnet(110, **options)
 
 
-@register_model
+@register_model("He et al. 2015, Table 6", image_size=32)
 def resnet1202(**options: Any) -> ResNet:
-    """ResNet-1202: 19,421,274 parameters."""
+    """ResNet-1202 (He et al. 2015, section 4.2): 19,421,274 parameters."""
     return cifar_resnet(1202, **options)
+
+
+@register_model("He et al. 2015, Figure 6", image_size=32)
+def plain20(**options: Any) -> ResNet:
+    """ResNet-20 without its shortcuts (He et al. 2015, section 4.2): 269,722 parameters."""
+    return cifar_resnet(20, shortcut="none", **options)
+
+
+@register_model("He et al. 2015, Figure 6", image_size=32)
+def plain32(**options: Any) -> ResNet:
+    """ResNet-32 without its shortcuts (He et al. 2015, section 4.2): 464,154 parameters."""
+    return cifar_resnet(32, shortcut="none", **options)
+
+
+@register_model("He et al. 2015, Figure 6", image_size=32)
+def plain44(**options: Any) -> ResNet:
+    """ResNet-44 without its shortcuts (He et al. 2015, section 4.2): 658,586 parameters."""
+    return cifar_resnet(44, shortcut="none", **options)
+
+
+@register_model("He et al. 2015, Figure 6", image_size=32)
+def plain56(**options: Any) -> ResNet:
+    """ResNet-56 without its shortcuts (He et al. 2015, section 4.2): 853,018 parameters."""
+    return cifar_resnet(56, shortcut="none", **options)
+
+
+@register_model("He et al. 2015, section 4.2", image_size=32)
+def plain110(**options: Any) -> ResNet:
+    """ResNet-110 without its shortcuts (He et al. 2015, section 4.2): 1,727,962 parameters."""
+    return cifar_resnet(110, shortcut="none", **options)
+
+
+@register_model("He et al. 2016, Table 2", image_size=32)
+def preact_resnet110(*, order: str = "full_pre_activation", **options: Any) -> ResNet:
+    """ResNet-110 with full pre-activation (He et al. 2016, Table 2): 1,727,962 parameters."""
+    return cifar_resnet(110, order=order, **options)
+
+
+def cifar_bottlenecks(
+    depth: int,
+    *,
+    num_classes: int = 10,
+    stem: str | Mapping[str, Any] | Stem = "cifar",
+    shortcut: str | Mapping[str, Any] | ShortcutLayer = "convolution",
+    order: str = "full_pre_activation",
+    **options: Any,
+) -> ResNet:
+    """The net of ``depth`` = 9n + 2 weighted layers: a stem, three stages of n bottlenecks, and the head.
+
+    He et al. 2016, section 5, with a convolution as the shortcut where the shape changes, as in the authors' code.
+    """
+    n = (depth - 2) // 9
+    style: dict[str, Any] = {"num_classes": num_classes, "stem": stem, "shortcut": shortcut, "order": order}
+    return ResNet(Bottleneck, (n, n, n), (16, 32, 64), **style, **options)
+
+
+@register_model("He et al. 2016, Table 2", image_size=32)
+def preact_resnet164(**options: Any) -> ResNet:
+    """ResNet-164 with full pre-activation (He et al. 2016, Table 2): 1,703,258 parameters."""
+    return cifar_bottlenecks(164, **options)
+
+
+@register_model("He et al. 2016, Table 3", image_size=32)
+def preact_resnet1001(**options: Any) -> ResNet:
+    """ResNet-1001 with full pre-activation (He et al. 2016, Table 3): 10,327,706 parameters."""
+    return cifar_bottlenecks(1001, **options)
+
+
+def wide_resnet(
+    depth: int,
+    width: int,
+    *,
+    dropout: float = 0.0,
+    num_classes: int = 10,
+    stem: str | Mapping[str, Any] | Stem = "cifar",
+    shortcut: str | Mapping[str, Any] | ShortcutLayer = "convolution",
+    order: str = "full_pre_activation",
+    **options: Any,
+) -> ResNet:
+    """WRN-depth-width: depth = 6n + 4 and three stages of n two-layer pre-activation blocks, ``width`` times as wide.
+
+    Zagoruyko & Komodakis 2016, *Wide Residual Networks*, section 2. ``dropout`` is the share of values dropped between
+    the convolutions of a block (section 2.4).
+    """
+    n = (depth - 4) // 6
+    planes = (16 * width, 32 * width, 64 * width)
+    style: dict[str, Any] = {
+        "num_classes": num_classes,
+        "stem": stem,
+        "stem_planes": 16,
+        "shortcut": shortcut,
+        "order": order,
+    }
+    return ResNet(partial(BasicBlock, dropout=dropout), (n, n, n), planes, **style, **options)
+
+
+@register_model("Zagoruyko & Komodakis 2016", image_size=32)
+def wide_resnet16_8(*, dropout: float = 0.0, **options: Any) -> ResNet:
+    """WRN-16-8 (Zagoruyko & Komodakis 2016): 10,961,370 parameters."""
+    return wide_resnet(16, 8, dropout=dropout, **options)
+
+
+@register_model("Zagoruyko & Komodakis 2016", image_size=32)
+def wide_resnet28_10(*, dropout: float = 0.0, **options: Any) -> ResNet:
+    """WRN-28-10 (Zagoruyko & Komodakis 2016): 36,479,194 parameters."""
+    return wide_resnet(28, 10, dropout=dropout, **options)
+
+
+@register_model("Zagoruyko & Komodakis 2016", image_size=32)
+def wide_resnet40_4(*, dropout: float = 0.0, **options: Any) -> ResNet:
+    """WRN-40-4 (Zagoruyko & Komodakis 2016): 8,949,210 parameters."""
+    return wide_resnet(40, 4, dropout=dropout, **options)
+
+
+class PooledConvolution(nn.Module):
+    """Convolution, norm, activation and a max pool that halves: (B, in_planes, H, W) -> (B, planes, H / 2, W / 2)."""
+
+    def __init__(self, in_planes: int, planes: int, stride: int, norm_layer: NormLayer, act_layer: ActLayer) -> None:
+        super().__init__()
+        self.conv1 = conv(in_planes, planes, kernel_size=3)
+        self.bn1 = norm_layer(planes)
+        self.relu = act_layer()
+        self.maxpool = nn.MaxPool2d(stride)
+        self.out_planes = planes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.maxpool(self.relu(self.bn1(self.conv1(x))))
+
+
+def _pool_or_add(
+    in_planes: int, planes: int, stride: int, *, first_dilation: int, dilation: int, **options: Any
+) -> Any:
+    """The two layers of ResNet-9: one that halves the map, and a residual block where the shape stays."""
+    if in_planes == planes:
+        return BasicBlock(in_planes, planes, stride, dilation=dilation, **options)
+    if dilation > 1:
+        raise InputError("resnet9 pools, and cannot trade that for dilation; leave output_stride out")
+    return PooledConvolution(in_planes, planes, stride, options["norm_layer"], options["act_layer"])
+
+
+class ScaledLinear(nn.Linear):
+    """A linear layer without bias, times 1/8: (B, in_features) -> (B, out_features)."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.125 * super().forward(x)
+
+
+@register_model("Page 2018, How to Train Your ResNet", image_size=32)
+def resnet9(
+    *,
+    num_classes: int = 10,
+    stem: str | Mapping[str, Any] | Stem = "cifar",
+    order: str = "act_before_addition",
+    global_pool: str = "max",
+    **options: Any,
+) -> ResNet:
+    """ResNet-9, the residual net of the CIFAR-10 speed runs (Page 2018): 6,573,120 parameters."""
+    style: dict[str, Any] = {
+        "num_classes": num_classes,
+        "stem": stem,
+        "order": order,
+        "global_pool": global_pool,
+        "stem_planes": 64,
+    }
+    depths, planes, strides = (2, 1, 2), (128, 256, 512), (2, 2, 2)
+    return ResNet(_pool_or_add, depths, planes, strides=strides, head=ScaledLinear, **style, **options)

@@ -1,41 +1,112 @@
 """The table of named models."""
 
 import fnmatch
-from collections.abc import Callable
-from typing import Any, TypeVar
+import functools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
-
-from ..build import build
+from ..build import build, option_names
 from ..errors import InputError, did_you_mean
+from .resnet import ResNet
+from .weights import Pretrained, load_pretrained
 
-_MODELS: dict[str, Callable[..., nn.Module]] = {}
-
-Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
+Factory = Callable[..., ResNet]
 
 
-def register_model(factory: Factory) -> Factory:
-    """Decorator: lists a function that returns a module under the function's own name."""
-    _MODELS[factory.__name__] = factory
-    return factory
+@dataclass(frozen=True)
+class NamedModel:
+    """A row of the table: the function that builds the net, where the net is published, and for which images."""
+
+    factory: Factory
+    source: str
+    image_size: int
+
+
+MODELS: dict[str, NamedModel] = {}
+
+
+def register_model(source: str, *, image_size: int) -> Callable[[Factory], Factory]:
+    """Decorator: lists a function that returns a net under the function's own name.
+
+    Calling it is then the same as ``create_model`` with that name.
+
+    Args:
+        source: the paper, and the table in it.
+        image_size: the height and width of the images that the net is published for.
+    """
+
+    def register(factory: Factory) -> Factory:
+        name = factory.__name__
+        MODELS[name] = NamedModel(factory, source, image_size)
+
+        @functools.wraps(factory)
+        def model(**options: Any) -> ResNet:
+            return create_model(name, **options)
+
+        return model
+
+    return register
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The names that ``create_model`` knows and that match a shell pattern such as ``"resnet1*"``, by depth."""
-    return sorted(fnmatch.filter(_MODELS, pattern), key=lambda name: (len(name), name))
+    """The names that ``create_model`` knows and that match a shell pattern such as ``"resnet1*"``, by family and depth.
+
+    Returns:
+        ``["resnet18", "resnet101", "resnet110", ..]`` for that pattern.
+    """
+
+    def family_and_depth(name: str) -> list[tuple[str, int]]:
+        return [(word, int(number or 0)) for word, number in re.findall(r"(\D+)(\d*)", name)]
+
+    return sorted(fnmatch.filter(MODELS, pattern), key=family_and_depth)
 
 
-def create_model(name: str, /, **options: Any) -> nn.Module:
+def create_model(
+    name: str,
+    /,
+    *,
+    pretrained: Pretrained | None = None,
+    may_differ: Sequence[str] = (),
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+    frozen_stages: int | None = None,
+    **options: Any,
+) -> ResNet:
     """Builds a model by its name: ``create_model("resnet20", num_classes=10, in_chans=1)``.
 
     Args:
         name: one of ``list_models()``.
-        options: keyword arguments of that model's function; see ``ResNet``.
+        pretrained: weights to begin with: the path of a checkpoint (ours, torchvision's, timm's or safetensors), a
+            weights enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, or a state dict; see
+            ``load_pretrained``.
+        may_differ: shell patterns of the keys that these weights may lack or have too many, such as ``"layer4.*"``.
+        features_only: return a list of feature maps instead of logits; see ``ResNet.keep_features``.
+        out_indices: which maps: 0 is the stem's, k that of stage k, -1 the last; by default all.
+        frozen_stages: freeze the stem and this many stages; see ``ResNet.freeze_stages``.
+        options: arguments of the net; see ``ResNet``.
 
     Raises:
-        InputError: for an unknown name or option, naming the nearest known ones.
+        InputError: for an unknown name or option, naming the nearest known ones, for a value that does not exist, and
+            for weights that do not fit.
     """
-    factory = _MODELS.get(name)
-    if factory is None:
-        raise InputError(f"unknown model {name!r}; {did_you_mean(name, _MODELS)}")
-    return build(f"model {name!r}", factory, **options)
+    if name not in MODELS:
+        raise InputError(f"unknown model {name!r}; {did_you_mean(name, MODELS)}")
+    factory = MODELS[name].factory
+    known = (option_names(factory) | option_names(create_model)) - {"block", "depths", "planes"}
+    for option in options:
+        if option not in known:
+            hint = did_you_mean(option, known)
+            raise InputError(f"model {name!r} takes no option {option!r}; {hint}")
+    if out_indices is not None and not features_only:
+        raise InputError("out_indices chooses feature maps, which a net returns with features_only=True")
+
+    net = build(f"model {name!r}", factory, **options)
+    if pretrained is not None:
+        load_pretrained(net, pretrained, may_differ)
+    if features_only:
+        net.keep_features(out_indices)
+    if frozen_stages is not None:
+        net.freeze_stages(frozen_stages)
+    return net

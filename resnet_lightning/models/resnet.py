@@ -1,109 +1,376 @@
-"""The trunk that every residual net shares: stem, stages, pool, head."""
+"""The trunk that every residual net shares: stem, stages, pool, head; and what a backbone is asked for."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Self
 
+import torch
+import torch.fx
 from torch import Tensor, nn
 
 from ..errors import InputError, did_you_mean
-from .blocks import BasicBlock, Bottleneck
-from .layers import NORM_LAYERS, NormLayer
-from .shortcuts import ShortcutLayer, projection
+from .blocks import ORDERS, ResidualBlock
+from .checkpointing import run_checkpointed
+from .layers import ACT_LAYERS, NORM_LAYERS, ActLayer, NormLayer, named, out_of_place
+from .shortcuts import SHORTCUTS, ShortcutLayer
 from .stems import STEMS, Stem
+
+POOLS: dict[str, Callable[[int], nn.Module]] = {
+    "avg": nn.AdaptiveAvgPool2d,
+    "max": nn.AdaptiveMaxPool2d,
+    "": nn.Identity,
+}
+
+
+class FeatureMap(NamedTuple):
+    """What is known of a feature map (B, channels, H / reduction, W / reduction) before it is computed."""
+
+    channels: int
+    reduction: int
+    module: str
+
+
+class FeatureInfo(tuple[FeatureMap, ...]):
+    """The feature maps of a net, with the methods by which other libraries ask for them."""
+
+    def channels(self) -> list[int]:
+        """The channels of each map."""
+        return [feature.channels for feature in self]
+
+    def reduction(self) -> list[int]:
+        """How much smaller than the image each map is."""
+        return [feature.reduction for feature in self]
+
+    def module_name(self) -> list[str]:
+        """The name of the module that returns each map."""
+        return [feature.module for feature in self]
 
 
 class ResNet(nn.Module):
     """A residual network (He et al. 2015): (B, in_chans, H, W) -> logits (B, num_classes), for any H and W.
 
     Children and state-dict keys are torchvision's: ``conv1 bn1 relu maxpool layer1 .. avgpool fc``, with one ``layer``
-    a stage. Stage k > 1 halves the map in its first block.
+    a stage. A pre-activation net (He et al. 2016) has a ``last_activation`` after its last stage.
+
+    An option in quotes is a name, ``{name: {argument: value}}`` with arguments, or the function itself.
 
     Args:
-        block: the residual block, ``BasicBlock`` or ``Bottleneck``.
+        block: makes a residual block: ``BasicBlock``, ``Bottleneck``, a partial of one, or a function that takes the
+            same arguments and returns a module with ``out_planes``.
         depths: the number of blocks in each stage.
-        planes: the planes of each stage; a block's output has ``block.expansion`` times as many channels.
+        planes: the planes of each stage; a bottleneck hands on four times as many channels.
+        strides: of the first block in each stage; by default 2, but 1 in the first stage.
         num_classes: the size of the logits; 0 removes the head, and the net returns pooled features
             (B, num_features).
         in_chans: channels of the images, 3 for colour and 1 for grey.
-        stem: ``"imagenet"`` (7x7 and max pool, a quarter of the size), ``"cifar"`` (3x3, full size), or a function
-            like those in ``models.stems``.
-        shortcut: makes the shortcut of each block; see ``models.shortcuts``.
+        stem: ``"imagenet"`` (7x7 and max pool, a quarter of the size), ``"deep"`` (the same of 3x3 convolutions),
+            ``"cifar"`` (3x3, full size), or a function like those in ``models.stems``.
+        stem_planes: channels of the stem; by default the planes of the first stage.
+        shortcut: makes the shortcut of each block: ``"projection"``, ``"zero_pad"``, ``"none"`` for a plain net, or
+            another of ``models.shortcuts``.
         norm_layer: ``"batch"``, ``"group"``, or a callable from a number of channels to a module.
+        act_layer: ``"relu"``, ``"leaky_relu"``, ``"elu"``, ``"celu"``, ``"silu"``, ``"gelu"``, or a callable.
+        order: of convolution, norm and activation in a block; ``"full_pre_activation"`` or another of ``ORDERS``.
+        output_stride: how much smaller than the image the last map is; less than by nature, the last stages trade
+            their strides for dilation (Chen et al. 2017, *Rethinking Atrous Convolution*, section 3.1).
+        drop_path_rate: stochastic depth; how often the last block is left out in training, the others less, linearly
+            (Huang et al. 2016, section 3, equation 4).
+        zero_init_residual: begin with residual branches of zero (Goyal et al. 2017, section 5.1).
+        global_pool: ``"avg"``, ``"max"``, or ``""`` for none, which wants ``num_classes=0``.
+        head: makes the last layer from num_features and num_classes.
+
+    Attributes:
+        num_features: channels of the last map, and the size of the pooled features.
+        reduction: how much smaller than the image the last map is.
+        feature_info: channels and reduction of the maps 0, the stem's, to n, the last stage's.
 
     Raises:
-        InputError: for a stem, norm or size that does not exist.
+        InputError: for a name or value that does not exist; and in a forward pass, for an image smaller than the
+            strides.
     """
 
-    conv1: nn.Conv2d
+    conv1: nn.Module
     bn1: nn.Module
-    relu: nn.ReLU
+    relu: nn.Module
     maxpool: nn.Module
 
     def __init__(
         self,
-        block: type[BasicBlock] | type[Bottleneck],
+        block: Callable[..., Any],
         depths: Sequence[int],
         planes: Sequence[int] = (64, 128, 256, 512),
         *,
+        strides: Sequence[int] | None = None,
         num_classes: int = 1000,
         in_chans: int = 3,
-        stem: str | Stem = "imagenet",
-        shortcut: ShortcutLayer = projection,
-        norm_layer: str | NormLayer = "batch",
+        stem: str | Mapping[str, Any] | Stem = "imagenet",
+        stem_planes: int | None = None,
+        shortcut: str | Mapping[str, Any] | ShortcutLayer = "projection",
+        norm_layer: str | Mapping[str, Any] | NormLayer = "batch",
+        act_layer: str | Mapping[str, Any] | ActLayer = "relu",
+        order: str = "original",
+        output_stride: int | None = None,
+        drop_path_rate: float = 0.0,
+        zero_init_residual: bool = False,
+        global_pool: str = "avg",
+        head: Callable[[int, int], nn.Module] = nn.Linear,
     ) -> None:
         super().__init__()
+        strides = [1] + [2] * (len(depths) - 1) if strides is None else strides
+        if not len(depths) == len(planes) == len(strides):
+            raise InputError(f"{len(depths)} depths, {len(planes)} planes and {len(strides)} strides; give one a stage")
         if in_chans < 1:
             raise InputError(f"in_chans is {in_chans}; a net needs at least 1 input channel")
-        make_stem = STEMS.get(stem) if isinstance(stem, str) else stem
-        if make_stem is None:
-            raise InputError(f"unknown stem {stem!r}; {did_you_mean(str(stem), STEMS)}")
-        make_norm = NORM_LAYERS.get(norm_layer) if isinstance(norm_layer, str) else norm_layer
-        if make_norm is None:
-            raise InputError(f"unknown norm_layer {norm_layer!r}; {did_you_mean(str(norm_layer), NORM_LAYERS)}")
+        if not 0 <= drop_path_rate < 1:
+            raise InputError(f"drop_path_rate is {drop_path_rate}; give a share from 0 up to 1")
+        if order not in ORDERS:
+            raise InputError(f"unknown order {order!r}; {did_you_mean(str(order), ORDERS)}")
+        make_norm = named("norm_layer", norm_layer, NORM_LAYERS)
+        make_act = named("act_layer", act_layer, ACT_LAYERS)
+        make_stem = named("stem", stem, STEMS)
+        make_block = partial(
+            block,
+            shortcut=named("shortcut", shortcut, SHORTCUTS),
+            norm_layer=make_norm,
+            act_layer=make_act,
+            order=ORDERS[order],
+        )
 
-        for name, module in make_stem(in_chans, planes[0], make_norm).items():
+        channels = planes[0] if stem_planes is None else stem_planes
+        stem_modules = make_stem(in_chans, channels, make_norm, make_act)
+        for name, module in stem_modules.items():
             self.add_module(name, module)
+        reduction = _stride(stem_modules["conv1"])
+        features = [FeatureMap(channels, reduction, "relu")]
 
+        reduction *= _stride(stem_modules["maxpool"])
+        _check_output_stride(output_stride, reduction, strides)
+        rates = [drop_path_rate * i / sum(depths) for i in range(1, sum(depths) + 1)]
+        stages = _make_stages(make_block, depths, planes, strides, channels, reduction, output_stride, rates)
         self.stage_names = [f"layer{k}" for k in range(1, len(depths) + 1)]
-        channels = planes[0]
-        for k, name in enumerate(self.stage_names):
-            blocks = []
-            for i in range(depths[k]):
-                stride = 2 if k > 0 and i == 0 else 1
-                blocks.append(block(channels, planes[k], stride, shortcut, make_norm))
-                channels = planes[k] * block.expansion
+        for name, (blocks, channels, reduction) in zip(self.stage_names, stages, strict=True):
             self.add_module(name, nn.Sequential(*blocks))
+            features.append(FeatureMap(channels, reduction, name))
+        if zero_init_residual:
+            for module in self.modules():
+                if isinstance(module, ResidualBlock):
+                    module.zero_init_residual()
 
+        if ORDERS[order].pre_activation:
+            make = {"norm": lambda: make_norm(channels), "act": lambda: out_of_place(make_act())}
+            self.last_activation = nn.Sequential(*(make[word]() for word in ORDERS[order].pre_activation))
+            features[-1] = FeatureMap(channels, reduction, "last_activation")
         self.num_features = channels
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.reduction = reduction
+        self.feature_info = FeatureInfo(features)
+        self.out_indices: tuple[int, ...] | None = None
+        self.frozen_stages: int | None = None
+        self.grad_checkpointing = False
+        self._make_head = head
+        self.avgpool: nn.Module
         self.fc: nn.Module
-        self.reset_classifier(num_classes)
+        self.reset_classifier(num_classes, global_pool)
+
+    # Forward.
+
+    def forward(self, x: Tensor) -> Any:
+        """Images (B, in_chans, H, W) to logits (B, num_classes); after ``keep_features``, to a list of maps."""
+        if self.out_indices is None:
+            return self.forward_head(self.forward_features(x))
+        maps = self._maps(x, self.out_indices)
+        return [maps[i] for i in self.out_indices]
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature map, before pooling: (B, in_chans, H, W) -> (B, num_features, H', W')."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for name in self.stage_names:
-            x = getattr(self, name)(x)
-        return x
+        last = len(self.stage_names)
+        return self._maps(x, (last,))[last]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """A feature map (B, num_features, H', W') to logits, or with ``pre_logits`` to features (B, num_features)."""
-        x = self.avgpool(x).flatten(1)
+        x = self.avgpool(x)
+        if self.global_pool:
+            x = x.flatten(1)
         return x if pre_logits else self.fc(x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
+    def _maps(self, x: Tensor, wanted: Container[int]) -> dict[int, Tensor]:
+        """Those of the maps 0 to n that are wanted."""
+        check_image_size(x, self.reduction)
+        maps = {}
+        x = self.relu(self.bn1(self.conv1(x)))
+        if 0 in wanted:
+            maps[0] = x
+        if self.stage_names:
+            x = self.maxpool(x)
+        for i, name in enumerate(self.stage_names, start=1):
+            stage = getattr(self, name)
+            x = run_checkpointed(stage, x) if self.grad_checkpointing and torch.is_grad_enabled() else stage(x)
+            if i == len(self.stage_names) and hasattr(self, "last_activation"):
+                x = self.last_activation(x)
+            if i in wanted:
+                maps[i] = x
+        return maps
+
+    # The head.
 
     def get_classifier(self) -> nn.Module:
         """The head: a linear layer, or the identity where ``num_classes`` is 0."""
         return self.fc
 
-    def reset_classifier(self, num_classes: int) -> None:
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replaces the head by a fresh one of ``num_classes``; 0 removes it.
 
+        Args:
+            num_classes: the size of the logits, or 0 for pooled features.
+            global_pool: another pool, ``"avg"``, ``"max"`` or ``""`` for none; None keeps the one that is there.
+
         Raises:
-            InputError: for a negative number.
+            InputError: for a negative number, or a pool that does not exist or cannot feed a head.
         """
+        pool = self.global_pool if global_pool is None else global_pool
         if num_classes < 0:
             raise InputError(f"num_classes is {num_classes}; give the number of classes, or 0 for pooled features")
+        if pool not in POOLS:
+            raise InputError(f"unknown global_pool {pool!r}; known: 'avg', 'max', and '' for none")
+        if num_classes and not pool:
+            raise InputError(f"a head of {num_classes} classes needs a pool; give global_pool, or num_classes=0")
         self.num_classes = num_classes
-        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        self.global_pool = pool
+        self.avgpool = POOLS[pool](1)
+        self.fc = self._make_head(self.num_features, num_classes) if num_classes else nn.Identity()
+
+    # What a backbone is asked for.
+
+    def keep_features(self, out_indices: Sequence[int] | None = None) -> Self:
+        """Turns the net into one that returns a list of its feature maps, and drops whatever comes after the last.
+
+        Args:
+            out_indices: which maps, in which order: 0 is the stem's, before its pool, k that of stage k, -1 the last;
+                None for all of them. Afterwards ``feature_info`` is about these.
+
+        Raises:
+            InputError: for a map that does not exist.
+        """
+        last = len(self.stage_names)
+        indices = range(last + 1) if out_indices is None else out_indices
+        if not indices or not all(-last - 1 <= i <= last for i in indices):
+            raise InputError(
+                f"out_indices is {list(indices)}; this net has the maps 0 (the stem) to {last}, and -1 is the last"
+            )
+        self.out_indices = tuple(i % (last + 1) for i in indices)
+        depth = max(self.out_indices)
+        unused = [*self.stage_names[depth:], "avgpool", "fc"]
+        if depth < last and hasattr(self, "last_activation"):
+            unused.append("last_activation")
+        if depth == 0:
+            unused.append("maxpool")
+        for name in unused:
+            delattr(self, name)
+        self.stage_names = self.stage_names[:depth]
+        self.num_features, self.reduction, _ = self.feature_info[depth]
+        self.feature_info = FeatureInfo(self.feature_info[i] for i in self.out_indices)
+        return self
+
+    def freeze_stages(self, stages: int | None) -> None:
+        """Freezes the stem and the first ``stages`` stages: parameters, and norms with their running statistics.
+
+        They stay frozen through ``train()``, as long as they are part of this net: where a library takes the net apart
+        and keeps its children, only the parameters stay frozen.
+
+        Args:
+            stages: how many; 0 for the stem alone, None to train everything that this method has frozen.
+
+        Raises:
+            InputError: for stages that the net does not have.
+        """
+        if stages is not None and not 0 <= stages <= len(self.stage_names):
+            raise InputError(
+                f"frozen_stages is {stages}; this net has {len(self.stage_names)}, and 0 is its stem alone"
+            )
+        for module in self._frozen():
+            module.requires_grad_(True).train(self.training)
+        self.frozen_stages = stages
+        for module in self._frozen():
+            module.requires_grad_(False).eval()
+
+    def _frozen(self) -> list[nn.Module]:
+        if self.frozen_stages is None:
+            return []
+        names = ["conv1", "bn1", "relu", "maxpool", *self.stage_names[: self.frozen_stages]]
+        if self.frozen_stages == len(self.stage_names):
+            names.append("last_activation")
+        return [getattr(self, name) for name in names if hasattr(self, name)]
+
+    def train(self, mode: bool = True) -> Self:
+        """Switches between training and evaluation; what is frozen stays in evaluation."""
+        super().train(mode)
+        for module in self._frozen():
+            module.eval()
+        return self
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Saves memory in training, at the price of a second forward pass; gradients stay the same."""
+        self.grad_checkpointing = enable
+
+
+def _make_stages(
+    make_block: Callable[..., Any],
+    depths: Sequence[int],
+    planes: Sequence[int],
+    strides: Sequence[int],
+    channels: int,
+    reduction: int,
+    output_stride: int | None,
+    drop_path_rates: Sequence[float],
+) -> Iterator[tuple[list[nn.Module], int, int]]:
+    """The blocks of each stage, with the channels and the reduction of the map that they return."""
+    rates = iter(drop_path_rates)
+    dilation = 1
+    for k, (depth, width, stride) in enumerate(zip(depths, planes, strides, strict=True)):
+        first_dilation = dilation
+        if output_stride is not None and reduction * stride > output_stride:
+            stride, dilation = 1, dilation * stride  # noqa: PLW2901
+        reduction *= stride
+        blocks: list[nn.Module] = []
+        for i in range(depth):
+            first = i == 0
+            made = make_block(
+                channels,
+                width,
+                stride if first else 1,
+                dilation=dilation,
+                first_dilation=first_dilation if first else dilation,
+                pre_activation="branch" if not first else "both" if k else "none",
+                drop_path=next(rates),
+            )
+            channels = made.out_planes
+            blocks.append(made)
+        yield blocks, channels, reduction
+
+
+def _stride(module: nn.Module) -> int:
+    """How much smaller than its input the map is that a chain of modules returns."""
+    strides = [m.stride for m in module.modules() if hasattr(m, "stride")]
+    return math.prod(stride if isinstance(stride, int) else stride[0] for stride in strides)
+
+
+def _check_output_stride(output_stride: int | None, stem_stride: int, strides: Sequence[int]) -> None:
+    possible = sorted({stem_stride * math.prod(strides[:k]) for k in range(len(strides) + 1)})
+    if output_stride is not None and output_stride not in possible:
+        raise InputError(f"output_stride is {output_stride}; this net can have {', '.join(map(str, possible))}")
+
+
+@torch.fx.wrap  # a condition on sizes is nothing for a graph
+def check_image_size(images: Tensor, reduction: int) -> None:
+    """Refuses images (B, C, H, W) that are a single pixel before the last stride, which then has nothing to halve.
+
+    Raises:
+        InputError: naming the smallest size.
+    """
+    smallest = reduction // 2 + 1
+    height, width = images.shape[-2:]
+    if height < smallest or width < smallest:
+        raise InputError(
+            f"an image of {height}x{width} is too small for this net, whose last map is {reduction} times smaller: "
+            f"give at least {smallest}x{smallest}, or a net with stem='cifar' or a smaller output_stride"
+        )

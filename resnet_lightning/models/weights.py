@@ -1,17 +1,37 @@
-"""Checkpoint files: reading them safely, and saying how their weights differ from a net's."""
+"""Weights that exist already: reading them safely, fitting them to a net, and saying how they differ from it."""
 
-from collections.abc import Mapping
+import fnmatch
+import os
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
 
 
+class WeightsEnum(Protocol):
+    """A member of a weights enum of torchvision, such as ``ResNet50_Weights.DEFAULT``."""
+
+    def get_state_dict(self, *args: Any, **kwargs: Any) -> Mapping[str, Any]: ...
+
+
+Pretrained = str | Path | Mapping[str, Tensor] | WeightsEnum
+
+# What wrappers put into the path of a parameter: DDP and averaged models, torch.compile, checkpointing, FSDP.
+_WRAPPERS = {"module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
+
+# Where checkpoints keep their weights: Lightning and timm; torchvision.
+_CONTAINERS = ("state_dict", "model")
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a checkpoint onto the CPU, with ``weights_only=True``: a file that carries code is refused.
+
+    A file named ``.safetensors`` holds a state dict, and is read by that library.
 
     Raises:
         InputError: where the file is missing, is not a checkpoint, is damaged or carries code.
@@ -19,7 +39,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"there is no checkpoint {str(path)!r}")
     try:
+        if Path(path).suffix == ".safetensors":
+            return _read_safetensors(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except ImportError as error:
+        raise InputError(f"{str(path)!r} wants a library: pip install 'resnet-lightning[safetensors]'") from error
     except Exception as error:  # torch raises many kinds for a file that is not its own
         raise InputError(f"{str(path)!r} is not a checkpoint, is damaged or carries code") from error
     if not isinstance(checkpoint, dict):
@@ -27,22 +51,32 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def check_state_dict(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
+def _read_safetensors(path: str | Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def check_state_dict(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str, may_differ: Sequence[str] = ()
+) -> None:
     """Makes sure that weights fit a net before they are loaded.
 
     Args:
         expected: the net's state dict.
         found: the weights.
         source: where they come from, for the message.
+        may_differ: shell patterns of keys that may be missing or unexpected.
 
     Raises:
         InputError: naming the keys that are missing, unexpected or of another shape.
     """
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise InputError(f"the weights in {source} are not a mapping of names to tensors")
+
     differences = {
-        "missing": [key for key in expected if key not in found],
-        "unexpected": [key for key in found if key not in expected],
+        "missing": [key for key in expected if key not in found and not _matches(key, may_differ)],
+        "unexpected": [key for key in found if key not in expected and not _matches(key, may_differ)],
         "of another shape": [
             f"{key} {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
             for key in expected
@@ -52,6 +86,117 @@ def check_state_dict(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]
     if any(differences.values()):
         listed = "; ".join(f"{_some(keys)} {kind}" for kind, keys in differences.items() if keys)
         raise InputError(f"the weights in {source} do not fit this net: {listed}")
+
+
+def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: Sequence[str] = ()) -> None:
+    """Loads weights into a net that may have another head and other input channels, and prints what was used.
+
+    Keys may carry the prefixes of this package's classifier, of DDP, ``torch.compile``, FSDP and averaged models. A
+    head of another size stays as it is drawn. A first convolution for colour images becomes one for one channel by its
+    sum over the three, so that a grey image gives what its RGB copy gave, and one for N channels by repeating the
+    three, scaled by 3 / N.
+
+    Args:
+        net: the net.
+        pretrained: the path of a checkpoint (ours, Lightning's, torchvision's or timm's, or a safetensors file), a
+            weights enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, or a state dict.
+        may_differ: shell patterns of keys that the weights may lack, which stay as they are drawn, or have too many,
+            or have of another shape; such as ``"layer4.*"``.
+
+    Raises:
+        InputError: naming the keys that do not fit, or where there are no such weights.
+    """
+    found, source = _find_weights(pretrained)
+    expected = net.state_dict()
+    weights = _without_prefix({_bare(key): tensor for key, tensor in found.items()}, expected)
+    notes = []
+
+    first = next(key for key, tensor in expected.items() if tensor.ndim == 4)
+    channels = expected[first].shape[1]
+    if first in weights and weights[first].shape[1] == 3 != channels:
+        weights[first] = _adapt_channels(weights[first], channels)
+        notes.append(f"{first} from 3 channels to {channels}")
+
+    def differs(key: str) -> bool:
+        return key not in expected or key not in weights or expected[key].shape != weights[key].shape
+
+    allowed = [*may_differ, "*.num_batches_tracked"]  # old files lack these counts, and norms do without
+    head = [key for key in weights if key.startswith("fc.")]
+    if any(differs(key) for key in head):
+        allowed += ["fc.*"]
+    unused = [key for key in weights if _matches(key, allowed) and differs(key)]
+    weights = {key: tensor for key, tensor in weights.items() if key not in unused}
+    check_state_dict(expected, weights, source, allowed)
+    net.load_state_dict(weights, strict=False)
+
+    if unused:
+        notes.append(f"not used: {_some(unused)}")
+    if drawn := [key for key in expected if key not in weights]:
+        notes.append(f"still as drawn: {_some(drawn)}")
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print("; ".join([f"pretrained: {len(weights)} of {len(expected)} tensors from {source}", *notes]))
+
+
+def _find_weights(pretrained: Pretrained) -> tuple[Mapping[str, Any], str]:
+    """The state dict that ``pretrained`` stands for, and its name for messages."""
+    content: Any
+    if isinstance(pretrained, Mapping):
+        content, source = pretrained, "the state dict"
+    elif hasattr(pretrained, "get_state_dict"):
+        content, source = _download(pretrained), str(pretrained)
+    elif isinstance(pretrained, str) and re.fullmatch(r"(torchvision\.models\.)?\w+_Weights\.\w+", pretrained):
+        return _find_weights(_weights_enum(pretrained))
+    elif isinstance(pretrained, (str, Path)):
+        content, source = read_checkpoint(pretrained), repr(str(pretrained))
+    else:
+        raise InputError(
+            f"pretrained is {pretrained!r}; give the path of a checkpoint, a state dict, or weights of torchvision "
+            "such as 'ResNet50_Weights.DEFAULT'"
+        )
+    for name in _CONTAINERS:
+        if isinstance(content.get(name), Mapping):
+            content = content[name]
+    return content, source
+
+
+def _weights_enum(name: str) -> WeightsEnum:
+    try:
+        from torchvision.models import get_weight
+
+        return get_weight(name.removeprefix("torchvision.models."))
+    except (ValueError, KeyError) as error:
+        raise InputError(f"torchvision has no weights {name!r}: {error}") from error
+
+
+def _download(weights: WeightsEnum) -> Mapping[str, Any]:
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
+    except Exception as error:  # no network, a full disk, a damaged file
+        raise InputError(f"{weights} cannot be had: {error}") from error
+
+
+def _bare(key: str) -> str:
+    """``backbone._orig_mod.conv1.weight`` to ``backbone.conv1.weight``."""
+    return ".".join(part for part in key.split(".") if part not in _WRAPPERS)
+
+
+def _without_prefix(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a module that had the net as a part: ``backbone.conv1.weight`` to ``conv1.weight``."""
+    keys = list(expected)[:20]
+    prefixes = ["", *(key.removesuffix(keys[0]) for key in found if key.endswith(f".{keys[0]}"))]
+    best = max(prefixes, key=lambda prefix: sum(prefix + key in found for key in keys))
+    return {key.removeprefix(best): tensor for key, tensor in found.items()}
+
+
+def _adapt_channels(weight: Tensor, channels: int) -> Tensor:
+    """A first convolution (C, 3, H, W) for images of other channels: (C, channels, H, W)."""
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    return weight.repeat(1, -(-channels // 3), 1, 1)[:, :channels] * (3 / channels)
+
+
+def _matches(key: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def _some(keys: list[str], limit: int = 3) -> str:

@@ -1,0 +1,47 @@
+"""Activations that are computed again in the backward pass, to save memory."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+def run_checkpointed(blocks: nn.Sequential, x: Tensor) -> Tensor:
+    """``blocks(x)``, of which only every so manieth activation is kept for the backward pass.
+
+    Of n blocks it keeps the inputs of about sqrt(n) segments, and computes one segment at a time again (Chen et al.
+    2016, *Training Deep Nets with Sublinear Memory Cost*, section 4.2). Gradients and batch statistics are those of
+    ``blocks(x)``.
+    """
+    length = round(math.sqrt(len(blocks)))
+    for start in range(0, len(blocks), length):
+        x = _segment(blocks[start : start + length], x)
+    return x
+
+
+def _segment(blocks: nn.Sequential, x: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():  # a compiled graph changes the statistics once, and takes no contexts
+        return checkpoint(blocks, x, use_reentrant=False)
+
+    def contexts() -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+        return contextlib.nullcontext(), _without_statistics(blocks)
+
+    return checkpoint(blocks, x, use_reentrant=False, context_fn=contexts)
+
+
+@contextlib.contextmanager
+def _without_statistics(blocks: nn.Module) -> Iterator[None]:
+    """Batch norms that leave their running statistics alone: those of this batch are in already."""
+    norms = [module for module in blocks.modules() if isinstance(module, _BatchNorm) and module.training]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
