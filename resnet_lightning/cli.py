@@ -1,5 +1,6 @@
 """The command line: ``lightning fit|validate|test|predict --config ...``."""
 
+import argparse
 import contextlib
 import datetime
 import itertools
@@ -24,6 +25,7 @@ from rich.table import Table
 
 from . import __version__
 from .callbacks import PredictionWriter, RunProgress, RunRecord, Throughput
+from .catalogue import catalogue
 from .classifier import ImageClassifier
 from .data import ImageDataModule
 from .errors import InputError
@@ -67,6 +69,7 @@ class CommandLine(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "prog": "lightning",
+                "description": "Trains residual networks; `resnet-lightning models` lists them.",
                 "version": f"resnet_lightning {__version__}",
                 "allow_abbrev": False,
                 **{
@@ -298,13 +301,22 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     _quieten()
     try:
-        CommandLine(arguments)
+        if arguments[:1] == ["models"]:
+            _models(arguments[1:])
+        else:
+            CommandLine(arguments)
     except (InputError, MisconfigurationException) as error:
         if "--debug" in arguments:
             raise
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     return 0
+
+
+def _models(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="resnet-lightning models", description="Lists the models, their sizes, costs and sources.")
+    parser.add_argument("pattern", nargs="?", default="*", help="Only the names that match, such as '*preact*'.")
+    Console().print(catalogue(parser.parse_args(arguments).pattern))
 
 
 def _quieten() -> None:

@@ -18,10 +18,11 @@ ALLOWED = {
     "data": set(),
     "optim": set(),
     "tracking": set(),
+    "catalogue": {"models"},
     "classifier": {"models", "optim"},
     "callbacks": set(),
     "parser": {"classifier", "data"},
-    "cli": {"callbacks", "classifier", "data", "models", "parser", "tracking"},
+    "cli": {"callbacks", "catalogue", "classifier", "data", "models", "parser", "tracking"},
     "__main__": {"cli"},
     "__init__": {"models", "data", "classifier"},
 }

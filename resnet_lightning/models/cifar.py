@@ -218,7 +218,7 @@ class ScaledLinear(nn.Linear):
         return 0.125 * super().forward(x)
 
 
-@register_model("Page 2018, How to Train Your ResNet", image_size=32)
+@register_model("Page 2018", image_size=32)
 def resnet9(
     *,
     num_classes: int = 10,
@@ -227,7 +227,7 @@ def resnet9(
     global_pool: str = "max",
     **options: Any,
 ) -> ResNet:
-    """ResNet-9, the residual net of the CIFAR-10 speed runs (Page 2018): 6,573,120 parameters."""
+    """ResNet-9, the residual net of the CIFAR-10 speed runs (Page 2018, *How to Train Your ResNet*): 6,573,120 parameters."""
     style: dict[str, Any] = {
         "num_classes": num_classes,
         "stem": stem,

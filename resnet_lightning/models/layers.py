@@ -68,8 +68,8 @@ class DropPath(nn.Module):
 
 def out_of_place(activation: nn.Module) -> nn.Module:
     """The same activation, in a form that leaves its input as it is."""
-    if hasattr(activation, "inplace"):
-        activation.inplace = False
+    if getattr(activation, "inplace", False):
+        activation.inplace = False  # type: ignore[assignment]
     return activation
 
 

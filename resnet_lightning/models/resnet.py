@@ -170,6 +170,7 @@ class ResNet(nn.Module):
         self._make_head = head
         self.avgpool: nn.Module
         self.fc: nn.Module
+        self.global_pool: str
         self.reset_classifier(num_classes, global_pool)
 
     # Forward.
@@ -350,7 +351,7 @@ def _make_stages(
 
 def _stride(module: nn.Module) -> int:
     """How much smaller than its input the map is that a chain of modules returns."""
-    strides = [m.stride for m in module.modules() if hasattr(m, "stride")]
+    strides: list[Any] = [m.stride for m in module.modules() if hasattr(m, "stride")]
     return math.prod(stride if isinstance(stride, int) else stride[0] for stride in strides)
 
 
