@@ -20,7 +20,7 @@ def catalogue(pattern: str = "*") -> Table:
     names = list_models(pattern)
     if not names:
         raise InputError(f"no model is called {pattern!r}; {did_you_mean(pattern, list_models())}")
-    table = Table("model", "parameters", "multiply-adds", "image", "published in", box=box.SIMPLE)
+    table = Table("model", "parameters", "multiply-adds", "image", "published in", box=box.SIMPLE, pad_edge=False)
     for column in table.columns[1:4]:
         column.justify = "right"
     for name in names:
@@ -29,7 +29,7 @@ def catalogue(pattern: str = "*") -> Table:
             net = create_model(name)
         parameters = sum(parameter.numel() for parameter in net.parameters())
         cost = f"{multiply_adds(net, size) / 1e6:,.0f} M"
-        table.add_row(name, f"{parameters:,}", cost, f"{size}x{size}", MODELS[name].source)
+        table.add_row(name, f"{parameters:,}", cost, str(size), MODELS[name].source)
     return table
 
 

@@ -69,7 +69,7 @@ class CommandLine(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "prog": "lightning",
-                "description": "Trains residual networks; `resnet-lightning models` lists them.",
+                "description": "Trains residual networks. Further commands: models, bench.",
                 "version": f"resnet_lightning {__version__}",
                 "allow_abbrev": False,
                 **{
@@ -301,8 +301,8 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     _quieten()
     try:
-        if arguments[:1] == ["models"]:
-            _models(arguments[1:])
+        if arguments and arguments[0] in _TOOLS:
+            _TOOLS[arguments[0]](arguments[1:])
         else:
             CommandLine(arguments)
     except (InputError, MisconfigurationException) as error:
@@ -314,9 +314,31 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _models(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="resnet-lightning models", description="Lists the models, their sizes, costs and sources.")
-    parser.add_argument("pattern", nargs="?", default="*", help="Only the names that match, such as '*preact*'.")
+    description = "Lists the models, with their sizes, costs and sources."
+    parser = argparse.ArgumentParser(prog="resnet-lightning models", description=description)
+    parser.add_argument("pattern", nargs="?", default="*", help="only the names that match, such as '*preact*'")
     Console().print(catalogue(parser.parse_args(arguments).pattern))
+
+
+def _bench(arguments: list[str]) -> None:
+    from .bench.backbones import backbones  # which loads torchvision
+    from .bench.comparison import as_table, write_csv
+
+    description = "Times our backbones beside torchvision's, turn about, in one run."
+    parser = argparse.ArgumentParser(prog="resnet-lightning bench", description=description)
+    parser.add_argument("what", choices=["backbones"])
+    parser.add_argument("--rounds", type=int, default=9, help="how often each is timed (default: %(default)s)")
+    parser.add_argument("--csv", type=Path, help="a file for the seconds of every round")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        raise InputError(f"--rounds is {options.rounds}; give at least 1")
+    comparisons = list(backbones(rounds=options.rounds))
+    Console().print(as_table(comparisons))
+    if options.csv:
+        write_csv(options.csv, comparisons)
+
+
+_TOOLS = {"models": _models, "bench": _bench}
 
 
 def _quieten() -> None:

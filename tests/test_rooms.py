@@ -22,7 +22,8 @@ ALLOWED = {
     "classifier": {"models", "optim"},
     "callbacks": set(),
     "parser": {"classifier", "data"},
-    "cli": {"callbacks", "catalogue", "classifier", "data", "models", "parser", "tracking"},
+    "bench": {"models"},
+    "cli": {"bench", "callbacks", "catalogue", "classifier", "data", "models", "parser", "tracking"},
     "__main__": {"cli"},
     "__init__": {"models", "data", "classifier"},
 }

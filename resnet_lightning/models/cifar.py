@@ -164,19 +164,19 @@ def wide_resnet(
     return ResNet(partial(BasicBlock, dropout=dropout), (n, n, n), planes, **style, **options)
 
 
-@register_model("Zagoruyko & Komodakis 2016", image_size=32)
+@register_model("Zagoruyko et al. 2016", image_size=32)
 def wide_resnet16_8(*, dropout: float = 0.0, **options: Any) -> ResNet:
     """WRN-16-8 (Zagoruyko & Komodakis 2016): 10,961,370 parameters."""
     return wide_resnet(16, 8, dropout=dropout, **options)
 
 
-@register_model("Zagoruyko & Komodakis 2016", image_size=32)
+@register_model("Zagoruyko et al. 2016", image_size=32)
 def wide_resnet28_10(*, dropout: float = 0.0, **options: Any) -> ResNet:
     """WRN-28-10 (Zagoruyko & Komodakis 2016): 36,479,194 parameters."""
     return wide_resnet(28, 10, dropout=dropout, **options)
 
 
-@register_model("Zagoruyko & Komodakis 2016", image_size=32)
+@register_model("Zagoruyko et al. 2016", image_size=32)
 def wide_resnet40_4(*, dropout: float = 0.0, **options: Any) -> ResNet:
     """WRN-40-4 (Zagoruyko & Komodakis 2016): 8,949,210 parameters."""
     return wide_resnet(40, 4, dropout=dropout, **options)
@@ -227,7 +227,7 @@ def resnet9(
     global_pool: str = "max",
     **options: Any,
 ) -> ResNet:
-    """ResNet-9, the residual net of the CIFAR-10 speed runs (Page 2018, *How to Train Your ResNet*): 6,573,120 parameters."""
+    """ResNet-9 of the CIFAR-10 speed runs (Page 2018, *How to Train Your ResNet*): 6,573,120 parameters."""
     style: dict[str, Any] = {
         "num_classes": num_classes,
         "stem": stem,

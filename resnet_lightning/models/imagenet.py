@@ -59,13 +59,13 @@ def resnext101_64x4d(**options: Any) -> ResNet:
     return ResNet(partial(Bottleneck, groups=64, width_per_group=4), (3, 4, 23, 3), **options)
 
 
-@register_model("Zagoruyko & Komodakis 2016", image_size=224)
+@register_model("Zagoruyko et al. 2016", image_size=224)
 def wide_resnet50_2(**options: Any) -> ResNet:
     """ResNet-50 with twice the width inside its bottlenecks (Zagoruyko & Komodakis 2016): 68,883,240 parameters."""
     return ResNet(partial(Bottleneck, width_per_group=128), (3, 4, 6, 3), **options)
 
 
-@register_model("Zagoruyko & Komodakis 2016", image_size=224)
+@register_model("Zagoruyko et al. 2016", image_size=224)
 def wide_resnet101_2(**options: Any) -> ResNet:
     """ResNet-101 with twice the width inside its bottlenecks: 126,886,696 parameters."""
     return ResNet(partial(Bottleneck, width_per_group=128), (3, 4, 23, 3), **options)

@@ -1,0 +1,93 @@
+"""Our nets beside torchvision's, and beside a CIFAR ResNet as most people write it: a training step and inference."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..models import create_model
+from .comparison import Comparison, turn_about
+
+
+class HandWrittenBlock(nn.Module):
+    """A basic block with option A in the usual manner."""
+
+    def __init__(self, in_planes: int, planes: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.pad = (planes - in_planes) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad)) if self.pad else x
+        return F.relu(out)
+
+
+class HandWrittenResNet20(nn.Module):
+    """ResNet-20 with our state-dict keys: (B, 3, H, W) -> (B, 10)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = nn.Sequential(*(HandWrittenBlock(16, 16, 1) for _ in range(3)))
+        self.layer2 = nn.Sequential(HandWrittenBlock(16, 32, 2), *(HandWrittenBlock(32, 32, 1) for _ in range(2)))
+        self.layer3 = nn.Sequential(HandWrittenBlock(32, 64, 2), *(HandWrittenBlock(64, 64, 1) for _ in range(2)))
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.layer3(self.layer2(self.layer1(out)))
+        out = F.avg_pool2d(out, out.shape[3])
+        return self.fc(out.flatten(1))
+
+
+# Their net, and a batch that takes about a second on two cores.
+CASES: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
+    "resnet18": (torchvision.models.resnet18, 16, 224),
+    "resnet50": (torchvision.models.resnet50, 8, 224),
+    "resnet20": (HandWrittenResNet20, 128, 32),
+}
+
+
+def backbones(*, rounds: int) -> Iterator[Comparison]:
+    """Times each net in its plainest form, eager and with the channels outermost, with the same weights and images."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    for name, (make_theirs, batch, size) in CASES.items():
+        torch.manual_seed(0)
+        theirs = make_theirs().to(device)
+        ours = create_model(name).to(device)
+        ours.load_state_dict(theirs.state_dict())
+        images = torch.randn(batch, 3, size, size, device=device)
+        targets = torch.arange(batch, device=device) % 10
+        work = f"{name}, {batch} images of {size}x{size}"
+        steps = _training_step(ours, images, targets), _training_step(theirs, images, targets)
+        yield turn_about(f"{work}, training step", batch, *steps, rounds=rounds)
+        passes = _inference(ours, images), _inference(theirs, images)
+        yield turn_about(f"{work}, inference", batch, *passes, rounds=rounds)
+
+
+def _training_step(net: nn.Module, images: Tensor, targets: Tensor) -> Callable[[], None]:
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+
+    def step() -> None:
+        net.train()
+        F.cross_entropy(net(images), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _inference(net: nn.Module, images: Tensor) -> Callable[[], Tensor]:
+    @torch.inference_mode()
+    def infer() -> Tensor:
+        return net.eval()(images)
+
+    return infer

@@ -1,0 +1,74 @@
+"""How two ways of doing the same work are timed, and shown."""
+
+import csv
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich import box
+from rich.table import Table
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The seconds that the same work took us and them, round by round."""
+
+    work: str
+    images: int
+    ours: list[float]
+    theirs: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster we are: the median over the rounds, each of which ran on the same machine at once."""
+        return statistics.median(theirs / ours for ours, theirs in zip(self.ours, self.theirs, strict=True))
+
+
+def turn_about(
+    work: str, images: int, ours: Callable[[], object], theirs: Callable[[], object], *, rounds: int
+) -> Comparison:
+    """Times both, ours and theirs in turn, and who begins in turn too, after one round that does not count."""
+    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+    runs = [("ours", ours), ("theirs", theirs)]
+    for i in range(-1, rounds):
+        for name, run in runs if i % 2 else reversed(runs):
+            started = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if i >= 0:
+                seconds[name].append(time.perf_counter() - started)
+    return Comparison(work, images, seconds["ours"], seconds["theirs"])
+
+
+def as_table(comparisons: Sequence[Comparison]) -> Table:
+    """A row for each comparison: images a second by the median, and the ratio last."""
+    table = Table("work", "ours, images/s", "theirs, images/s", "ours is faster", box=box.SIMPLE)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for c in comparisons:
+        speeds = [c.images / statistics.median(seconds) for seconds in (c.ours, c.theirs)]
+        table.add_row(c.work, *(f"{speed:,.1f}" for speed in speeds), f"{c.ratio:.2f} times")
+    return table
+
+
+def write_csv(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """Writes the seconds of every round.
+
+    Raises:
+        InputError: where the file cannot be written.
+    """
+    try:
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["work", "images", "round", "ours_seconds", "theirs_seconds"])
+            for c in comparisons:
+                for i, pair in enumerate(zip(c.ours, c.theirs, strict=True)):
+                    writer.writerow([c.work, c.images, i, *pair])
+    except OSError as error:
+        raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from error
