@@ -56,7 +56,8 @@ class ImageClassifier(LightningModule):
             ``load_from_checkpoint(path, backbone=net)``.
         num_classes: the size of the logits.
         in_chans: channels of the images.
-        backbone_args: further arguments of the backbone, such as ``{stem: cifar}``.
+        backbone_args: further arguments of the backbone, such as ``{stem: cifar}``; with ``pretrained`` (a path) and
+            ``frozen_stages`` the training is a fine-tuning. See ``create_model``.
         lr: the learning rate, where the schedule is at its highest.
         optimizer: a class of ``torch.optim``, or a dotted path.
         optimizer_args: its other arguments; weight decay leaves norms and biases alone.
@@ -96,6 +97,9 @@ class ImageClassifier(LightningModule):
         hparams = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         if isinstance(backbone, nn.Module):
             del hparams["backbone"]
+        if backbone_args and "pretrained" in backbone_args:
+            # A checkpoint brings all weights along, and the file that the net began with may be gone by then.
+            hparams["backbone_args"] = {k: v for k, v in backbone_args.items() if k not in ("pretrained", "may_differ")}
         # Not `save_hyperparameters()`: under LightningCLI that stores the parser's config instead of these values.
         # Not to the logger either, which gets the whole run's config.
         self.save_hyperparameters(hparams, logger=False)
@@ -204,6 +208,8 @@ def make_backbone(backbone: str | nn.Module, num_classes: int, in_chans: int, op
     for name in ("num_classes", "in_chans"):
         if name in options:
             raise InputError(f"{name} is an argument of the classifier and follows the data; not of backbone_args")
+    if options.get("features_only"):
+        raise InputError("a classifier needs logits; leave features_only out of backbone_args")
     if "." not in backbone:
         return create_model(backbone, **{"num_classes": num_classes, "in_chans": in_chans, **options})
     factory = import_by_path("backbone", backbone)

@@ -134,6 +134,8 @@ class CommandLine(LightningCLI):
             self.run_name = run["name"]
             args = [args[0], "--config", run["config"], *args[1:]]
         self.config = parser.parse_args(args)
+        if self.checkpoint is not None:  # it holds all weights; those that the net once began with may be gone
+            (self.config[self.config.subcommand].model.backbone_args or {}).pop("pretrained", None)
 
     def _parse_ckpt_path(self) -> None:
         """Lightning's would put the checkpoint's hyper-parameters over what the user typed."""
@@ -353,6 +355,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
     # Ours is: it is told at which step to begin.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    # With frozen stages.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
     # With data.val_split 0.
     warnings.filterwarnings("ignore", message="Total length of `list` across ranks is zero")
     # Nothing here is logged by the step.

@@ -169,6 +169,24 @@ def test_training_goes_on_from_a_checkpoint(run_folder):
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 16
 
 
+def test_fine_tuning_begins_with_weights_that_it_does_not_need_again(run_folder, tmp_path, capsys):
+    start = (run_folder / "checkpoints" / "best.ckpt").rename(tmp_path / "start.ckpt")
+    before = torch.load(start, weights_only=True)["state_dict"]
+    options = ["--model.backbone_args.pretrained", str(start), "--model.backbone_args.frozen_stages", "2"]
+    assert main(["fit", *SHORT, *options, "--trainer.default_root_dir", "tuned"]) == 0
+    assert "pretrained: 116 of 116 tensors from" in capsys.readouterr().out
+    (checkpoint,) = Path("tuned").rglob("last.ckpt")
+    after = torch.load(checkpoint, weights_only=True)["state_dict"]
+    frozen = [key for key in before if key.split(".")[1] in ("conv1", "bn1", "layer1", "layer2")]
+    assert len(frozen) == 78
+    assert all(torch.equal(after[key], before[key]) == (key in frozen) for key in before)
+
+    start.unlink()
+    ImageClassifier.load_from_checkpoint(checkpoint)
+    assert main(["test", "--ckpt_path", str(checkpoint)]) == 0
+    assert main(["fit", "--ckpt_path", str(checkpoint), "--trainer.max_epochs", "3"]) == 0
+
+
 def test_the_config_in_the_folder_runs_again(run_folder):
     assert main(["fit", "--config", str(run_folder / "config.yaml")]) == 0
     again = only_run("config")

@@ -20,12 +20,12 @@ class HandWrittenBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
-        self.pad = (planes - in_planes) // 2
+        self.new_planes = planes - in_planes
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        out += F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad)) if self.pad else x
+        out += F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.new_planes)) if self.new_planes else x
         return F.relu(out)
 
 

@@ -117,6 +117,8 @@ class ResNet(nn.Module):
         head: Callable[[int, int], nn.Module] = nn.Linear,
     ) -> None:
         super().__init__()
+        if not depths or min(depths) < 1:
+            raise InputError(f"depths is {tuple(depths)}; give at least one stage, and each at least one block")
         strides = [1] + [2] * (len(depths) - 1) if strides is None else strides
         if not len(depths) == len(planes) == len(strides):
             raise InputError(f"{len(depths)} depths, {len(planes)} planes and {len(strides)} strides; give one a stage")
@@ -238,7 +240,8 @@ class ResNet(nn.Module):
         self.num_classes = num_classes
         self.global_pool = pool
         self.avgpool = POOLS[pool](1)
-        self.fc = self._make_head(self.num_features, num_classes) if num_classes else nn.Identity()
+        head = self._make_head(self.num_features, num_classes) if num_classes else nn.Identity()
+        self.fc = head.to(next(self.parameters()))  # device and type of the rest
 
     # What a backbone is asked for.
 
@@ -285,9 +288,8 @@ class ResNet(nn.Module):
             InputError: for stages that the net does not have.
         """
         if stages is not None and not 0 <= stages <= len(self.stage_names):
-            raise InputError(
-                f"frozen_stages is {stages}; this net has {len(self.stage_names)}, and 0 is its stem alone"
-            )
+            count = len(self.stage_names)
+            raise InputError(f"frozen_stages is {stages}; this net has {count} stages, and 0 is its stem alone")
         for module in self._frozen():
             module.requires_grad_(True).train(self.training)
         self.frozen_stages = stages
