@@ -90,8 +90,9 @@ class ResidualBlock(nn.Module):
             self.add_module(f"conv{i}", layer)
             if f"bn{i}" in (*self.before, *self.branch, *self.after):
                 self.add_module(f"bn{i}", norm_layer(layer.in_channels if norm_first else layer.out_channels))
-        # Where it comes first, its input is the shortcut's as well.
-        self.relu = out_of_place(act_layer()) if order.layer.startswith("act") else act_layer()
+        # Where no norm stands before it, its input can be the shortcut's as well.
+        bare = order.layer.startswith("act") or isinstance(getattr(self, "bn1", None), nn.Identity)
+        self.relu = out_of_place(act_layer()) if bare else act_layer()
         if dropout:
             self.branch.insert(self.branch.index(f"conv{n}"), "dropout")
             self.dropout = nn.Dropout(dropout)

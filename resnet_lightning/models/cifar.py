@@ -190,7 +190,7 @@ class PooledConvolution(nn.Module):
         self.conv1 = conv(in_planes, planes, kernel_size=3)
         self.bn1 = norm_layer(planes)
         self.relu = act_layer()
-        self.maxpool = nn.MaxPool2d(stride)
+        self.maxpool = nn.MaxPool2d(stride, ceil_mode=True)  # as strides do
         self.out_planes = planes
 
     def forward(self, x: Tensor) -> Tensor:

@@ -103,10 +103,12 @@ def create_model(
         raise InputError("out_indices chooses feature maps, which a net returns with features_only=True")
 
     net = build(f"model {name!r}", factory, **options)
-    if pretrained is not None:
-        load_pretrained(net, pretrained, may_differ)
+    whole = {child for child, _ in net.named_children()}
     if features_only:
         net.keep_features(out_indices)
+    if pretrained is not None:
+        left_out = whole - {child for child, _ in net.named_children()}
+        load_pretrained(net, pretrained, [*may_differ, *(f"{child}.*" for child in left_out)])
     if frozen_stages is not None:
         net.freeze_stages(frozen_stages)
     return net

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ..errors import InputError, did_you_mean
 from .blocks import ORDERS, ResidualBlock
-from .checkpointing import run_checkpointed
 from .layers import ACT_LAYERS, NORM_LAYERS, ActLayer, NormLayer, named, out_of_place
 from .shortcuts import SHORTCUTS, ShortcutLayer
+from .stages import Stage
 from .stems import STEMS, Stem
 
 POOLS: dict[str, Callable[[int], nn.Module]] = {
@@ -152,7 +152,7 @@ class ResNet(nn.Module):
         stages = _make_stages(make_block, depths, planes, strides, channels, reduction, output_stride, rates)
         self.stage_names = [f"layer{k}" for k in range(1, len(depths) + 1)]
         for name, (blocks, channels, reduction) in zip(self.stage_names, stages, strict=True):
-            self.add_module(name, nn.Sequential(*blocks))
+            self.add_module(name, Stage(*blocks))
             features.append(FeatureMap(channels, reduction, name))
         if zero_init_residual:
             for module in self.modules():
@@ -168,7 +168,6 @@ class ResNet(nn.Module):
         self.feature_info = FeatureInfo(features)
         self.out_indices: tuple[int, ...] | None = None
         self.frozen_stages: int | None = None
-        self.grad_checkpointing = False
         self._make_head = head
         self.avgpool: nn.Module
         self.fc: nn.Module
@@ -206,8 +205,7 @@ class ResNet(nn.Module):
         if self.stage_names:
             x = self.maxpool(x)
         for i, name in enumerate(self.stage_names, start=1):
-            stage = getattr(self, name)
-            x = run_checkpointed(stage, x) if self.grad_checkpointing and torch.is_grad_enabled() else stage(x)
+            x = getattr(self, name)(x)
             if i == len(self.stage_names) and hasattr(self, "last_activation"):
                 x = self.last_activation(x)
             if i in wanted:
@@ -228,8 +226,11 @@ class ResNet(nn.Module):
             global_pool: another pool, ``"avg"``, ``"max"`` or ``""`` for none; None keeps the one that is there.
 
         Raises:
-            InputError: for a negative number, or a pool that does not exist or cannot feed a head.
+            InputError: for a negative number, a pool that does not exist or cannot feed a head, or a net that returns
+                feature maps.
         """
+        if self.out_indices is not None:
+            raise InputError("this net returns feature maps and has no head")
         pool = self.global_pool if global_pool is None else global_pool
         if num_classes < 0:
             raise InputError(f"num_classes is {num_classes}; give the number of classes, or 0 for pooled features")
@@ -253,8 +254,10 @@ class ResNet(nn.Module):
                 None for all of them. Afterwards ``feature_info`` is about these.
 
         Raises:
-            InputError: for a map that does not exist.
+            InputError: for a map that does not exist, or a net that has dropped some already.
         """
+        if self.out_indices is not None:
+            raise InputError("this net returns feature maps already, and may have dropped others")
         last = len(self.stage_names)
         indices = range(last + 1) if out_indices is None else out_indices
         if not indices or not all(-last - 1 <= i <= last for i in indices):
@@ -313,7 +316,8 @@ class ResNet(nn.Module):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Saves memory in training, at the price of a second forward pass; gradients stay the same."""
-        self.grad_checkpointing = enable
+        for name in self.stage_names:
+            getattr(self, name).checkpointing = enable
 
 
 def _make_stages(

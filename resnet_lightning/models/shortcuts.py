@@ -11,7 +11,6 @@ here they stand after option A, where that changes the shape.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -146,7 +145,8 @@ class ExclusiveGating(Junction):
         self.gate = gate
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        return torch.lerp(self.carry(x), residual, self.gate(x))
+        gate = self.gate(x)
+        return (1 - gate) * self.carry(x) + gate * residual
 
 
 def exclusive_gating(

@@ -1,4 +1,4 @@
-"""Activations that are computed again in the backward pass, to save memory."""
+"""The stages of a net, whose activations can be computed again in the backward pass to save memory."""
 
 import contextlib
 import math
@@ -10,17 +10,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def run_checkpointed(blocks: nn.Sequential, x: Tensor) -> Tensor:
-    """``blocks(x)``, of which only every so manieth activation is kept for the backward pass.
+class Stage(nn.Sequential):
+    """The blocks of a stage: (B, C, H, W) -> (B, C', H / stride, W / stride).
 
-    Of n blocks it keeps the inputs of about sqrt(n) segments, and computes one segment at a time again (Chen et al.
-    2016, *Training Deep Nets with Sublinear Memory Cost*, section 4.2). Gradients and batch statistics are those of
-    ``blocks(x)``.
+    With ``checkpointing`` only every so manieth activation is kept for the backward pass: of n blocks the inputs of
+    about sqrt(n) segments, of which one at a time is computed again (Chen et al. 2016, *Training Deep Nets with
+    Sublinear Memory Cost*, section 4.2). Gradients and batch statistics stay the same.
     """
-    length = round(math.sqrt(len(blocks)))
-    for start in range(0, len(blocks), length):
-        x = _segment(blocks[start : start + length], x)
-    return x
+
+    checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return super().forward(x)
+        blocks = list(self)
+        length = round(math.sqrt(len(blocks)))
+        for start in range(0, len(blocks), length):
+            x = _segment(nn.Sequential(*blocks[start : start + length]), x)
+        return x
 
 
 def _segment(blocks: nn.Sequential, x: Tensor) -> Tensor:
