@@ -762,3 +762,12 @@ def test_the_smallest_image_is_the_one_whose_last_map_but_one_still_has_somethin
         if smallest > 1:
             with pytest.raises(InputError, match=f"give at least {smallest}x{smallest}"):
                 net(torch.empty(2, 3, smallest - 1, smallest))
+
+
+def test_a_net_that_returns_maps_has_no_head_and_drops_no_more():
+    body = create_model("resnet20", features_only=True, out_indices=(0, 1))
+    with pytest.raises(InputError, match="this net returns feature maps and has no head"):
+        body.reset_classifier(10)
+    with pytest.raises(InputError, match="this net returns feature maps already"):
+        body.keep_features((1,))
+    assert [child for child, _ in body.named_children()] == ["conv1", "bn1", "relu", "maxpool", "layer1"]

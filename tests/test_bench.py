@@ -47,7 +47,7 @@ def test_the_seconds_of_every_round_are_written(tmp_path):
         ("0", "1.0", "3.0"),
         ("1", "2.0", "4.0"),
     ]
-    with pytest.raises(InputError, match="cannot write .*No such file or directory"):
+    with pytest.raises(InputError, match=r"cannot write .*No such file or directory"):
         write_csv(tmp_path / "no folder" / "bench.csv", [])
 
 

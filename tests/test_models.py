@@ -1,16 +1,31 @@
 import io
 import math
+import re
 
 import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.func import functional_call
 from torch.nn import functional as F
-from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.feature_extraction import create_feature_extractor
 
-from resnet_lightning import BasicBlock, Bottleneck, InputError, ResNet, create_model, list_models
-from resnet_lightning.models.shortcuts import projection, zero_pad
+import resnet_lightning
+from resnet_lightning import BasicBlock, InputError, ResNet, create_model, list_models
+from resnet_lightning.models import MODELS
+
+TORCHVISION_NAMES = [
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+]
+IMAGENET_NAMES = ["plain18", "plain34", *TORCHVISION_NAMES]
 
 PUBLISHED_PARAMETERS = {
     "resnet18": 11_689_512,
@@ -18,24 +33,51 @@ PUBLISHED_PARAMETERS = {
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "resnet152": 60_192_808,
+    "resnext50_32x4d": 25_028_904,
+    "resnext101_32x8d": 88_791_336,
+    "resnext101_64x4d": 83_455_272,
+    "wide_resnet50_2": 68_883_240,
+    "wide_resnet101_2": 126_886_696,
     "resnet20": 269_722,
     "resnet32": 464_154,
     "resnet44": 658_586,
     "resnet56": 853_018,
     "resnet110": 1_727_962,
     "resnet1202": 19_421_274,
+    "preact_resnet110": 1_727_962,
+    "preact_resnet164": 1_703_258,
+    "preact_resnet1001": 10_327_706,
+    "wide_resnet16_8": 10_961_370,
+    "wide_resnet28_10": 36_479_194,
+    "wide_resnet40_4": 8_949_210,
+    "resnet9": 6_573_120,
 }
-TORCHVISION_NAMES = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+# Option A has no parameters, so a plain net has as many as the residual one; on ImageNet, less the three projections.
+PROJECTIONS = sum(planes // 2 * planes + 2 * planes for planes in (128, 256, 512))
+PUBLISHED_PARAMETERS |= {
+    f"plain{depth}": PUBLISHED_PARAMETERS[f"resnet{depth}"] - (PROJECTIONS if depth < 20 or depth == 34 else 0)
+    for depth in (18, 20, 32, 34, 44, 56, 110)
+}
 
 
 def on_meta(name, **options):
-    """The net without memory for its weights, which costs no time."""
+    """The net without memory for its weights."""
     with torch.device("meta"):
         return create_model(name, **options)
 
 
+def outline(name, **options):
+    """The net, whatever its weights: those of the large nets cost time, and on the meta device the many layers do."""
+    return on_meta(name, **options) if name in IMAGENET_NAMES else create_model(name, **options)
+
+
+def images_for(net, *shape):
+    """Empty images on the net's device."""
+    return torch.zeros(shape, device=next(net.parameters()).device)
+
+
 def with_weights(net, weights):
-    """``net``, made by ``on_meta``, around weights that exist; it does not copy them."""
+    """``net`` around weights that exist; it does not copy them."""
     net.load_state_dict(weights, strict=True, assign=True)
     return net
 
@@ -45,22 +87,28 @@ def image_sizes(net):
 
     A norm over two values, one of each image, has no gradient to speak of.
     """
-    if isinstance(net.maxpool, nn.MaxPool2d):
-        return [(64, 64), (45, 70)]
-    return [(8, 8), (9, 14)]
+    r = net.reduction
+    return [(40, 40), (33, 50)] if r == 32 else [(2 * r, 2 * r), (2 * r + 1, 3 * r + 2)]
 
 
-def randomise_norms(net):
-    """Statistics and scales as after training: of a fresh net, two norms that were mixed up would go unnoticed."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor, low, high in (
-                (module.weight, 0.5, 1.0),
-                (module.bias, -0.2, 0.2),
-                (module.running_mean, -0.2, 0.2),
-                (module.running_var, 0.5, 1.5),
-            ):
-                nn.init.uniform_(tensor, low, high)
+def drawn(net):
+    """Weights as after training, for a net of batch norms: of a fresh one, norms that were mixed up go unnoticed."""
+    bounds = {"running_var": (0.5, 1.5), "running_mean": (-0.2, 0.2), "bias": (-0.2, 0.2), "weight": (0.5, 1.0)}
+    weights = {}
+    for key, tensor in net.state_dict().items():
+        low, high = bounds.get(key.rpartition(".")[2], (0, 0))
+        if tensor.ndim > 1:
+            high = math.sqrt(6 / tensor[0].numel())  # keeps the size of the map
+            low = -high
+        weights[key] = torch.empty(tensor.shape, dtype=tensor.dtype)
+        weights[key] = weights[key].uniform_(low, high) if high else weights[key].zero_()
+    return weights
+
+
+def torchvisions(name, **options):
+    """torchvision's net, without memory for its weights."""
+    with torch.device("meta"):
+        return getattr(torchvision.models, name)(**options)
 
 
 @pytest.fixture(autouse=True)
@@ -74,12 +122,17 @@ def named(request):
     return request.param, create_model(request.param)
 
 
+@pytest.fixture(scope="module")
+def grey(named):
+    """The outline of the same net for grey images and without classes."""
+    return outline(named[0], in_chans=1, num_classes=0)
+
+
 @pytest.fixture(scope="module", params=TORCHVISION_NAMES)
 def theirs(request):
     torch.manual_seed(0)
-    net = getattr(torchvision.models, request.param)()
-    randomise_norms(net)
-    return request.param, net.eval()
+    net = torchvisions(request.param)
+    return request.param, with_weights(net, drawn(net)).eval()
 
 
 # Every model of the table.
@@ -87,31 +140,39 @@ def theirs(request):
 
 # Fresh nets run in training mode: with untrained statistics, the map of a net of 600 blocks grows beyond float32.
 def test_forward_is_finite_at_any_size(named):
-    _, net = named
+    name, net = named
     for height, width in image_sizes(net):
         logits = net(torch.randn(2, 3, height, width))
-        assert logits.shape == (2, net.num_classes)
+        assert logits.shape == (2, 1000 if name in IMAGENET_NAMES else 10)
         assert logits.isfinite().all()
         assert not torch.equal(logits[0], logits[1])
 
 
-def test_grey_images_change_the_first_convolution_alone(named):
+def test_grey_images_and_no_classes_change_the_first_convolution_and_the_head_alone(named, grey):
     name, net = named
-    weights = net.state_dict()
-    grey = on_meta(name, in_chans=1)
-    changed = [key for key, tensor in grey.state_dict().items() if tensor.shape != weights[key].shape]
-    assert changed == ["conv1.weight"]
+    weights, others = net.state_dict(), grey.state_dict()
+    head = [key for key in weights if key.startswith("fc.")]
+    assert head == (["fc.weight"] if name == "resnet9" else ["fc.weight", "fc.bias"])
+    assert list(others) == [key for key in weights if key not in head]
+    assert [key for key, tensor in others.items() if tensor.shape != weights[key].shape] == ["conv1.weight"]
 
-    # A colour image of three equal channels is a grey one, for a first convolution of the summed weights.
-    with_weights(grey, {**weights, "conv1.weight": weights["conv1.weight"].sum(1, keepdim=True)})
-    images = torch.randn(2, 1, *image_sizes(net)[0])
+    # A colour image of three equal channels is a grey one, for a first convolution of the summed weights. Each layer
+    # makes the rounding errors before it larger, 110 plain ones by ten million; the small nets run in doubles for that.
+    dtype, tolerance = (torch.float, 2e-2) if name in IMAGENET_NAMES else (torch.double, 1e-6)
+    weights = {key: tensor.to(dtype) for key, tensor in weights.items()}
+    others = {key: weights[key] for key in others} | {"conv1.weight": weights["conv1.weight"].sum(1, keepdim=True)}
+    images = torch.randn(2, 1, *image_sizes(net)[1], dtype=dtype)
     with torch.no_grad():
-        torch.testing.assert_close(grey(images), net(images.expand(-1, 3, -1, -1)), rtol=1e-2, atol=1e-2)
+        features = functional_call(grey, others, images)
+        logits = functional_call(net, weights, images.expand(-1, 3, -1, -1))
+        assert features.shape == (2, net.num_features)
+        assert features.isfinite().all()
+        found = functional_call(net.fc, {key.removeprefix("fc."): weights[key] for key in head}, features)
+    torch.testing.assert_close(found, logits, rtol=0, atol=tolerance)
 
 
 def test_every_parameter_gets_a_gradient(named):
     _, net = named
-    net.zero_grad()
     F.cross_entropy(net(torch.randn(2, 3, *image_sizes(net)[0])), torch.tensor([0, 1])).backward()
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None, name
@@ -120,19 +181,15 @@ def test_every_parameter_gets_a_gradient(named):
     net.zero_grad()
 
 
-def test_without_classes_the_net_gives_pooled_features(named):
+def test_logits_are_the_head_of_the_pooled_last_map(named):
     name, net = named
-    body = on_meta(name, num_classes=0)
-    assert set(net.state_dict()) - set(body.state_dict()) == {"fc.weight", "fc.bias"}
-    with_weights(body, {key: tensor for key, tensor in net.state_dict().items() if not key.startswith("fc.")})
-
     images = torch.randn(2, 3, *image_sizes(net)[0])
     with torch.no_grad():
-        features, maps = body(images), net.forward_features(images)
-        assert features.shape == (2, net.num_features)
-        torch.testing.assert_close(features, maps.mean((2, 3)))
-        assert torch.equal(net.fc(features), net(images))
-        assert torch.equal(net.forward_head(maps, pre_logits=True), features)
+        maps = net.forward_features(images)
+        pooled = maps.amax((2, 3)) if name == "resnet9" else maps.mean((2, 3))
+        torch.testing.assert_close(net.forward_head(maps, pre_logits=True), pooled)
+        logits = F.linear(pooled, net.fc.weight / 8) if name == "resnet9" else net.fc(pooled)
+        torch.testing.assert_close(net.forward_head(maps), logits, rtol=1e-4, atol=1e-4)
 
 
 def test_state_dict_survives_a_file(named):
@@ -140,11 +197,11 @@ def test_state_dict_survives_a_file(named):
     file = io.BytesIO()
     torch.save(net.state_dict(), file)
     file.seek(0)
-    again = with_weights(on_meta(name), torch.load(file, weights_only=True))
+    again = with_weights(outline(name), torch.load(file, weights_only=True))
 
-    images = torch.randn(2, 3, *image_sizes(net)[0])
+    images = torch.randn(2, 3, *image_sizes(net)[1])
     with torch.no_grad():
-        assert torch.equal(again(images), net(images))
+        assert torch.equal(again(images), net.forward_head(net.forward_features(images)))
 
 
 def test_convolutions_have_no_bias_and_start_as_he_et_al_draw_them(named):
@@ -159,31 +216,85 @@ def test_convolutions_have_no_bias_and_start_as_he_et_al_draw_them(named):
             assert abs(module.weight.mean().item()) < 5 * std / math.sqrt(n), name
 
 
-def test_shortcuts_have_parameters_only_where_an_imagenet_net_changes_shape(named):
-    _, net = named
-    owners = sorted({key.partition(".downsample")[0] for key, _ in net.named_parameters() if "downsample" in key})
-    if len(net.stage_names) == 3:
-        assert owners == []  # option A
-    elif isinstance(net.layer1[0], Bottleneck):
-        assert owners == ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
-    else:
-        assert owners == ["layer2.0", "layer3.0", "layer4.0"]
+def test_shortcuts_have_parameters_only_where_the_shape_changes_and_the_paper_gives_them_some(named):
+    name, net = named
+    found = [key for key, _ in net.named_parameters() if "downsample" in key]
+    with_norm = [f"downsample.{key}" for key in ("0.weight", "1.weight", "1.bias")]  # option B
+    if name in ("resnet18", "resnet34"):
+        expected = [f"layer{k}.0.{key}" for k in (2, 3, 4) for key in with_norm]
+    elif name in TORCHVISION_NAMES:  # bottlenecks, where the first stage has four times the stem's channels
+        expected = [f"layer{k}.0.{key}" for k in (1, 2, 3, 4) for key in with_norm]
+    elif name.startswith("wide_resnet") or name in ("preact_resnet164", "preact_resnet1001"):
+        expected = [f"layer{k}.0.downsample.weight" for k in (1, 2, 3)]
+    else:  # option A, none at all, and none that changes the shape
+        expected = []
+    assert found == expected
 
 
 def test_the_published_sizes_cover_every_model():
     assert set(PUBLISHED_PARAMETERS) == set(list_models())
 
 
-def test_parameter_count_is_the_published_one(named):
+def test_parameter_count_is_the_published_one_and_the_docstrings(named):
     name, net = named
-    assert sum(parameter.numel() for parameter in net.parameters()) == PUBLISHED_PARAMETERS[name]
+    count = sum(parameter.numel() for parameter in net.parameters())
+    assert count == PUBLISHED_PARAMETERS[name]
+    assert re.findall(r"([\d,]+) parameters", getattr(resnet_lightning, name).__doc__) == [f"{count:,}"]
 
 
-def test_models_are_listed_by_depth_and_by_pattern():
-    depths = [int(name.removeprefix("resnet")) for name in list_models("resnet*")]
-    assert depths == sorted(depths)
+def test_the_smallest_image_works_and_one_less_is_refused(named, grey):
+    # Strides and pools round up, so the last one needs two pixels to halve something.
+    name, _ = named
+    smallest = 17 if name in IMAGENET_NAMES else 5 if name == "resnet9" else 3
+    for height, width in [(smallest - 1, smallest), (smallest, smallest - 1)]:
+        with pytest.raises(InputError, match=f"{height}x{width} is too small .* at least {smallest}x{smallest}, or"):
+            grey(images_for(grey, 2, 1, height, width))
+    with torch.no_grad():
+        assert grey.forward_features(images_for(grey, 2, 1, smallest, smallest)).shape[2:] == (1, 1)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_feature_maps_have_the_channels_and_the_size_that_were_told(name):
+    net = outline(name, features_only=True)
+    assert len(net.feature_info) == (5 if name in IMAGENET_NAMES else 4)
+    reduction = 32 if name in IMAGENET_NAMES else 8 if name == "resnet9" else 4
+    assert net.feature_info.reduction()[-1] == reduction
+    with torch.no_grad():
+        maps = net(images_for(net, 2, 3, 2 * reduction, 3 * reduction))
+    told = zip(net.feature_info.channels(), net.feature_info.reduction(), strict=True)
+    sizes = [(2, channels, 2 * reduction // r, 3 * reduction // r) for channels, r in told]
+    assert [tuple(feature.shape) for feature in maps] == sizes
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_a_models_function_is_create_model_with_its_name(name, monkeypatch):
+    monkeypatch.setattr("resnet_lightning.models.registry.create_model", lambda *names, **options: (names, options))
+    function = getattr(resnet_lightning, name)
+    assert function(num_classes=7, in_chans=1) == ((name,), {"num_classes": 7, "in_chans": 1})
+    assert function.__name__ == name
+
+
+def test_a_models_function_draws_the_weights_that_create_model_draws():
+    torch.manual_seed(3)
+    weights = resnet_lightning.preact_resnet110(num_classes=7).state_dict()
+    torch.manual_seed(3)
+    same = create_model("preact_resnet110", num_classes=7).state_dict()
+    assert list(weights) == list(same)
+    assert all(torch.equal(weights[key], same[key]) for key in weights)
+    with pytest.raises(InputError, match="model 'resnet20' takes no option 'in_chan'; did you mean 'in_chans'"):
+        resnet_lightning.resnet20(in_chan=1)
+
+
+def test_models_are_listed_by_family_and_depth_and_by_pattern():
     assert list_models("resnet1*") == ["resnet18", "resnet101", "resnet110", "resnet152", "resnet1202"]
+    assert list_models("plain*") == [f"plain{depth}" for depth in (18, 20, 32, 34, 44, 56, 110)]
+    assert list_models("preact*") == ["preact_resnet110", "preact_resnet164", "preact_resnet1001"]
+    assert list_models("resnext*") == ["resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d"]
+    assert list_models("wide*") == [f"wide_resnet{size}" for size in ("16_8", "28_10", "40_4", "50_2", "101_2")]
     assert list_models("no such*") == []
+    families = [re.match(r"\D+", name)[0] for name in list_models()]
+    assert families == sorted(families)
+    assert sorted(list_models()) == sorted(MODELS)
 
 
 # torchvision's nets.
@@ -192,25 +303,23 @@ def test_models_are_listed_by_depth_and_by_pattern():
 def test_torchvision_weights_load_and_give_equal_logits(theirs):
     name, their_net = theirs
     ours = with_weights(on_meta(name), their_net.state_dict()).eval()
-    images = torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, 40, 33)
     with torch.no_grad():
         logits = ours(images)
         assert logits.isfinite().all()
+        assert not torch.allclose(logits[0], logits[1])
         assert torch.equal(logits, their_net(images))
 
 
 def test_our_weights_load_into_torchvision_and_give_equal_logits(theirs):
     name, their_net = theirs
     ours = with_weights(on_meta(name), {key: tensor.flip(0) for key, tensor in their_net.state_dict().items()}).eval()
-    with torch.device("meta"):
-        fresh = getattr(torchvision.models, name)()
-    with_weights(fresh, ours.state_dict()).eval()
-    images = torch.randn(2, 3, 64, 64)
+    fresh = with_weights(torchvisions(name), ours.state_dict()).eval()
+    images = torch.randn(1, 3, 40, 33)
     with torch.no_grad():
         logits = ours(images)
         assert logits.isfinite().all()
         assert torch.equal(fresh(images), logits)
-        assert not torch.equal(their_net(images), logits)  # the weights are not those that came from there
 
 
 def test_children_and_state_dict_keys_are_torchvisions_in_order(theirs):
@@ -220,161 +329,20 @@ def test_children_and_state_dict_keys_are_torchvisions_in_order(theirs):
     assert list(ours.state_dict()) == list(their_net.state_dict())
 
 
-# What people do to torchvision's nets.
-
-
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20"])
-def test_all_children_but_the_last_are_the_feature_extractor(name):
-    net = create_model(name).eval()
-    images = torch.randn(2, 3, 64, 64)
+@pytest.mark.parametrize(("output_stride", "replaced"), [(8, [False, True, True]), (16, [False, False, True])])
+@pytest.mark.parametrize("name", ["resnet50", "resnext50_32x4d"])
+def test_output_stride_is_torchvisions_replace_stride_with_dilation(name, output_stride, replaced):
+    theirs = torchvisions(name, replace_stride_with_dilation=replaced).eval()
+    with_weights(theirs, drawn(theirs))
+    ours = with_weights(on_meta(name, output_stride=output_stride), theirs.state_dict()).eval()
+    images = torch.randn(1, 3, 48, 32)
     with torch.no_grad():
-        features = nn.Sequential(*list(net.children())[:-1])(images)
-        assert features.shape == (2, net.num_features, 1, 1)
-        assert torch.equal(net.fc(features.flatten(1)), net(images))
+        maps = ours.forward_features(images)
+        assert maps.shape[2:] == (48 // output_stride, 32 // output_stride)
+        assert torch.equal(ours.forward_head(maps), theirs(images))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_intermediate_layer_getter_gives_torchvisions_maps(name):
-    theirs = getattr(torchvision.models, name)().eval()
-    ours = with_weights(on_meta(name), theirs.state_dict()).eval()
-    wanted = {"layer1": "low", "layer3": "middle", "layer4": "high"}
-    images = torch.randn(1, 3, 64, 64)
-    with torch.no_grad():
-        found, expected = (IntermediateLayerGetter(net, wanted)(images) for net in (ours, theirs))
-    assert list(found) == ["low", "middle", "high"]
-    for key in found:
-        assert torch.equal(found[key], expected[key])
-
-
-# A block's last activation is its second, a bottleneck's its third.
-@pytest.mark.parametrize(("name", "last"), [("resnet18", "relu_1"), ("resnet50", "relu_2"), ("resnet20", "relu_1")])
-def test_create_feature_extractor_finds_stages_and_blocks(name, last):
-    net = create_model(name).eval()
-    images = torch.randn(1, 3, 64, 64)
-    nodes = ["layer1", f"layer2.0.{last}", "layer3", "avgpool"]
-    with torch.no_grad():
-        found = create_feature_extractor(net, nodes)(images)
-
-        low = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(images)))))
-        first_block = net.layer2[0](low)
-        middle = net.layer3(net.layer2[1:](first_block))
-        pooled = net.avgpool(net.forward_features(images))
-    for node, expected in zip(nodes, (low, first_block, middle, pooled), strict=True):
-        assert torch.equal(found[node], expected), node
-
-
-# Blocks and shortcuts against a second implementation.
-
-
-def functional_norm(x, bn, training):
-    return F.batch_norm(
-        x, bn.running_mean.clone(), bn.running_var.clone(), bn.weight, bn.bias, training=training, eps=bn.eps
-    )
-
-
-def functional_shortcut(x, block, stride, training):
-    if not isinstance(block.downsample, nn.Sequential):
-        return x
-    weight, bn = block.downsample[0].weight, block.downsample[1]
-    return functional_norm(F.conv2d(x[:, :, ::stride, ::stride], weight), bn, training)
-
-
-def functional_basic_block(x, block, stride, training):
-    y = F.conv2d(x, block.conv1.weight, stride=stride, padding=1)
-    y = F.relu(functional_norm(y, block.bn1, training))
-    y = functional_norm(F.conv2d(y, block.conv2.weight, padding=1), block.bn2, training)
-    return F.relu(y + functional_shortcut(x, block, stride, training))
-
-
-def functional_bottleneck(x, block, stride, training):
-    y = F.relu(functional_norm(F.conv2d(x, block.conv1.weight), block.bn1, training))
-    y = F.conv2d(y, block.conv2.weight, stride=stride, padding=1)
-    y = F.relu(functional_norm(y, block.bn2, training))
-    y = functional_norm(F.conv2d(y, block.conv3.weight), block.bn3, training)
-    return F.relu(y + functional_shortcut(x, block, stride, training))
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(("in_planes", "stride"), [(16, 1), (16, 2), (6, 1), (6, 2)])
-@pytest.mark.parametrize(
-    ("make", "planes", "functional"), [(BasicBlock, 16, functional_basic_block), (Bottleneck, 4, functional_bottleneck)]
-)
-def test_block_equals_its_formula(make, planes, functional, in_planes, stride, training):
-    block = make(in_planes, planes, stride, projection, nn.BatchNorm2d).train(training)
-    randomise_norms(block)
-    x = torch.randn(3, in_planes, 9, 8)
-    before = x.clone()
-    with torch.no_grad():
-        expected = functional(x, block, stride, training)
-        found = block(x)
-    assert found.shape == (3, 16, -(-9 // stride), 8 // stride)
-    torch.testing.assert_close(found, expected)
-    assert torch.equal(x, before)  # no activation in place reaches the block's input
-    assert isinstance(block.downsample, nn.Identity) == (in_planes == 16 and stride == 1)
-
-
-@pytest.mark.parametrize(("in_planes", "out_planes", "stride"), [(4, 8, 2), (4, 7, 1), (5, 5, 2), (3, 3, 1)])
-def test_option_a_takes_every_other_pixel_and_appends_zeros(in_planes, out_planes, stride):
-    x = torch.randn(2, in_planes, 7, 6)
-    rows, columns = range(0, 7, stride), range(0, 6, stride)
-    kept = torch.stack([torch.stack([x[:, :, r, c] for c in columns], dim=-1) for r in rows], dim=-2)
-    expected = torch.cat([kept, torch.zeros(2, out_planes - in_planes, len(rows), len(columns))], dim=1)
-
-    shortcut = zero_pad(in_planes, out_planes, stride, nn.BatchNorm2d)
-    assert torch.equal(shortcut(x), expected)
-    assert not list(shortcut.parameters())
-
-
-# Options.
-
-
-@pytest.mark.parametrize("name", ["resnet20", "resnet18", "resnet50"])
-def test_group_norm_makes_an_image_independent_of_its_batch(name):
-    net = create_model(name, norm_layer="group", num_classes=10)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
-    assert sum(isinstance(module, nn.GroupNorm) for module in net.modules()) == sum(
-        isinstance(module, nn.BatchNorm2d) for module in create_model(name).modules()
-    )
-    images = torch.randn(3, 3, 64, 64)
-    with torch.no_grad():
-        together = net(images)
-        alone = torch.cat([net(image[None]) for image in images])
-        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
-        assert together.std(dim=0).max() > 0.01  # the images do differ
-
-
-@pytest.mark.parametrize(
-    ("name", "planes", "stride"), [("resnet18", 512, 8), ("resnet50", 2048, 8), ("resnet20", 64, 4)]
-)
-def test_cifar_stem_keeps_the_size(name, planes, stride):
-    net = on_meta(name, stem="cifar")
-    images = torch.empty(1, 3, 32, 48, device="meta")
-    stem = net.maxpool(net.relu(net.bn1(net.conv1(images))))
-    assert stem.shape[2:] == (32, 48)
-    assert net.forward_features(images).shape == (1, planes, 32 // stride, 48 // stride)
-
-
-@pytest.mark.parametrize(("name", "planes", "stride"), [("resnet18", 512, 32), ("resnet50", 2048, 32)])
-def test_imagenet_stem_quarters_the_size(name, planes, stride):
-    net = on_meta(name)
-    images = torch.empty(1, 3, 64, 96, device="meta")
-    assert net.maxpool(net.conv1(images)).shape[2:] == (16, 24)
-    assert net.forward_features(images).shape == (1, planes, 64 // stride, 96 // stride)
-
-
-def test_stem_shortcut_and_norm_can_be_functions():
-    def stem(in_chans, planes, norm_layer):
-        layers = {"conv1": nn.Conv2d(in_chans, planes, 1), "bn1": norm_layer(planes)}
-        return {**layers, "relu": nn.ReLU(), "maxpool": nn.AvgPool2d(2)}
-
-    def norm(planes):
-        return nn.InstanceNorm2d(planes)
-
-    net = ResNet(BasicBlock, (1, 1), (4, 8), num_classes=5, stem=stem, shortcut=zero_pad, norm_layer=norm)
-    assert isinstance(net.maxpool, nn.AvgPool2d)
-    assert isinstance(net.layer2[0].bn1, nn.InstanceNorm2d)
-    assert net.forward_features(torch.randn(2, 3, 16, 16)).shape == (2, 8, 4, 4)
-    assert net(torch.randn(2, 3, 16, 16)).shape == (2, 5)
+# The head.
 
 
 def test_reset_classifier_replaces_the_head_and_leaves_the_body():
@@ -391,32 +359,145 @@ def test_reset_classifier_replaces_the_head_and_leaves_the_body():
     assert all(torch.equal(after[key], body[key]) for key in body)
 
 
+def test_reset_classifier_keeps_the_kind_of_head():
+    net = create_model("resnet9")
+    net.reset_classifier(7)
+    features = torch.randn(2, 512)
+    torch.testing.assert_close(net.fc(features), features @ net.fc.weight.T / 8)
+    assert net.fc.weight.shape == (7, 512)
+
+
+def test_a_new_head_has_the_type_and_the_device_of_the_body():
+    net = create_model("resnet20").double()
+    net.reset_classifier(3)
+    assert net(torch.randn(2, 3, 8, 8, dtype=torch.double)).shape == (2, 3)
+    net = on_meta("resnet20")
+    net.reset_classifier(3)
+    assert {parameter.device.type for parameter in net.fc.parameters()} == {"meta"}
+
+
+def test_the_pool_is_chosen_and_changed_by_name():
+    net = create_model("resnet20", global_pool="max").eval()
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        maps = net.forward_features(images)
+        assert maps.shape == (2, 64, 4, 4)
+        assert torch.equal(net(images), net.fc(maps.amax((2, 3))))
+        net.reset_classifier(5)  # keeps the pool
+        assert torch.equal(net(images), net.fc(maps.amax((2, 3))))
+        net.reset_classifier(5, "avg")
+        torch.testing.assert_close(net(images), net.fc(maps.mean((2, 3))))
+        net.reset_classifier(0, "")
+        assert torch.equal(net(images), maps)
+
+
+# Wrong input.
+
+NAMES = "cifar, deep, imagenet"
+ORDERS = "act_before_addition, act_only_pre_activation, full_pre_activation, norm_after_addition, original"
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("resnet5", {}, r"unknown model 'resnet5'; did you mean 'resnet5[06]' or "),
-        ("vgg", {}, r"unknown model 'vgg'; known: resnet101, resnet110, .*resnet56"),
+        ("vgg", {}, r"unknown model 'vgg'; known: plain110, plain18, .*resnet56, .*, wide_resnet50_2$"),
         ("resnet18", {"num_clases": 10}, r"model 'resnet18' takes no option 'num_clases'; did you mean 'num_classes'"),
-        (
-            "resnet20",
-            {"norm_laier": "group"},
-            r"model 'resnet20' takes no option 'norm_laier'; did you mean 'norm_layer'",
-        ),
+        ("resnet20", {"norm_laier": "batch"}, r"model 'resnet20' takes no option 'norm_laier'; did you mean 'norm_lay"),
+        ("resnet20", {"dropout": 0.1}, r"model 'resnet20' takes no option 'dropout'; known: act_layer, .*, strides, z"),
+        ("wide_resnet16_8", {"dropot": 0.1}, r"'wide_resnet16_8' takes no option 'dropot'; did you mean 'dropout'"),
+        ("wide_resnet16_8", {"dropout": 2}, r"cannot be built from \{'dropout': 2\}: dropout probability has to be"),
+        ("resnet20", {"depths": (1, 1)}, r"model 'resnet20' takes no option 'depths'"),
         ("resnet18", {"stem": "cifr"}, r"unknown stem 'cifr'; did you mean 'cifar'\?"),
-        ("resnet18", {"stem": "x"}, r"unknown stem 'x'; known: cifar, imagenet$"),
+        ("resnet18", {"stem": "x"}, rf"unknown stem 'x'; known: {NAMES}$"),
         ("resnet18", {"norm_layer": "grup"}, r"unknown norm_layer 'grup'; did you mean 'group'\?"),
         ("resnet18", {"norm_layer": "layer"}, r"unknown norm_layer 'layer'; known: batch, group$"),
+        ("resnet18", {"act_layer": "rely"}, r"unknown act_layer 'rely'; did you mean 'relu'\?"),
+        (
+            "resnet18",
+            {"act_layer": "mish"},
+            r"unknown act_layer 'mish'; known: celu, elu, gelu, leaky_relu, relu, silu$",
+        ),
+        ("resnet18", {"shortcut": "projektion"}, r"unknown shortcut 'projektion'; did you mean 'projection'"),
+        ("resnet18", {"shortcut": "x"}, r"unknown shortcut 'x'; known: constant_scaling, .*, zero_pad$"),
+        ("resnet18", {"order": "origin"}, r"unknown order 'origin'; did you mean 'original'\?"),
+        ("resnet18", {"order": "x"}, rf"unknown order 'x'; known: {ORDERS}$"),
+        ("resnet18", {"order": None}, rf"unknown order None; known: {ORDERS}$"),
         ("resnet18", {"in_chans": 0}, r"in_chans is 0; a net needs at least 1 input channel"),
         ("resnet20", {"num_classes": -1}, r"num_classes is -1; give the number of classes, or 0 for pooled features"),
         ("resnet20", {"num_classes": "ten"}, r"model 'resnet20' cannot be built from \{'num_classes': 'ten'\}"),
+        ("resnet20", {"drop_path_rate": 1}, r"drop_path_rate is 1; give a share from 0 up to 1$"),
+        ("resnet20", {"drop_path_rate": -0.1}, r"drop_path_rate is -0.1; give a share from 0 up to 1$"),
+        ("resnet20", {"drop_path_rate": math.nan}, r"drop_path_rate is nan; give a share from 0 up to 1$"),
+        ("resnet50", {"output_stride": 12}, r"output_stride is 12; this net can have 4, 8, 16, 32$"),
+        ("resnet50", {"output_stride": 64}, r"output_stride is 64; this net can have 4, 8, 16, 32$"),
+        ("resnet20", {"output_stride": 8}, r"output_stride is 8; this net can have 1, 2, 4$"),
+        ("resnet9", {"output_stride": 4}, r"resnet9 pools, and cannot trade that for dilation; leave output_"),
+        ("resnet20", {"strides": (1, 2)}, r"3 depths, 3 planes and 2 strides; give one a stage$"),
+        ("resnet20", {"global_pool": "mean"}, r"unknown global_pool 'mean'; known: 'avg', 'max', and '' for none"),
+        ("resnet20", {"global_pool": ""}, r"a head of 10 classes needs a pool; give global_pool, or num_classes=0"),
+        ("resnet20", {"stem_planes": 17}, r"the shortcut zero_pad adds channels, and cannot go from 17 to 16"),
+        ("resnet20", {"norm_layer": {"group": {"num_groups": 0}}}, r"num_groups is 0; a group norm has at least 1$"),
+        ("resnet20", {"out_indices": (1,)}, r"out_indices chooses feature maps, .* with features_only=True"),
     ],
 )
 def test_wrong_input_is_named_with_the_nearest_right_one(name, options, message):
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught, torch.device("meta"):
         create_model(name, **options)
     assert "\n" not in str(caught.value)
 
 
-def test_reset_classifier_refuses_a_negative_number():
-    with pytest.raises(InputError, match="num_classes is -3"):
-        create_model("resnet20").reset_classifier(-3)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shortcut": {"exclusive_gating": {"bais": -3}}}, r"'exclusive_gating' takes no .* 'bais'; .* 'bias'\?"),
+        ({"shortcut": {"dropout": {"p": 3}}}, r"shortcut 'dropout' cannot .* \{'p': 3\}: dropout probability"),
+        ({"shortcut": {"zero_pad": {"stride": 2}}}, r"shortcut 'zero_pad' cannot be built from \{'stride': 2\}"),
+        ({"norm_layer": {"group": {"groups": 4}}}, r"norm_layer 'group' takes no option 'groups'; .* 'num_groups'"),
+        ({"norm_layer": {"batch": {"decay": 1}}}, r"norm_layer 'batch' takes no option 'decay'; known: .*momentum"),
+        ({"act_layer": {"leaky_relu": {"slope": 1}}}, r"act_layer 'leaky_relu' .* 'slope'; known: .*negative_slope$"),
+        ({"stem": {"cifar": {"pool": True}}}, r"stem 'cifar' takes no option 'pool'; known: "),
+        ({"stem": {"cifr": {}}}, r"unknown stem 'cifr'; did you mean 'cifar'\?"),
+        ({"stem": {"cifar": 3}}, r"stem 'cifar' has 3 where \{argument: value\} belongs"),
+        ({"stem": {"cifar": {}, "deep": {}}}, r"stem is \{'cifar': \{\}, 'deep': \{\}\}; give a name, \{name: "),
+        ({"norm_layer": 3}, r"norm_layer is 3; give a name, \{name: \{argument: value\}\} or a function"),
+        ({"act_layer": None}, r"act_layer is None; give a name, \{name: \{argument: value\}\} or a function"),
+    ],
+)
+def test_a_wrong_argument_of_a_name_is_named_with_the_nearest_right_one(options, message):
+    with pytest.raises(InputError, match=message) as caught, torch.device("meta"):
+        create_model("resnet20", **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("depths", "planes", "strides", "message"),
+    [
+        ((1, 1), (4, 8, 16), None, "2 depths, 3 planes and 2 strides; give one a stage"),
+        ((1, 1, 1), (4, 8), None, "3 depths, 2 planes and 3 strides; give one a stage"),
+        ((1, 1), (4, 8), (1,), "2 depths, 2 planes and 1 strides; give one a stage"),
+        ((1, 0), (4, 8), None, "depths is (1, 0); give at least one stage, and each at least one block"),
+        ((), (), None, "depths is (); give at least one stage, and each at least one block"),
+        ((1, 1), (4, 8), (1, 0), "strides is (1, 0); a stride is at least 1"),
+    ],
+)
+def test_stages_that_are_missing_or_empty_are_refused(depths, planes, strides, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        ResNet(BasicBlock, depths, planes, strides=strides)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((-3,), "num_classes is -3"),
+        ((3, "mean"), "unknown global_pool 'mean'; known: 'avg', 'max', and '' for none"),
+        ((3, ""), "a head of 3 classes needs a pool"),
+    ],
+)
+def test_reset_classifier_refuses_what_does_not_exist_and_changes_nothing(arguments, message):
+    net = create_model("resnet20")
+    head = net.fc
+    with pytest.raises(InputError, match=message):
+        net.reset_classifier(*arguments)
+    assert net.fc is head
+    assert (net.num_classes, net.global_pool) == (10, "avg")

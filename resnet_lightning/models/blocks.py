@@ -211,6 +211,8 @@ class Bottleneck(ResidualBlock):
         **options: Any,
     ) -> None:
         width = planes * width_per_group // 64 * groups
+        if width < 1:
+            raise InputError(f"a bottleneck of {planes} planes and width_per_group={width_per_group} has no channels")
         out_planes = planes * self.expansion
         convs = [
             conv(in_planes, width, kernel_size=1),

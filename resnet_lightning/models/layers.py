@@ -39,6 +39,8 @@ def group_norm(planes: int, num_groups: int = 32) -> nn.GroupNorm:
     Raises:
         InputError: where the groups do not divide the channels.
     """
+    if num_groups < 1:
+        raise InputError(f"num_groups is {num_groups}; a group norm has at least 1")
     groups = min(num_groups, max(1, planes // 2))
     if planes % groups:
         raise InputError(f"a group norm of {groups} groups does not divide {planes} channels")
@@ -68,8 +70,9 @@ class DropPath(nn.Module):
 
 def out_of_place(activation: nn.Module) -> nn.Module:
     """The same activation, in a form that leaves its input as it is."""
-    if getattr(activation, "inplace", False):
-        activation.inplace = False  # type: ignore[assignment]
+    for module in activation.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]
     return activation
 
 

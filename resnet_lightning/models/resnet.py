@@ -122,6 +122,8 @@ class ResNet(nn.Module):
         strides = [1] + [2] * (len(depths) - 1) if strides is None else strides
         if not len(depths) == len(planes) == len(strides):
             raise InputError(f"{len(depths)} depths, {len(planes)} planes and {len(strides)} strides; give one a stage")
+        if min(strides) < 1:
+            raise InputError(f"strides is {tuple(strides)}; a stride is at least 1")
         if in_chans < 1:
             raise InputError(f"in_chans is {in_chans}; a net needs at least 1 input channel")
         if not 0 <= drop_path_rate < 1:
