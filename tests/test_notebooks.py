@@ -34,7 +34,20 @@ CLAIMS = {
         r"plain: +the first block's gradient is ([\d.,]+) times": (100, 1e5),
         r"residual: +the first block's gradient is ([\d.,]+) times": (0, 20),
         r"test accuracy: ([\d.]+)": (0.95, 1),
-    }
+    },
+    "02_backbone": {
+        r"test accuracy on the digits 0 to 4: ([\d.]+)": (0.95, 1),
+        r"loss over the first 10 steps: ([\d.]+)": (2, 6),
+        r"loss over the last 10 steps: +([\d.]+)": (0.3, 1.7),
+        r"found: ([\d.]+)%": (80, 100),
+        r"named as well: ([\d.]+)%": (75, 100),
+        r"10 epochs, from scratch: +([\d.]+)%": (30, 75),
+        r"10 epochs, two stages frozen: +([\d.]+)%": (60, 90),
+        r"20 epochs, from scratch: +([\d.]+)%": (70, 93),
+        r"20 epochs, two stages frozen: +([\d.]+)%": (75, 95),
+        r"after 10 epochs the frozen stages are ahead by ([-\d.]+) points": (5, 35),
+        r"after 20 epochs the frozen stages are ahead by ([-\d.]+) points": (-5, 10),
+    },
 }
 
 

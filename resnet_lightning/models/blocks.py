@@ -96,7 +96,7 @@ class ResidualBlock(nn.Module):
         if dropout:
             self.branch.insert(self.branch.index(f"conv{n}"), "dropout")
             self.dropout = nn.Dropout(dropout)
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.drop_path = DropPath(drop_path) if drop_path else None
         self.downsample = shortcut
         self.out_planes = convs[-1].out_channels
         # An activation keeps what it returned for its gradient, a norm or a convolution does not.
@@ -104,7 +104,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._run(self.before, x)
-        residual = self.drop_path(self._run(self.branch, x))
+        residual = self._run(self.branch, x)
+        if self.drop_path is not None:
+            residual = self.drop_path(residual)
         if isinstance(self.downsample, Junction):
             x = self.downsample(x, residual)
         elif self.adds_in_place:

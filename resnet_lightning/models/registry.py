@@ -5,7 +5,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..build import build, option_names
 from ..errors import InputError, did_you_mean
@@ -67,8 +67,8 @@ def create_model(
     name: str,
     /,
     *,
-    pretrained: Pretrained | None = None,
-    may_differ: Sequence[str] = (),
+    pretrained: Pretrained | Literal[False] | None = None,
+    may_differ: str | Sequence[str] = (),
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
     frozen_stages: int | None = None,
@@ -80,7 +80,7 @@ def create_model(
         name: one of ``list_models()``.
         pretrained: weights to begin with: the path of a checkpoint (ours, torchvision's, timm's or safetensors), a
             weights enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, or a state dict; see
-            ``load_pretrained``.
+            ``load_pretrained``. None and False begin with random weights.
         may_differ: shell patterns of the keys that these weights may lack or have too many, such as ``"layer4.*"``.
         features_only: return a list of feature maps instead of logits; see ``ResNet.keep_features``.
         out_indices: which maps: 0 is the stem's, k that of stage k, -1 the last; by default all.
@@ -106,9 +106,10 @@ def create_model(
     whole = {child for child, _ in net.named_children()}
     if features_only:
         net.keep_features(out_indices)
-    if pretrained is not None:
+    if pretrained is not None and pretrained is not False:
         left_out = whole - {child for child, _ in net.named_children()}
-        load_pretrained(net, pretrained, [*may_differ, *(f"{child}.*" for child in left_out)])
+        allowed = [may_differ] if isinstance(may_differ, str) else may_differ
+        load_pretrained(net, pretrained, [*allowed, *(f"{child}.*" for child in left_out)])
     if frozen_stages is not None:
         net.freeze_stages(frozen_stages)
     return net

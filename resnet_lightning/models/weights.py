@@ -71,9 +71,7 @@ def check_state_dict(
     Raises:
         InputError: naming the keys that are missing, unexpected or of another shape.
     """
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise InputError(f"the weights in {source} are not a mapping of names to tensors")
-
+    _check_types(found, source)
     differences = {
         "missing": [key for key in expected if key not in found and not _matches(key, may_differ)],
         "unexpected": [key for key in found if key not in expected and not _matches(key, may_differ)],
@@ -88,7 +86,7 @@ def check_state_dict(
         raise InputError(f"the weights in {source} do not fit this net: {listed}")
 
 
-def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: Sequence[str] = ()) -> None:
+def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: str | Sequence[str] = ()) -> None:
     """Loads weights into a net that may have another head and other input channels, and prints what was used.
 
     Keys may carry the prefixes of this package's classifier, of DDP, ``torch.compile``, FSDP and averaged models. A
@@ -101,37 +99,40 @@ def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: Sequence
         pretrained: the path of a checkpoint (ours, Lightning's, torchvision's or timm's, or a safetensors file), a
             weights enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, or a state dict.
         may_differ: shell patterns of keys that the weights may lack, which stay as they are drawn, or have too many,
-            or have of another shape; such as ``"layer4.*"``.
+            or have of another shape; such as ``"fc.*"`` for weights that come without a head.
 
     Raises:
         InputError: naming the keys that do not fit, or where there are no such weights.
     """
     found, source = _find_weights(pretrained)
-    expected = net.state_dict()
+    _check_types(found, source)
+    state = net.state_dict()
+    names = {_bare(key): key for key in state}  # the net may be wrapped too
+    expected = {bare: state[key] for bare, key in names.items()}
     weights = _without_prefix({_bare(key): tensor for key, tensor in found.items()}, expected)
     notes = []
 
-    first = next(key for key, tensor in expected.items() if tensor.ndim == 4)
-    channels = expected[first].shape[1]
-    if first in weights and weights[first].shape[1] == 3 != channels:
+    first = next((key for key, tensor in expected.items() if tensor.ndim == 4), None)
+    if first in weights and weights[first].ndim == 4 and weights[first].shape[1] == 3 != expected[first].shape[1]:
+        channels = expected[first].shape[1]
         weights[first] = _adapt_channels(weights[first], channels)
         notes.append(f"{first} from 3 channels to {channels}")
 
     def differs(key: str) -> bool:
         return key not in expected or key not in weights or expected[key].shape != weights[key].shape
 
-    allowed = [*may_differ, "*.num_batches_tracked"]  # old files lack these counts, and norms do without
-    head = [key for key in weights if key.startswith("fc.")]
-    if any(differs(key) for key in head):
-        allowed += ["fc.*"]
+    allowed = [may_differ] if isinstance(may_differ, str) else list(may_differ)
+    allowed.append("*.num_batches_tracked")  # old files lack these counts, and norms do without
+    if any(differs(key) for key in weights if key.startswith("fc.")):
+        allowed.append("fc.*")
     unused = [key for key in weights if _matches(key, allowed) and differs(key)]
     weights = {key: tensor for key, tensor in weights.items() if key not in unused}
     check_state_dict(expected, weights, source, allowed)
-    net.load_state_dict(weights, strict=False)
+    net.load_state_dict({names[key]: tensor for key, tensor in weights.items()}, strict=False)
 
     if unused:
         notes.append(f"not used: {_some(unused)}")
-    if drawn := [key for key in expected if key not in weights]:
+    if drawn := [key for key in expected if key not in weights and not key.endswith("num_batches_tracked")]:
         notes.append(f"still as drawn: {_some(drawn)}")
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print("; ".join([f"pretrained: {len(weights)} of {len(expected)} tensors from {source}", *notes]))
@@ -144,19 +145,27 @@ def _find_weights(pretrained: Pretrained) -> tuple[Mapping[str, Any], str]:
         content, source = pretrained, "the state dict"
     elif hasattr(pretrained, "get_state_dict"):
         content, source = _download(pretrained), str(pretrained)
-    elif isinstance(pretrained, str) and re.fullmatch(r"(torchvision\.models\.)?\w+_Weights\.\w+", pretrained):
-        return _find_weights(_weights_enum(pretrained))
     elif isinstance(pretrained, (str, Path)):
-        content, source = read_checkpoint(pretrained), repr(str(pretrained))
+        name = str(pretrained)
+        if re.fullmatch(r"(torchvision\.models\.)?\w+_Weights\.\w+", name) and not Path(name).is_file():
+            return _find_weights(_weights_enum(name))
+        content, source = read_checkpoint(name), repr(name)
     else:
         raise InputError(
             f"pretrained is {pretrained!r}; give the path of a checkpoint, a state dict, or weights of torchvision "
             "such as 'ResNet50_Weights.DEFAULT'"
         )
     for name in _CONTAINERS:
-        if isinstance(content.get(name), Mapping):
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
     return content, source
+
+
+def _check_types(found: Any, source: str) -> None:
+    if not isinstance(found, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()
+    ):
+        raise InputError(f"the weights in {source} are not a mapping of names to tensors")
 
 
 def _weights_enum(name: str) -> WeightsEnum:
@@ -165,14 +174,16 @@ def _weights_enum(name: str) -> WeightsEnum:
 
         return get_weight(name.removeprefix("torchvision.models."))
     except (ValueError, KeyError) as error:
-        raise InputError(f"torchvision has no weights {name!r}: {error}") from error
+        raise InputError(f"torchvision has no weights {name!r}") from error
 
 
 def _download(weights: WeightsEnum) -> Mapping[str, Any]:
     try:
         return weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
-    except Exception as error:  # no network, a full disk, a damaged file
-        raise InputError(f"{weights} cannot be had: {error}") from error
+    except OSError as error:  # no network, a full disk
+        raise InputError(f"{weights} cannot be downloaded: {error}") from error
+    except Exception as error:  # torch raises many kinds for a file that is not its own
+        raise InputError(f"the download of {weights} in torch.hub's cache is damaged or carries code") from error
 
 
 def _bare(key: str) -> str:
