@@ -48,6 +48,9 @@ def build(what: str, factory: Callable[..., T], /, *args: Any, **options: Any) -
         if unexpected and unexpected[1] in options:
             hint = did_you_mean(unexpected[1], option_names(factory))
             raise InputError(f"{what} takes no option {unexpected[1]!r}; {hint}") from error
+        twice = re.search(r"multiple values for keyword argument '(\w+)'", str(error))
+        if twice and twice[1] in options:
+            raise InputError(f"{what} sets {twice[1]} itself, and takes no other") from error
         raise InputError(f"{what} cannot be built from {options}: {error}".replace("\n", " ")) from error
 
 

@@ -20,7 +20,8 @@ def catalogue(pattern: str = "*") -> Table:
     names = list_models(pattern)
     if not names:
         raise InputError(f"no model is called {pattern!r}; {did_you_mean(pattern, list_models())}")
-    table = Table("model", "parameters", "multiply-adds", "image", "published in", box=box.SIMPLE, pad_edge=False)
+    table = Table("model", "parameters", "multiply-adds", "image", "published in", box=box.SIMPLE, padding=(0, 2, 0, 0))
+    table.columns[0].no_wrap = True
     for column in table.columns[1:4]:
         column.justify = "right"
     for name in names:
@@ -39,6 +40,8 @@ def multiply_adds(net: nn.Module, image_size: int) -> int:
     Papers and torchvision call these FLOPs.
     """
     device = next(net.parameters()).device
+    training = net.training
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net.eval()(torch.empty(1, 3, image_size, image_size, device=device))
+    net.train(training)
     return counter.get_total_flops() // 2  # it counts the additions too

@@ -304,7 +304,7 @@ def main(arguments: list[str] | None = None) -> int:
     _quieten()
     try:
         if arguments and arguments[0] in _TOOLS:
-            _TOOLS[arguments[0]](arguments[1:])
+            _TOOLS[arguments[0]]([a for a in arguments[1:] if a != "--debug"])
         else:
             CommandLine(arguments)
     except (InputError, MisconfigurationException) as error:
@@ -334,6 +334,8 @@ def _bench(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         raise InputError(f"--rounds is {options.rounds}; give at least 1")
+    if options.csv:
+        write_csv(options.csv, [])  # a file that cannot be written is found now
     comparisons = list(backbones(rounds=options.rounds))
     Console().print(as_table(comparisons))
     if options.csv:

@@ -11,6 +11,16 @@ class InputError(ValueError):
     """
 
 
+def check_int(name: str, value: object, at_least: int) -> None:
+    """Makes sure that an option is a whole number that is large enough.
+
+    Raises:
+        InputError: where it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise InputError(f"{name} is {value!r}; give a whole number of at least {at_least}")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns the end of an error message: the nearest of the known words, or all of them when none is near."""
     known = sorted(known)

@@ -124,9 +124,16 @@ def test_a_map_is_not_changed_in_place_after_it_is_handed_on_in_training(name, o
         assert parameter.grad.any(), key
 
 
-@pytest.mark.parametrize("order", [order for order in ORDERS if ORDERS[order].pre_activation])
+@pytest.mark.parametrize("order", [order for order in ORDERS if ORDERS[order].lead])
 def test_a_map_is_not_changed_in_place_where_the_norms_do_nothing(order):
-    net = tiny(order=order, norm_layer=lambda planes: nn.Identity())
+    class NoNorm(nn.Module):
+        def __init__(self, planes):
+            super().__init__()
+
+        def forward(self, x):
+            return x
+
+    net = tiny(order=order, norm_layer=NoNorm)
     body = copy.deepcopy(net).keep_features()
     images = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
@@ -285,9 +292,9 @@ def test_everything_asked_for_at_once_gives_the_maps_and_gradients_of_the_whole_
         assert torch.equal(buffer, net.get_buffer(key)), key
 
 
-@pytest.mark.parametrize("out_indices", [(5,), (-6,), (1, 7), (), []])
+@pytest.mark.parametrize("out_indices", [(5,), (-6,), (1, 7), (), [], 4, ["layer1"]])
 def test_out_indices_that_do_not_exist_are_refused_by_name(out_indices):
-    message = rf"out_indices is {re.escape(str(list(out_indices)))}; this net has the maps 0 \(the stem\) to 4"
+    message = rf"out_indices is {re.escape(str(out_indices))}; give a list of maps; this net has 0 \(the stem\) to 4"
     with torch.device("meta"), pytest.raises(InputError, match=message):
         create_model("resnet18", features_only=True, out_indices=out_indices)
 
@@ -717,7 +724,7 @@ def test_a_refused_reset_leaves_the_net_as_it_is():
     [
         ({"global_pool": "median"}, "unknown global_pool 'median'; known: 'avg', 'max', and '' for none"),
         ({"global_pool": ""}, "a head of 10 classes needs a pool; give global_pool, or num_classes=0"),
-        ({"num_classes": -2}, "num_classes is -2; give the number of classes, or 0 for pooled features"),
+        ({"num_classes": -2}, "num_classes is -2; give a whole number of at least 0"),
     ],
 )
 def test_a_head_that_cannot_be_is_refused(options, message):
@@ -766,8 +773,13 @@ def test_the_smallest_image_is_the_one_whose_last_map_but_one_still_has_somethin
 
 def test_a_net_that_returns_maps_has_no_head_and_drops_no_more():
     body = create_model("resnet20", features_only=True, out_indices=(0, 1))
-    with pytest.raises(InputError, match="this net returns feature maps and has no head"):
-        body.reset_classifier(10)
+    for use_head in (
+        body.get_classifier,
+        lambda: body.reset_classifier(10),
+        lambda: body.forward_head(torch.ones(1, 16)),
+    ):
+        with pytest.raises(InputError, match="this net returns feature maps and has no head"):
+            use_head()
     with pytest.raises(InputError, match="this net returns feature maps already"):
         body.keep_features((1,))
     assert [child for child, _ in body.named_children()] == ["conv1", "bn1", "relu", "maxpool", "layer1"]

@@ -26,7 +26,7 @@ class Order:
     after: str
 
     @property
-    def pre_activation(self) -> list[str]:
+    def lead(self) -> list[str]:
         """What comes before the first convolution of a block, and so once more after the last block of a net."""
         return self.layer.partition("conv")[0].split()
 
@@ -55,7 +55,7 @@ class ResidualBlock(nn.Module):
         act_layer: makes the activation ``relu``.
         order: where the norms and activations go, one of ``ORDERS``.
         pre_activation: what an activation before the first convolution is for: the branch; both paths, as where a
-            stage begins; or none, where x is activated already (He et al. 2016, section 4.1 and its authors' code).
+            stage begins; or none, where x is activated already (He et al. 2016, appendix, and its authors' code).
         dropout: the share of values dropped before the last convolution (Zagoruyko & Komodakis 2016, section 2.4).
         drop_path: how often the branch is left out in training; see ``DropPath``.
     """
@@ -79,20 +79,20 @@ class ResidualBlock(nn.Module):
         name = {"conv": "conv{}", "norm": "bn{}", "act": "relu"}
         words = [(word, i) for i in range(1, n + 1) for word in (order.last if i == n else order.layer).split()]
         branch = [name[word].format(i) for word, i in words]
-        lead = len(order.pre_activation)
-        # The names of the modules in the order in which they run; modules that are replaced later are then found.
+        lead = len(order.lead)
+        # The names of the modules in the order in which they run; modules that are replaced later are then found. Full
+        # pre-activation of two convolutions has nothing before and after, and the branch bn1 relu conv1 bn2 relu conv2.
         self.before = branch[:lead] if pre_activation == "both" else []
         self.branch = branch if pre_activation == "branch" else branch[lead:]
         self.after = [name[word].format(n) for word in order.after.split()]
 
-        norm_first = "norm" in order.pre_activation
+        norm_first = "norm" in order.lead
         for i, layer in enumerate(convs, start=1):
             self.add_module(f"conv{i}", layer)
             if f"bn{i}" in (*self.before, *self.branch, *self.after):
                 self.add_module(f"bn{i}", norm_layer(layer.in_channels if norm_first else layer.out_channels))
-        # Where no norm stands before it, its input can be the shortcut's as well.
-        bare = order.layer.startswith("act") or isinstance(getattr(self, "bn1", None), nn.Identity)
-        self.relu = out_of_place(act_layer()) if bare else act_layer()
+        # Before the first convolution, its input is the shortcut's too unless a norm came between them.
+        self.relu = out_of_place(act_layer()) if order.lead else act_layer()
         if dropout:
             self.branch.insert(self.branch.index(f"conv{n}"), "dropout")
             self.dropout = nn.Dropout(dropout)
@@ -180,7 +180,7 @@ class Bottleneck(ResidualBlock):
     """1x1, 3x3 and 1x1 convolutions and a shortcut (He et al. 2015, Figure 5, right).
 
     Maps (B, in_planes, H, W) to (B, 4 * planes, H / stride, W / stride). The 3x3 convolution carries the stride, as in
-    torchvision and in every later reproduction ("v1.5"); the paper has it on the first 1x1, which throws away three
+    torchvision and most later reproductions ("v1.5"); the paper has it on the first 1x1, which throws away three
     quarters of the map unseen.
 
     Args:

@@ -94,7 +94,7 @@ def plain56(**options: Any) -> ResNet:
     return cifar_resnet(56, shortcut="none", **options)
 
 
-@register_model("He et al. 2015, section 4.2", image_size=32)
+@register_model("He et al. 2015, Figure 6", image_size=32)
 def plain110(**options: Any) -> ResNet:
     """ResNet-110 without its shortcuts (He et al. 2015, section 4.2): 1,727,962 parameters."""
     return cifar_resnet(110, shortcut="none", **options)
@@ -117,7 +117,7 @@ def cifar_bottlenecks(
 ) -> ResNet:
     """The net of ``depth`` = 9n + 2 weighted layers: a stem, three stages of n bottlenecks, and the head.
 
-    He et al. 2016, section 5, with a convolution as the shortcut where the shape changes, as in the authors' code.
+    He et al. 2016, with a convolution as the shortcut where the shape changes, as in the authors' code.
     """
     n = (depth - 2) // 9
     style: dict[str, Any] = {"num_classes": num_classes, "stem": stem, "shortcut": shortcut, "order": order}
@@ -200,7 +200,10 @@ class PooledConvolution(nn.Module):
 def _pool_or_add(
     in_planes: int, planes: int, stride: int, *, first_dilation: int, dilation: int, **options: Any
 ) -> Any:
-    """The two layers of ResNet-9: one that halves the map, and a residual block where the shape stays."""
+    """The two layers of ResNet-9: one that halves the map, and a residual block where the shape stays.
+
+    The first is no residual block, so that the shortcut, the order and the like are nothing to it.
+    """
     if in_planes == planes:
         return BasicBlock(in_planes, planes, stride, dilation=dilation, **options)
     if dilation > 1:

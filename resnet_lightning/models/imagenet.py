@@ -47,9 +47,9 @@ def resnext50_32x4d(**options: Any) -> ResNet:
     return ResNet(partial(Bottleneck, groups=32, width_per_group=4), (3, 4, 6, 3), **options)
 
 
-@register_model("Xie et al. 2017", image_size=224)
+@register_model("torchvision", image_size=224)
 def resnext101_32x8d(**options: Any) -> ResNet:
-    """ResNeXt-101, 32 groups of 8 (after Xie et al. 2017): 88,791,336 parameters."""
+    """ResNeXt-101, 32 groups of 8 (torchvision, after Xie et al. 2017): 88,791,336 parameters."""
     return ResNet(partial(Bottleneck, groups=32, width_per_group=8), (3, 4, 23, 3), **options)
 
 
@@ -65,9 +65,9 @@ def wide_resnet50_2(**options: Any) -> ResNet:
     return ResNet(partial(Bottleneck, width_per_group=128), (3, 4, 6, 3), **options)
 
 
-@register_model("Zagoruyko et al. 2016", image_size=224)
+@register_model("torchvision", image_size=224)
 def wide_resnet101_2(**options: Any) -> ResNet:
-    """ResNet-101 with twice the width inside its bottlenecks: 126,886,696 parameters."""
+    """ResNet-101 with twice the width inside its bottlenecks (torchvision): 126,886,696 parameters."""
     return ResNet(partial(Bottleneck, width_per_group=128), (3, 4, 23, 3), **options)
 
 

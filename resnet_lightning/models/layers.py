@@ -15,7 +15,7 @@ NormLayer = Callable[[int], nn.Module]
 ActLayer = Callable[[], nn.Module]
 """Makes an activation; ``nn.SiLU`` is one."""
 
-Factory = TypeVar("Factory", bound=Callable[..., Any])
+Layer = TypeVar("Layer", bound=Callable[..., Any])
 
 
 def conv(
@@ -23,7 +23,7 @@ def conv(
 ) -> nn.Conv2d:
     """A convolution that keeps (B, C, H, W) -> (B, C', H / stride, W / stride).
 
-    It has no bias, because a norm that subtracts the mean follows. Its weights are drawn as in He et al. 2015,
+    It has no bias, because norms have one. Its weights are drawn as in He et al. 2015,
     *Delving Deep into Rectifiers*, section 2.2 (backward form: ``fan_out``), which keeps the size of the gradient
     through a ReLU.
     """
@@ -34,7 +34,7 @@ def conv(
 
 
 def group_norm(planes: int, num_groups: int = 32) -> nn.GroupNorm:
-    """Group normalisation (Wu & He 2018, section 4.1) in 32 groups, fewer where a group would have a single channel.
+    """Group normalisation (Wu & He 2018) in 32 groups, fewer where a group would have a single channel.
 
     Raises:
         InputError: where the groups do not divide the channels.
@@ -88,7 +88,7 @@ ACT_LAYERS: dict[str, ActLayer] = {
 }
 
 
-def named(option: str, value: str | Mapping[str, Any] | Factory, known: Mapping[str, Factory]) -> Factory:
+def named(option: str, value: str | Mapping[str, Any] | Layer, known: Mapping[str, Layer]) -> Layer:
     """What an option such as ``norm_layer`` stands for.
 
     Args:
@@ -99,6 +99,8 @@ def named(option: str, value: str | Mapping[str, Any] | Factory, known: Mapping[
     Raises:
         InputError: for a name or an argument that does not exist.
     """
+    if isinstance(value, nn.Module):
+        raise InputError(f"{option} is a module, a {type(value).__name__}; give its class or a function that makes one")
     if callable(value):
         return value
     arguments: Any = None

@@ -12,14 +12,14 @@ from ..errors import InputError, did_you_mean
 from .resnet import ResNet
 from .weights import Pretrained, load_pretrained
 
-Factory = Callable[..., ResNet]
+ModelFactory = Callable[..., ResNet]
 
 
 @dataclass(frozen=True)
 class NamedModel:
     """A row of the table: the function that builds the net, where the net is published, and for which images."""
 
-    factory: Factory
+    factory: ModelFactory
     source: str
     image_size: int
 
@@ -27,7 +27,7 @@ class NamedModel:
 MODELS: dict[str, NamedModel] = {}
 
 
-def register_model(source: str, *, image_size: int) -> Callable[[Factory], Factory]:
+def register_model(source: str, *, image_size: int) -> Callable[[ModelFactory], ModelFactory]:
     """Decorator: lists a function that returns a net under the function's own name.
 
     Calling it is then the same as ``create_model`` with that name.
@@ -37,7 +37,7 @@ def register_model(source: str, *, image_size: int) -> Callable[[Factory], Facto
         image_size: the height and width of the images that the net is published for.
     """
 
-    def register(factory: Factory) -> Factory:
+    def register(factory: ModelFactory) -> ModelFactory:
         name = factory.__name__
         MODELS[name] = NamedModel(factory, source, image_size)
 
@@ -45,6 +45,7 @@ def register_model(source: str, *, image_size: int) -> Callable[[Factory], Facto
         def model(**options: Any) -> ResNet:
             return create_model(name, **options)
 
+        model.__doc__ = f"{factory.__doc__}\n\n    Takes the options of ``create_model`` and ``ResNet``.\n    "
         return model
 
     return register
@@ -81,10 +82,11 @@ def create_model(
         pretrained: weights to begin with: the path of a checkpoint (ours, torchvision's, timm's or safetensors), a
             weights enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, or a state dict; see
             ``load_pretrained``. None and False begin with random weights.
-        may_differ: shell patterns of the keys that these weights may lack or have too many, such as ``"layer4.*"``.
+        may_differ: shell patterns of the keys in which these weights may differ from the net, such as ``"layer4.*"``.
         features_only: return a list of feature maps instead of logits; see ``ResNet.keep_features``.
         out_indices: which maps: 0 is the stem's, k that of stage k, -1 the last; by default all.
-        frozen_stages: freeze the stem and this many stages; see ``ResNet.freeze_stages``.
+        frozen_stages: freeze the stem and this many stages, as long as the net stays in one piece; see
+            ``ResNet.freeze_stages``.
         options: arguments of the net; see ``ResNet``.
 
     Raises:
@@ -92,7 +94,7 @@ def create_model(
             for weights that do not fit.
     """
     if name not in MODELS:
-        raise InputError(f"unknown model {name!r}; {did_you_mean(name, MODELS)}")
+        raise InputError(f"unknown model {name!r}; {did_you_mean(str(name), MODELS)}")
     factory = MODELS[name].factory
     known = (option_names(factory) | option_names(create_model)) - {"block", "depths", "planes"}
     for option in options:
@@ -108,7 +110,7 @@ def create_model(
         net.keep_features(out_indices)
     if pretrained is not None and pretrained is not False:
         left_out = whole - {child for child, _ in net.named_children()}
-        allowed = [may_differ] if isinstance(may_differ, str) else may_differ
+        allowed = [may_differ] if isinstance(may_differ, str) else may_differ or ()
         load_pretrained(net, pretrained, [*allowed, *(f"{child}.*" for child in left_out)])
     if frozen_stages is not None:
         net.freeze_stages(frozen_stages)

@@ -9,7 +9,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from ..errors import InputError, did_you_mean
+from ..errors import InputError, check_int, did_you_mean
 from .blocks import ORDERS, ResidualBlock
 from .layers import ACT_LAYERS, NORM_LAYERS, ActLayer, NormLayer, named, out_of_place
 from .shortcuts import SHORTCUTS, ShortcutLayer
@@ -48,7 +48,9 @@ class FeatureInfo(tuple[FeatureMap, ...]):
 
 
 class ResNet(nn.Module):
-    """A residual network (He et al. 2015): (B, in_chans, H, W) -> logits (B, num_classes), for any H and W.
+    """A residual network (He et al. 2015): (B, in_chans, H, W) -> logits (B, num_classes).
+
+    H and W are free, from half of the net's strides on.
 
     Children and state-dict keys are torchvision's: ``conv1 bn1 relu maxpool layer1 .. avgpool fc``, with one ``layer``
     a stage. A pre-activation net (He et al. 2016) has a ``last_activation`` after its last stage.
@@ -124,8 +126,9 @@ class ResNet(nn.Module):
             raise InputError(f"{len(depths)} depths, {len(planes)} planes and {len(strides)} strides; give one a stage")
         if min(strides) < 1:
             raise InputError(f"strides is {tuple(strides)}; a stride is at least 1")
-        if in_chans < 1:
-            raise InputError(f"in_chans is {in_chans}; a net needs at least 1 input channel")
+        check_int("in_chans", in_chans, at_least=1)
+        if stem_planes is not None:
+            check_int("stem_planes", stem_planes, at_least=1)
         if not 0 <= drop_path_rate < 1:
             raise InputError(f"drop_path_rate is {drop_path_rate}; give a share from 0 up to 1")
         if order not in ORDERS:
@@ -161,11 +164,11 @@ class ResNet(nn.Module):
                 if isinstance(module, ResidualBlock):
                     module.zero_init_residual()
 
-        if ORDERS[order].pre_activation:
+        if ORDERS[order].lead:
             make = {"norm": lambda: make_norm(channels), "act": lambda: out_of_place(make_act())}
-            self.last_activation = nn.Sequential(*(make[word]() for word in ORDERS[order].pre_activation))
+            self.last_activation = nn.Sequential(*(make[word]() for word in ORDERS[order].lead))
             features[-1] = FeatureMap(channels, reduction, "last_activation")
-        self.num_features = channels
+        self.num_features = self.inplanes = channels  # timm's name and torchvision's
         self.reduction = reduction
         self.feature_info = FeatureInfo(features)
         self.out_indices: tuple[int, ...] | None = None
@@ -173,7 +176,7 @@ class ResNet(nn.Module):
         self._make_head = head
         self.avgpool: nn.Module
         self.fc: nn.Module
-        self.global_pool: str
+        self.global_pool = "avg"
         self.reset_classifier(num_classes, global_pool)
 
     # Forward.
@@ -192,6 +195,7 @@ class ResNet(nn.Module):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """A feature map (B, num_features, H', W') to logits, or with ``pre_logits`` to features (B, num_features)."""
+        self._check_head()
         x = self.avgpool(x)
         if self.global_pool:
             x = x.flatten(1)
@@ -218,6 +222,7 @@ class ResNet(nn.Module):
 
     def get_classifier(self) -> nn.Module:
         """The head: a linear layer, or the identity where ``num_classes`` is 0."""
+        self._check_head()
         return self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
@@ -231,11 +236,9 @@ class ResNet(nn.Module):
             InputError: for a negative number, a pool that does not exist or cannot feed a head, or a net that returns
                 feature maps.
         """
-        if self.out_indices is not None:
-            raise InputError("this net returns feature maps and has no head")
+        self._check_head()
+        check_int("num_classes", num_classes, at_least=0)
         pool = self.global_pool if global_pool is None else global_pool
-        if num_classes < 0:
-            raise InputError(f"num_classes is {num_classes}; give the number of classes, or 0 for pooled features")
         if pool not in POOLS:
             raise InputError(f"unknown global_pool {pool!r}; known: 'avg', 'max', and '' for none")
         if num_classes and not pool:
@@ -244,7 +247,11 @@ class ResNet(nn.Module):
         self.global_pool = pool
         self.avgpool = POOLS[pool](1)
         head = self._make_head(self.num_features, num_classes) if num_classes else nn.Identity()
-        self.fc = head.to(next(self.parameters()))  # device and type of the rest
+        self.fc = head.to(next(self.parameters())).train(self.training)  # as the rest is
+
+    def _check_head(self) -> None:
+        if self.out_indices is not None:
+            raise InputError("this net returns feature maps and has no head")
 
     # What a backbone is asked for.
 
@@ -262,9 +269,10 @@ class ResNet(nn.Module):
             raise InputError("this net returns feature maps already, and may have dropped others")
         last = len(self.stage_names)
         indices = range(last + 1) if out_indices is None else out_indices
-        if not indices or not all(-last - 1 <= i <= last for i in indices):
+        known = range(-last - 1, last + 1)
+        if not isinstance(indices, Sequence) or not indices or any(i not in known for i in indices):
             raise InputError(
-                f"out_indices is {list(indices)}; this net has the maps 0 (the stem) to {last}, and -1 is the last"
+                f"out_indices is {indices!r}; give a list of maps; this net has 0 (the stem) to {last}, -1 is the last"
             )
         self.out_indices = tuple(i % (last + 1) for i in indices)
         depth = max(self.out_indices)
@@ -284,17 +292,18 @@ class ResNet(nn.Module):
         """Freezes the stem and the first ``stages`` stages: parameters, and norms with their running statistics.
 
         They stay frozen through ``train()``, as long as they are part of this net: where a library takes the net apart
-        and keeps its children, only the parameters stay frozen.
+        and keeps its children, as torchvision's ``IntermediateLayerGetter`` does, only the parameters stay frozen. With
+        ``keep_features`` nobody has to.
 
         Args:
-            stages: how many; 0 for the stem alone, None to train everything that this method has frozen.
+            stages: how many; 0 for the stem alone, None to train all that is frozen in the stages frozen before.
 
         Raises:
             InputError: for stages that the net does not have.
         """
-        if stages is not None and not 0 <= stages <= len(self.stage_names):
+        if stages is not None and stages not in range(len(self.stage_names) + 1):
             count = len(self.stage_names)
-            raise InputError(f"frozen_stages is {stages}; this net has {count} stages, and 0 is its stem alone")
+            raise InputError(f"frozen_stages is {stages!r}; this net has {count} stages, and 0 is its stem alone")
         for module in self._frozen():
             module.requires_grad_(True).train(self.training)
         self.frozen_stages = stages

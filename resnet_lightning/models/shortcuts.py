@@ -4,9 +4,9 @@ A shortcut is made by a function ``(in_planes, out_planes, stride, norm_layer) -
 (B, in_planes, H, W) to (B, out_planes, H / stride, W / stride), which the block adds to its residual branch.
 A ``Junction`` does the adding itself.
 
-He et al. 2015, section 3.3, compares three shortcuts for the few blocks whose shape changes: A, zero padding; B,
-projection there; C, projection everywhere. He et al. 2016, Table 1, puts obstacles on the shortcuts of all blocks;
-here they stand after option A, where that changes the shape.
+He et al. 2015, section 4.1, compares three shortcuts for the few blocks whose shape changes: A, zero padding; B,
+projection there; C, projection everywhere. He et al. 2016, Table 1, puts obstacles on the shortcuts of all blocks; here
+they come on top of option A, which changes the shape where it has to change.
 """
 
 from collections.abc import Callable
@@ -84,9 +84,6 @@ def convolution_everywhere(in_planes: int, out_planes: int, stride: int, norm_la
     return conv(in_planes, out_planes, kernel_size=1, stride=stride)
 
 
-# Obstacles of He et al. 2016, section 3.
-
-
 class NoShortcut(Junction):
     """The plain net of He et al. 2015: nothing goes past the branch."""
 
@@ -97,6 +94,9 @@ class NoShortcut(Junction):
 def none(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer) -> nn.Module:
     """No shortcut, which makes the net a plain one."""
     return NoShortcut()
+
+
+# The obstacles of He et al. 2016, section 3.
 
 
 class ConstantScaling(Junction):
@@ -128,7 +128,7 @@ def constant_scaling(
     return ConstantScaling(zero_pad(in_planes, out_planes, stride, norm_layer), scale, residual_scale)
 
 
-def gate(in_planes: int, out_planes: int, stride: int, bias: float) -> nn.Sequential:
+def make_gate(in_planes: int, out_planes: int, stride: int, bias: float) -> nn.Sequential:
     """g(x) = sigmoid(W x + b), W a 1x1 convolution: (B, in_planes, H, W) to numbers between 0 and 1."""
     weights = nn.Conv2d(in_planes, out_planes, kernel_size=1, stride=stride)
     nn.init.kaiming_normal_(weights.weight, mode="fan_out")
@@ -145,8 +145,8 @@ class ExclusiveGating(Junction):
         self.gate = gate
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        gate = self.gate(x)
-        return (1 - gate) * self.carry(x) + gate * residual
+        g = self.gate(x)
+        return (1 - g) * self.carry(x) + g * residual
 
 
 def exclusive_gating(
@@ -157,7 +157,7 @@ def exclusive_gating(
     The gate is a 1x1 convolution whose bias starts at ``bias``: at -6 almost everything takes the shortcut.
     """
     carry = zero_pad(in_planes, out_planes, stride, norm_layer)
-    return ExclusiveGating(carry, gate(in_planes, out_planes, stride, bias))
+    return ExclusiveGating(carry, make_gate(in_planes, out_planes, stride, bias))
 
 
 class ShortcutGating(nn.Module):
@@ -177,7 +177,7 @@ def shortcut_gating(
 ) -> nn.Module:
     """A gate on the shortcut alone, with the bias that it starts at (He et al. 2016, Table 1: shortcut-only)."""
     carry = zero_pad(in_planes, out_planes, stride, norm_layer)
-    return ShortcutGating(carry, gate(in_planes, out_planes, stride, bias))
+    return ShortcutGating(carry, make_gate(in_planes, out_planes, stride, bias))
 
 
 def dropout(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer, *, p: float = 0.5) -> nn.Module:

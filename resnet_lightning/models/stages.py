@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 
 class Stage(nn.Sequential):
     """The blocks of a stage: (B, C, H, W) -> (B, C', H / stride, W / stride).
 
-    With ``checkpointing`` only every so manieth activation is kept for the backward pass: of n blocks the inputs of
-    about sqrt(n) segments, of which one at a time is computed again (Chen et al. 2016, *Training Deep Nets with
-    Sublinear Memory Cost*, section 4.2). Gradients and batch statistics stay the same.
+    With ``checkpointing``, only the inputs of about sqrt(n) segments of the n blocks are kept for the backward pass,
+    which computes one segment at a time again (Chen et al. 2016, *Training Deep Nets with Sublinear Memory Cost*).
+    Gradients and batch statistics stay the same.
     """
 
     checkpointing = False
@@ -42,8 +42,8 @@ def _segment(blocks: nn.Sequential, x: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _without_statistics(blocks: nn.Module) -> Iterator[None]:
-    """Batch norms that leave their running statistics alone: those of this batch are in already."""
-    norms = [module for module in blocks.modules() if isinstance(module, _BatchNorm) and module.training]
+    """Norms that leave their running statistics alone: those of this batch are in already."""
+    norms = [module for module in blocks.modules() if isinstance(module, _NormBase) and module.training]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None

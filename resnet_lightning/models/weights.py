@@ -24,6 +24,9 @@ Pretrained = str | Path | Mapping[str, Tensor] | WeightsEnum
 # What wrappers put into the path of a parameter: DDP and averaged models, torch.compile, checkpointing, FSDP.
 _WRAPPERS = {"module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
 
+# What an averaged model counts beside its weights.
+_COUNTS = {"n_averaged"}
+
 # Where checkpoints keep their weights: Lightning and timm; torchvision.
 _CONTAINERS = ("state_dict", "model")
 
@@ -109,8 +112,10 @@ def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: str | Se
     state = net.state_dict()
     names = {_bare(key): key for key in state}  # the net may be wrapped too
     expected = {bare: state[key] for bare, key in names.items()}
-    weights = _without_prefix({_bare(key): tensor for key, tensor in found.items()}, expected)
-    notes = []
+    weights, prefix = _without_prefix(
+        {_bare(key): tensor for key, tensor in found.items() if key not in _COUNTS}, expected, source
+    )
+    notes = [f"under {prefix!r}"] if prefix else []
 
     first = next((key for key, tensor in expected.items() if tensor.ndim == 4), None)
     if first in weights and weights[first].ndim == 4 and weights[first].shape[1] == 3 != expected[first].shape[1]:
@@ -121,13 +126,16 @@ def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: str | Se
     def differs(key: str) -> bool:
         return key not in expected or key not in weights or expected[key].shape != weights[key].shape
 
-    allowed = [may_differ] if isinstance(may_differ, str) else list(may_differ)
+    allowed = [may_differ] if isinstance(may_differ, str) else list(may_differ or ())
     allowed.append("*.num_batches_tracked")  # old files lack these counts, and norms do without
     if any(differs(key) for key in weights if key.startswith("fc.")):
         allowed.append("fc.*")
     unused = [key for key in weights if _matches(key, allowed) and differs(key)]
     weights = {key: tensor for key, tensor in weights.items() if key not in unused}
-    check_state_dict(expected, weights, source, allowed)
+    try:
+        check_state_dict(expected, weights, source, allowed)
+    except InputError as error:
+        raise InputError(f"{error}; where that is meant, name the keys in may_differ") from None
     net.load_state_dict({names[key]: tensor for key, tensor in weights.items()}, strict=False)
 
     if unused:
@@ -146,10 +154,12 @@ def _find_weights(pretrained: Pretrained) -> tuple[Mapping[str, Any], str]:
     elif hasattr(pretrained, "get_state_dict"):
         content, source = _download(pretrained), str(pretrained)
     elif isinstance(pretrained, (str, Path)):
-        name = str(pretrained)
+        name = os.path.expanduser(pretrained)
         if re.fullmatch(r"(torchvision\.models\.)?\w+_Weights\.\w+", name) and not Path(name).is_file():
             return _find_weights(_weights_enum(name))
         content, source = read_checkpoint(name), repr(name)
+    elif isinstance(pretrained, nn.Module):
+        raise InputError(f"pretrained is a module, a {type(pretrained).__name__}; give its state_dict()")
     else:
         raise InputError(
             f"pretrained is {pretrained!r}; give the path of a checkpoint, a state dict, or weights of torchvision "
@@ -165,7 +175,8 @@ def _check_types(found: Any, source: str) -> None:
     if not isinstance(found, Mapping) or not all(
         isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()
     ):
-        raise InputError(f"the weights in {source} are not a mapping of names to tensors")
+        keys = f", but hold {_some([str(key) for key in found])}" if isinstance(found, Mapping) and found else ""
+        raise InputError(f"the weights in {source} are not a mapping of names to tensors{keys}")
 
 
 def _weights_enum(name: str) -> WeightsEnum:
@@ -191,12 +202,22 @@ def _bare(key: str) -> str:
     return ".".join(part for part in key.split(".") if part not in _WRAPPERS)
 
 
-def _without_prefix(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a module that had the net as a part: ``backbone.conv1.weight`` to ``conv1.weight``."""
+def _without_prefix(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str
+) -> tuple[dict[str, Tensor], str]:
+    """Weights of a module that had the net as a part: ``backbone.conv1.weight`` to ``conv1.weight``; and the prefix."""
     keys = list(expected)[:20]
     prefixes = ["", *(key.removesuffix(keys[0]) for key in found if key.endswith(f".{keys[0]}"))]
-    best = max(prefixes, key=lambda prefix: sum(prefix + key in found for key in keys))
-    return {key.removeprefix(best): tensor for key, tensor in found.items()}
+    scores = {prefix: sum(prefix + key in found for key in keys) for prefix in prefixes}
+    best = [prefix for prefix, score in scores.items() if score and score == max(scores.values())]
+    if len(best) > 1:
+        nets = ", ".join(repr(prefix) for prefix in best)
+        raise InputError(f"{source} holds several nets, under {nets}; give the state dict of the one that is meant")
+    prefix = best[0] if best else ""
+    weights = {key.removeprefix(prefix): tensor for key, tensor in found.items()}
+    if len(weights) < len(found):
+        raise InputError(f"{source} holds several weights for one key, with {prefix!r} before it and without")
+    return weights, prefix
 
 
 def _adapt_channels(weight: Tensor, channels: int) -> Tensor:
