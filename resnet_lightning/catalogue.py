@@ -1,7 +1,6 @@
 """The named models as a table: how large they are, what they cost, and where they come from."""
 
 import torch
-from rich import box
 from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -20,7 +19,7 @@ def catalogue(pattern: str = "*") -> Table:
     names = list_models(pattern)
     if not names:
         raise InputError(f"no model is called {pattern!r}; {did_you_mean(pattern, list_models())}")
-    table = Table("model", "parameters", "multiply-adds", "image", "published in", box=box.SIMPLE, padding=(0, 2, 0, 0))
+    table = Table("model", "parameters", "multiply-adds", "image", "published in", box=None, padding=(0, 2, 0, 0))
     table.columns[0].no_wrap = True
     for column in table.columns[1:4]:
         column.justify = "right"
