@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from nets import randomise_norms
 from torch import nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
@@ -34,20 +35,6 @@ NETS = [
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-
-
-def randomise_norms(net):
-    """Statistics and scales as after training: of a fresh net, two norms that were mixed up would go unnoticed."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor, low, high in (
-                (module.weight, 0.5, 1.0),
-                (module.bias, -0.2, 0.2),
-                (module.running_mean, -0.2, 0.2),
-                (module.running_var, 0.5, 1.5),
-            ):
-                nn.init.uniform_(tensor, low, high)
-    return net
 
 
 def tiny(block=BasicBlock, **options):

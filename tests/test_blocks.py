@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torchvision
+from nets import randomise_norms
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,19 +19,6 @@ from resnet_lightning.models.stems import STEMS
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-
-
-def randomise(net):
-    """Parameters and statistics as after training: of a fresh net, two norms that were mixed up would go unnoticed."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor, low, high in (
-                (module.weight, 0.5, 1.0),
-                (module.bias, -0.2, 0.2),
-                (module.running_mean, -0.2, 0.2),
-                (module.running_var, 0.5, 1.5),
-            ):
-                nn.init.uniform_(tensor, low, high)
 
 
 def functional_norm(x, bn):
@@ -113,7 +101,7 @@ def test_the_formulas_cover_every_order():
 @KINDS
 def test_a_block_and_its_gradients_equal_its_formula(make, planes, order, pre_activation, in_planes, stride, training):
     block = make(in_planes, planes, stride, order=ORDERS[order], pre_activation=pre_activation)
-    randomise(block)
+    randomise_norms(block)
     block.double().train(training)
     x = torch.randn(3, in_planes, 9, 8, dtype=torch.double, requires_grad=True)
     inputs = [x, *block.parameters()]
@@ -130,7 +118,7 @@ def test_a_block_and_its_gradients_equal_its_formula(make, planes, order, pre_ac
 def test_every_activation_works_in_every_order(order, act):
     functions = {"relu": F.relu, "leaky_relu": F.leaky_relu, "elu": F.elu, "celu": F.celu, "silu": F.silu}
     block = BasicBlock(4, 4, order=ORDERS[order], act_layer=ACT_LAYERS[act])
-    randomise(block)
+    randomise_norms(block)
     block.double()
     x = torch.randn(3, 4, 5, 6, dtype=torch.double, requires_grad=True)
     inputs = [x, *block.parameters()]
@@ -148,7 +136,7 @@ def test_a_block_leaves_its_input_as_it_is_and_autograd_what_it_needs(make, plan
         drop_path = 0.0 if name == "none" else 0.5
         style = {"order": ORDERS[order], "pre_activation": pre_activation, "dropout": 0.5, "drop_path": drop_path}
         block = make(16, planes, shortcut=shortcut, **style).train(training)
-        randomise(block)
+        randomise_norms(block)
         before = torch.randn(3, 16, 5, 6, requires_grad=True)
         x = before.clone()  # an operation in place is no error for autograd there
         found = block(x)
@@ -204,7 +192,7 @@ def functional_net(net, images):
 def test_a_pre_activation_net_equals_its_formula(make, order, shortcut, training):
     style = {"stem": "cifar", "shortcut": shortcut, "order": order, "num_classes": 5}
     net = ResNet(make, (2, 1, 2), (4, 8, 12), **style)
-    randomise(net)
+    randomise_norms(net)
     net.double().train(training)
     images = torch.randn(3, 3, 9, 8, dtype=torch.double)
     expected, found = functional_net(net, images), net(images)
@@ -288,7 +276,7 @@ def test_the_formulas_cover_every_shortcut():
 def basic_block_and_its_branch(in_planes, out_planes, stride, shortcut, training):
     """A block in doubles, an input, and what the residual branch makes of it."""
     block = BasicBlock(in_planes, out_planes, stride, shortcut=shortcut)
-    randomise(block)
+    randomise_norms(block)
     block.double().train(training)
     x = torch.randn(3, in_planes, 7, 6, dtype=torch.double)
     p = functional_parts(SimpleNamespace(**dict(block.named_children()) | {"downsample": nn.Identity()}), stride)
@@ -420,7 +408,7 @@ def test_drop_path_passes_no_gradient_to_a_dropped_branch():
 def test_a_dropped_block_is_its_shortcut(make, planes, order):
     rate, n = 0.3, 200
     block = make(16, planes, order=ORDERS[order], drop_path=rate).double()
-    randomise(block)
+    randomise_norms(block)
     undropped = make(16, planes, order=ORDERS[order]).double()
     undropped.load_state_dict(block.state_dict())
     # What follows the addition is left out: a norm there mixes the images of the batch.
@@ -505,7 +493,7 @@ def test_zero_init_residual_is_refused_where_it_cannot_be(name, options, message
 def test_dropout_is_before_the_last_convolution(make, planes):
     p = 0.3
     block = make(16, planes, order=ORDERS["full_pre_activation"], dropout=p)
-    randomise(block)
+    randomise_norms(block)
     seen = []
     last = block.conv2 if make is BasicBlock else block.conv3
     last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -542,7 +530,7 @@ def test_a_wide_net_has_its_dropout_in_every_block_and_by_default_none():
 )
 def test_a_bottleneck_of_groups_equals_torchvisions(groups, width_per_group, width):
     ours = Bottleneck(64, 16, groups=groups, width_per_group=width_per_group).eval()
-    randomise(ours)
+    randomise_norms(ours)
     theirs = torchvision.models.resnet.Bottleneck(64, 16, groups=groups, base_width=width_per_group).eval()
     theirs.load_state_dict(ours.state_dict())
     assert ours.conv2.weight.shape == (width, width // groups, 3, 3)
@@ -559,7 +547,7 @@ def test_a_bottleneck_of_groups_is_the_sum_of_narrow_ones():
     # Xie et al. 2017, Figure 3: (a), the paths summed, equals (c), the grouped convolution.
     groups, width = 4, 3
     block = Bottleneck(64, 16, groups=groups, width_per_group=12).eval()
-    randomise(block)
+    randomise_norms(block)
     x = torch.randn(2, 64, 5, 6)
 
     def norm(y, bn, channels):
@@ -610,7 +598,7 @@ STEM_FORMULAS = {
 def test_a_stem_equals_its_formula_and_its_stride_is_told(name, training):
     functional, stride, pooled_stride = STEM_FORMULAS[name]
     net = ResNet(BasicBlock, (1,), (8,), stem=name, in_chans=2)
-    randomise(net)
+    randomise_norms(net)
     net.double().train(training)
     images = torch.randn(3, 2, 21, 34, dtype=torch.double)
     x, pooled = functional({key: getattr(net, key) for key in ("conv1", "bn1")}, images)
@@ -797,7 +785,7 @@ def functional_resnet9(net, images):
 @pytest.mark.parametrize("training", [False, True])
 def test_resnet9_equals_its_formula(training):
     net = create_model("resnet9")
-    randomise(net)
+    randomise_norms(net)
     net.double().train(training)
     images = torch.randn(2, 3, 32, 21, dtype=torch.double)
     with torch.no_grad():

@@ -7,6 +7,7 @@ import torch
 import torchvision
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BackboneFinetuning
+from nets import randomise_norms
 from torch import nn
 from torch.export import Dim
 from torch.fx.experimental.optimization import fuse
@@ -29,20 +30,6 @@ timm = pytest.importorskip("timm", reason="compares with timm: pip install -e '.
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-
-
-def randomise_norms(net):
-    """Statistics and scales as after training: of a fresh net, two norms that were mixed up would go unnoticed."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor, low, high in (
-                (module.weight, 0.5, 1.0),
-                (module.bias, -0.2, 0.2),
-                (module.running_mean, -0.2, 0.2),
-                (module.running_var, 0.5, 1.5),
-            ):
-                nn.init.uniform_(tensor, low, high)
-    return net
 
 
 def assert_near(found, expected, share):

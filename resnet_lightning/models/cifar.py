@@ -120,8 +120,16 @@ def cifar_bottlenecks(
     He et al. 2016, with a convolution as the shortcut where the shape changes, as in the authors' code.
     """
     n = (depth - 2) // 9
-    style: dict[str, Any] = {"num_classes": num_classes, "stem": stem, "shortcut": shortcut, "order": order}
-    return ResNet(Bottleneck, (n, n, n), (16, 32, 64), **style, **options)
+    return ResNet(
+        Bottleneck,
+        (n, n, n),
+        (16, 32, 64),
+        num_classes=num_classes,
+        stem=stem,
+        shortcut=shortcut,
+        order=order,
+        **options,
+    )
 
 
 @register_model("He et al. 2016, Table 2", image_size=32)
@@ -153,15 +161,17 @@ def wide_resnet(
     the convolutions of a block (section 2.4).
     """
     n = (depth - 4) // 6
-    planes = (16 * width, 32 * width, 64 * width)
-    style: dict[str, Any] = {
-        "num_classes": num_classes,
-        "stem": stem,
-        "stem_planes": 16,
-        "shortcut": shortcut,
-        "order": order,
-    }
-    return ResNet(partial(BasicBlock, dropout=dropout), (n, n, n), planes, **style, **options)
+    return ResNet(
+        partial(BasicBlock, dropout=dropout),
+        (n, n, n),
+        (16 * width, 32 * width, 64 * width),
+        num_classes=num_classes,
+        stem=stem,
+        stem_planes=16,
+        shortcut=shortcut,
+        order=order,
+        **options,
+    )
 
 
 @register_model("Zagoruyko et al. 2016", image_size=32)
@@ -231,12 +241,16 @@ def resnet9(
     **options: Any,
 ) -> ResNet:
     """ResNet-9 of the CIFAR-10 speed runs (Page 2018, *How to Train Your ResNet*): 6,573,120 parameters."""
-    style: dict[str, Any] = {
-        "num_classes": num_classes,
-        "stem": stem,
-        "order": order,
-        "global_pool": global_pool,
-        "stem_planes": 64,
-    }
-    depths, planes, strides = (2, 1, 2), (128, 256, 512), (2, 2, 2)
-    return ResNet(_pool_or_add, depths, planes, strides=strides, head=ScaledLinear, **style, **options)
+    return ResNet(
+        _pool_or_add,
+        (2, 1, 2),
+        (128, 256, 512),
+        strides=(2, 2, 2),
+        num_classes=num_classes,
+        stem=stem,
+        stem_planes=64,
+        order=order,
+        global_pool=global_pool,
+        head=ScaledLinear,
+        **options,
+    )
