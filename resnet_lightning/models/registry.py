@@ -45,7 +45,10 @@ def register_model(source: str, *, image_size: int) -> Callable[[ModelFactory], 
         def model(**options: Any) -> ResNet:
             return create_model(name, **options)
 
-        model.__doc__ = f"{factory.__doc__}\n\n    Takes the options of ``create_model`` and ``ResNet``.\n    "
+        model.__doc__ = (
+            f"{factory.__doc__}\n\n    (B, in_chans, H, W) -> logits (B, num_classes). Takes the options of "
+            "``create_model`` and ``ResNet``.\n    "
+        )
         return model
 
     return register
