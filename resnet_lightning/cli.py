@@ -25,7 +25,6 @@ from rich.table import Table
 
 from . import __version__
 from .callbacks import PredictionWriter, RunProgress, RunRecord, Throughput
-from .catalogue import catalogue
 from .classifier import ImageClassifier
 from .data import ImageDataModule
 from .errors import InputError
@@ -316,6 +315,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _models(arguments: list[str]) -> None:
+    from .catalogue import catalogue  # which no training needs
+
     description = "Lists the models, with their sizes, costs and sources."
     parser = argparse.ArgumentParser(prog="resnet-lightning models", description=description)
     parser.add_argument("pattern", nargs="?", default="*", help="only the names that match, such as '*preact*'")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ..build import build, option_names
 from ..errors import InputError, did_you_mean
 from .resnet import ResNet
-from .weights import Pretrained, load_pretrained
+from .weights import Pretrained, as_patterns, load_pretrained
 
 ModelFactory = Callable[..., ResNet]
 
@@ -113,8 +113,7 @@ def create_model(
         net.keep_features(out_indices)
     if pretrained is not None and pretrained is not False:
         left_out = whole - {child for child, _ in net.named_children()}
-        allowed = [may_differ] if isinstance(may_differ, str) else may_differ or ()
-        load_pretrained(net, pretrained, [*allowed, *(f"{child}.*" for child in left_out)])
+        load_pretrained(net, pretrained, [*as_patterns(may_differ), *(f"{child}.*" for child in left_out)])
     if frozen_stages is not None:
         net.freeze_stages(frozen_stages)
     return net

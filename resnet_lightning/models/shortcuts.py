@@ -80,7 +80,10 @@ def convolution(in_planes: int, out_planes: int, stride: int, norm_layer: NormLa
 
 
 def convolution_everywhere(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer) -> nn.Module:
-    """A bare 1x1 convolution in every block (He et al. 2016, Table 1: 1x1 convolution)."""
+    """A bare 1x1 convolution in every block; with a norm it is ``projection_everywhere``.
+
+    He et al. 2016, Table 1, has a 1x1 convolution on every shortcut.
+    """
     return conv(in_planes, out_planes, kernel_size=1, stride=stride)
 
 

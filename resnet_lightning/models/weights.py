@@ -126,8 +126,8 @@ def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: str | Se
     def differs(key: str) -> bool:
         return key not in expected or key not in weights or expected[key].shape != weights[key].shape
 
-    allowed = [may_differ] if isinstance(may_differ, str) else list(may_differ or ())
-    allowed.append("*.num_batches_tracked")  # old files lack these counts, and norms do without
+    # Old files lack the counts of batches, and norms do without.
+    allowed = [*as_patterns(may_differ), "*.num_batches_tracked"]
     if any(differs(key) for key in weights if key.startswith("fc.")):
         allowed.append("fc.*")
     unused = [key for key in weights if _matches(key, allowed) and differs(key)]
@@ -218,6 +218,11 @@ def _without_prefix(
     if len(weights) < len(found):
         raise InputError(f"{source} holds several weights for one key, with {prefix!r} before it and without")
     return weights, prefix
+
+
+def as_patterns(may_differ: str | Sequence[str] | None) -> list[str]:
+    """The patterns that ``may_differ`` stands for: a single one, several or, by None, none."""
+    return [may_differ] if isinstance(may_differ, str) else list(may_differ or ())
 
 
 def _adapt_channels(weight: Tensor, channels: int) -> Tensor:
