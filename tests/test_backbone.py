@@ -1,20 +1,16 @@
 import copy
-import pickle
 import re
 import weakref
 from functools import partial
 
 import pytest
 import torch
-from nets import randomise_norms
+from nets import part_of, randomise_norms, snapshot, tiny
 from torch import nn
-from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from resnet_lightning import BasicBlock, Bottleneck, InputError, ResNet, create_model, list_models
+from resnet_lightning import Bottleneck, InputError, create_model, list_models
 from resnet_lightning.models.blocks import ORDERS
-from resnet_lightning.models.layers import group_norm
 
 # One of each kind: block, stem, order, shortcut.
 NETS = [
@@ -37,11 +33,6 @@ def seeded():
     torch.manual_seed(0)
 
 
-def tiny(block=BasicBlock, **options):
-    """Three stages of two blocks, which take a hundred steps on images of 8x8 in a second."""
-    return ResNet(block, (2, 2, 2), (4, 8, 12), **{"stem": "cifar", "num_classes": 5, **options})
-
-
 def map_modules(net):
     """The modules of a whole net that return its maps, in order."""
     last = "last_activation" if hasattr(net, "last_activation") else net.stage_names[-1]
@@ -59,15 +50,6 @@ def maps_by_hooks(net, images):
     for hook in hooks:
         hook.remove()
     return maps, logits
-
-
-def snapshot(net):
-    return {key: tensor.clone() for key, tensor in net.state_dict().items()}
-
-
-def part_of(key):
-    """``layer1.0.conv1.weight`` to ``layer1``."""
-    return key.partition(".")[0]
 
 
 # Feature maps.
@@ -359,252 +341,6 @@ def test_an_output_stride_that_cannot_be_is_refused_with_those_that_can(name, ou
 def test_a_net_that_pools_cannot_trade_that_for_dilation():
     with pytest.raises(InputError, match=r"resnet9 pools, and cannot trade that for dilation; leave output_stride out"):
         create_model("resnet9", output_stride=4)
-
-
-# Freezing.
-
-
-class Heads(nn.Module):
-    """A prediction from each map of a body, as a detector makes one."""
-
-    def __init__(self, channels):
-        super().__init__()
-        self.convolutions = nn.ModuleList(nn.Conv2d(planes, 2, 1) for planes in channels)
-
-    def forward(self, maps):
-        return torch.cat([conv(x).flatten(1) for conv, x in zip(self.convolutions, maps, strict=True)], dim=1)
-
-
-def train(model, steps):
-    """SGD with momentum and weight decay, which moves a parameter even where its gradient is zero."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01)
-    for step in range(steps):
-        if step % 50 == 0:
-            model.eval().train()  # as a trainer does around its validation
-        optimizer.zero_grad()
-        (model(torch.randn(4, 3, 8, 8)) - 1).square().mean().backward()
-        optimizer.step()
-
-
-def frozen_parts(net, stages):
-    parts = ["conv1", "bn1", "layer1", "layer2", "layer3"][: stages + 2]
-    return [*parts, "last_activation"] if stages == 3 and hasattr(net, "last_activation") else parts
-
-
-@pytest.mark.parametrize("stages", [0, 1, 2, 3])
-@pytest.mark.parametrize("features_only", [False, True])
-@pytest.mark.parametrize("order", ["original", "full_pre_activation"])
-def test_a_hundred_steps_change_all_that_is_not_frozen_and_nothing_else(order, features_only, stages):
-    net = tiny(order=order)
-    model = net
-    if features_only:
-        net.keep_features((0, 1, 3))
-        model = nn.Sequential(net, Heads(net.feature_info.channels()))
-    net.freeze_stages(stages)
-    before, all_before = snapshot(net), snapshot(model)
-    train(model, steps=100)
-    frozen = frozen_parts(net, stages)
-    for key, tensor in net.state_dict().items():
-        assert torch.equal(tensor, before[key]) == (part_of(key) in frozen), key
-    changed = [key for key, tensor in model.state_dict().items() if not torch.equal(tensor, all_before[key])]
-    assert len(changed) == len(all_before) - sum(part_of(key) in frozen for key in before)
-
-
-def by_pickle(net):
-    return pickle.loads(pickle.dumps(net))
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        copy.deepcopy,
-        by_pickle,
-        lambda net: net.train(),
-        lambda net: net.eval().train(),
-        lambda net: nn.Sequential(net).train()[0],
-        nn.SyncBatchNorm.convert_sync_batchnorm,
-        lambda net: net.double().float(),
-    ],
-    ids=["deepcopy", "pickle", "train", "eval", "child", "sync", "cast"],
-)
-def test_what_is_frozen_stays_frozen(change):
-    net = tiny(order="full_pre_activation")
-    net.freeze_stages(2)
-    net = change(net)
-    before = snapshot(net)
-    train(net, steps=2)
-    changed = {part_of(key) for key, tensor in net.state_dict().items() if not torch.equal(tensor, before[key])}
-    assert changed == {"layer3", "last_activation", "fc"}
-    assert {part_of(key) for key, module in net.named_modules() if key and not module.training} == {
-        *("conv1", "bn1", "relu", "maxpool", "layer1", "layer2")
-    }
-
-
-def test_frozen_stages_of_create_model_are_those_of_freeze_stages():
-    net = create_model("resnet20", frozen_stages=1)
-    assert {part_of(key) for key, parameter in net.named_parameters() if not parameter.requires_grad} == {
-        *("conv1", "bn1", "layer1")
-    }
-    assert net.training
-    assert not net.layer1[0].bn1.training
-    assert net.layer2[0].bn1.training
-
-
-def test_dropout_and_drop_path_are_off_in_what_is_frozen():
-    net = tiny(partial(BasicBlock, dropout=0.5), drop_path_rate=0.5).keep_features((1, 2, 3))
-    images = torch.randn(8, 3, 8, 8)
-    with torch.no_grad():
-        expected = net.eval()(images)
-        net.freeze_stages(2)
-        found = net.train()(images)
-        assert torch.equal(found[0], expected[0])
-        assert torch.equal(found[1], expected[1])
-        assert not torch.equal(found[2], net(images)[2])
-
-        net.freeze_stages(None)
-        assert not torch.equal(net(images)[1], net(images)[1])
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("stages", [None, 1])
-def test_freezing_less_thaws_the_rest(stages, training):
-    net = tiny(order="full_pre_activation").train(training)
-    net.fc.requires_grad_(False)  # by someone else, whose business it stays
-    net.freeze_stages(3)
-    net.freeze_stages(stages)
-    frozen = [] if stages is None else frozen_parts(net, stages)
-    for key, parameter in net.named_parameters():
-        assert parameter.requires_grad == (part_of(key) not in [*frozen, "fc"]), key
-    for key, module in net.named_modules():
-        assert module.training == (training and part_of(key) not in [*frozen, *(["relu", "maxpool"] if frozen else [])])
-
-    before = snapshot(net)
-    train(net, steps=2)
-    changed = {part_of(key) for key, tensor in net.state_dict().items() if not torch.equal(tensor, before[key])}
-    assert changed == {"conv1", "bn1", "layer1", "layer2", "layer3", "last_activation"} - set(frozen)
-
-
-def test_a_frozen_net_still_hands_gradients_to_its_images():
-    net = tiny()
-    net.freeze_stages(3)
-    images = torch.randn(2, 3, 8, 8, requires_grad=True)
-    net(images).square().sum().backward()
-    assert images.grad.any()
-
-
-@pytest.mark.parametrize("stages", [-1, 4, 100])
-def test_stages_that_cannot_be_frozen_are_refused(stages):
-    message = f"frozen_stages is {stages}; this net has 3 stages, and 0 is its stem alone"
-    with torch.device("meta"), pytest.raises(InputError, match=message):
-        create_model("resnet20", frozen_stages=stages)
-
-
-def test_a_stage_that_a_body_has_lost_cannot_be_frozen():
-    with torch.device("meta"), pytest.raises(InputError, match="frozen_stages is 3; this net has 2 stages"):
-        create_model("resnet18", features_only=True, out_indices=(1, 2), frozen_stages=3)
-
-
-# Checkpointing.
-
-
-def cumulative_norm(planes):
-    return nn.BatchNorm2d(planes, momentum=None)
-
-
-CHECKPOINTED = {
-    "resnet18": partial(create_model, "resnet18"),
-    "resnet44": partial(create_model, "resnet44"),
-    "drop-path": partial(create_model, "resnet32", drop_path_rate=0.5),
-    "dropout": partial(tiny, partial(BasicBlock, dropout=0.5)),
-    "bottlenecks": partial(tiny, Bottleneck),
-    "gates": partial(create_model, "resnet20", shortcut="exclusive_gating"),
-    "resnet9": partial(create_model, "resnet9"),
-    "cumulative-norms": partial(create_model, "resnet20", norm_layer=cumulative_norm),
-    "group-norms": partial(create_model, "resnet20", norm_layer=group_norm),
-    "features": partial(create_model, "resnet20", features_only=True, out_indices=(2, 0)),
-    "all-features": partial(create_model, "resnet20", features_only=True, order="full_pre_activation"),
-    "frozen": partial(create_model, "resnet32", frozen_stages=2, drop_path_rate=0.5),
-    **{order: partial(create_model, "resnet20", order=order) for order in ORDERS},
-}
-
-
-@pytest.mark.parametrize("make", CHECKPOINTED.values(), ids=CHECKPOINTED)
-def test_checkpointing_changes_neither_gradients_nor_statistics(make):
-    plain = make()
-    checkpointed = copy.deepcopy(plain)
-    checkpointed.set_grad_checkpointing()
-    images = torch.randn(3, 3, 32, 32)
-    for _ in range(2):  # the second step begins with what the first has left
-        outputs = []
-        for net in (plain, checkpointed):
-            torch.manual_seed(1)
-            output = net(images)
-            outputs.append(output if isinstance(output, list) else [output])
-            sum(found.square().mean() for found in outputs[-1]).backward()
-        for found, expected in zip(*outputs, strict=True):
-            assert torch.equal(found, expected)
-        buffers = dict(plain.named_buffers())
-        for key, buffer in checkpointed.named_buffers():
-            assert torch.equal(buffer, buffers[key]), key
-        parameters = dict(plain.named_parameters())
-        for key, parameter in checkpointed.named_parameters():
-            if parameters[key].grad is None:
-                assert parameter.grad is None, key
-            else:
-                assert torch.equal(parameter.grad, parameters[key].grad), key
-    counts = {key: int(buffer) for key, buffer in plain.named_buffers() if key.endswith("num_batches_tracked")}
-    frozen = () if plain.frozen_stages is None else frozen_parts(plain, plain.frozen_stages)
-    assert all(count == 2 * (part_of(key) not in frozen) for key, count in counts.items())
-
-
-def test_a_checkpointed_block_runs_again_in_the_backward_pass_until_that_is_switched_off():
-    net = tiny()
-    runs = []
-    net.layer2[0].conv1.register_forward_hook(lambda module, inputs, output: runs.append(torch.is_grad_enabled()))
-    for enable, expected in ((True, 2), (False, 1)):
-        net.set_grad_checkpointing(enable)
-        runs.clear()
-        net(torch.randn(2, 3, 8, 8)).sum().backward()
-        assert len(runs) == expected
-
-
-def test_checkpointing_leaves_the_hooks_of_a_stage_in_place():
-    net = tiny()
-    net.set_grad_checkpointing()
-    seen = []
-    net.layer2.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
-    net(torch.randn(2, 3, 8, 8))
-    assert seen == [(2, 8, 4, 4)]
-
-
-def peak_memory(net, images):
-    """Bytes at the worst moment of a training step, beyond those at its beginning."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        F.cross_entropy(net(images), torch.zeros(len(images), dtype=torch.long)).backward()
-    now = peak = 0
-    for event in profiler.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            peak = max(peak, now)
-    return peak
-
-
-def checkpointed_share_of_memory(name, images):
-    net = create_model(name)
-    net(images).sum().backward()  # the gradients, which both steps then have
-    without = peak_memory(net, images)
-    net.set_grad_checkpointing()
-    return peak_memory(net, images) / without
-
-
-# With the input of every block kept, instead of every so manieth, it would be more than a quarter of both nets.
-def test_checkpointing_takes_less_than_a_quarter_of_the_memory_of_resnet110():
-    assert checkpointed_share_of_memory("resnet110", torch.randn(4, 3, 32, 32)) < 1 / 4
-
-
-@pytest.mark.slow
-def test_checkpointing_takes_less_than_a_tenth_of_the_memory_of_resnet1202():
-    assert checkpointed_share_of_memory("resnet1202", torch.randn(32, 3, 32, 32)) < 1 / 10
 
 
 # The head and the pool.
