@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassAccuracy
 
 from .build import build, import_by_path
 from .errors import InputError
@@ -24,28 +23,41 @@ from .optim import follow, make_optimizer, make_scheduler, parameter_groups
 class _EpochMetrics(nn.Module):
     """Loss and accuracy over the images of an epoch, kept on the device until the epoch ends."""
 
-    def __init__(self, num_classes: int, top_5: bool) -> None:
+    def __init__(self, *, top_5: bool = False) -> None:
         super().__init__()
-        # Without the checks for NaN and for labels: each would wait for the device at every step.
+        # Without the check for NaN, which would wait for the device at every step.
         self.loss = MeanMetric(nan_strategy="disable")
-        self.acc = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        self.acc5 = MulticlassAccuracy(num_classes, top_k=5, average="micro", validate_args=False) if top_5 else None
+        self.acc = MeanMetric(nan_strategy="disable")
+        self.acc5 = MeanMetric(nan_strategy="disable") if top_5 else None
 
     def update(self, losses: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Takes losses (B,), logits (B, num_classes) and targets (B,)."""
-        # Losses one by one: MeanMetric ignores weights where it does not check for NaN.
+        """Takes losses (B,), logits (B, num_classes) and targets, (B,) or (B, num_classes)."""
+        # Image by image: MeanMetric ignores weights where it does not check for NaN.
         self.loss.update(losses)
-        self.acc.update(logits, targets)
+        self.acc.update(_hits(logits, targets, 1))
         if self.acc5 is not None:
-            self.acc5.update(logits, targets)
+            self.acc5.update(_hits(logits, targets, 5))
 
     def by_name(self) -> dict[str, Metric]:
         named: dict[str, Metric | None] = {"loss": self.loss, "acc": self.acc, "acc5": self.acc5}
         return {name: metric for name, metric in named.items() if metric is not None}
 
 
+def _hits(logits: Tensor, targets: Tensor, k: int) -> Tensor:
+    """Whether an image's class is among the k likeliest (B,), as 0 or 1.
+
+    Where targets are probabilities of classes, it is how much of them the k likeliest have: mixup's own accuracy.
+    """
+    likeliest = logits.topk(k).indices if k > 1 else logits.argmax(1, keepdim=True)
+    if targets.ndim == 1:
+        return (likeliest == targets[:, None]).any(1).float()
+    return targets.gather(1, likeliest).sum(1)
+
+
 class ImageClassifier(LightningModule):
     """Trains a backbone with cross-entropy and reports accuracy: images (B, C, H, W) -> logits (B, num_classes).
+
+    Targets are labels (B,) or, where images are mixed, the probability of each class (B, num_classes).
 
     Every argument is a plain value, so that a checkpoint holds all it takes to build the module again, and
     ``ImageClassifier.load_from_checkpoint(path)`` needs nothing else.
@@ -113,9 +125,9 @@ class ImageClassifier(LightningModule):
         # Once without the net, so that a wrong option is found here and not when training starts.
         self._make_idle_optimizer(total_steps=1000)
 
-        self.train_metrics = _EpochMetrics(num_classes, top_5=False)
-        self.val_metrics = _EpochMetrics(num_classes, top_5=num_classes >= 10)
-        self.test_metrics = _EpochMetrics(num_classes, top_5=num_classes >= 10)
+        self.train_metrics = _EpochMetrics()
+        self.val_metrics = _EpochMetrics(top_5=num_classes >= 10)
+        self.test_metrics = _EpochMetrics(top_5=num_classes >= 10)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W), normalised, to logits (B, num_classes)."""

@@ -207,7 +207,7 @@ class CommandLine(LightningCLI):
         # Not by `save_last`: that one is a copy of the last checkpoint that was the best.
         last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
         last.dirpath = str(folder)  # as an argument it would become absolute
-        if not self.datamodule.val_split and not self.datamodule.has_validation_set:
+        if not self.datamodule.validates:
             return [last]  # there is nothing to choose the best by
         best.dirpath = best.dirpath or str(folder)
         return [best, last]

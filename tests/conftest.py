@@ -19,6 +19,12 @@ def environment_of_its_own(monkeypatch):
     os.environ.update(before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_its_own(tmp_path_factory):
+    """Decoded images are kept below here, and not in the home of who runs the tests."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def real_data() -> Path:
     """The folder with the real images, ``MNIST/raw`` and ``cifar10-jpeg``."""

@@ -4,9 +4,11 @@ from .augment import Augmentation
 from .cifar import CIFAR10DataModule, CIFAR100DataModule
 from .digits import DigitsDataModule
 from .image_folder import ImageFolderDataModule
-from .loader import BatchLoader, RawBatch, Split
+from .loader import BatchLoader, Order, RawBatch
 from .mnist import FashionMNISTDataModule, KMNISTDataModule, MNISTDataModule
 from .module import ImageDataModule
+from .splits import Split
+from .stream import StreamLoader
 
 __all__ = [
     "Augmentation",
@@ -19,6 +21,8 @@ __all__ = [
     "ImageFolderDataModule",
     "KMNISTDataModule",
     "MNISTDataModule",
+    "Order",
     "RawBatch",
     "Split",
+    "StreamLoader",
 ]

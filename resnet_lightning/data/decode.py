@@ -1,94 +1,73 @@
-"""Image files to arrays."""
+"""Image files to pixels.
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+Pillow decodes: torchvision's own decoder is deprecated since its release 0.29.
+"""
+
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import InputError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
 
-def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, by name.
+class UnreadableImage(InputError):
+    """A file that is damaged or not an image."""
 
-    Raises:
-        InputError: where the folder does not exist or holds none.
-    """
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {str(folder)!r}")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
-    if not files:
-        raise InputError(f"there is no image in {str(folder)!r} (looked for {' '.join(EXTENSIONS)})")
-    return files
+    def __init__(self, file: str) -> None:
+        super().__init__(f"cannot read the image {file!r}: it is damaged or not an image; replace or remove it")
 
 
-def size_of(file: Path) -> tuple[int, int]:
+def size_of(file: str | Path) -> tuple[int, int]:
     """Height and width of an image, from its header.
 
     Raises:
-        InputError: where the file cannot be read.
+        UnreadableImage: where the file cannot be read.
     """
     try:
         with Image.open(file) as image:
             return image.height, image.width
     except Exception as error:  # Pillow raises many kinds for a file that is damaged
-        raise _unreadable(file) from error
+        raise UnreadableImage(str(file)) from error
 
 
-def decode_images(files: Sequence[Path], size: int | None, channels: int) -> Tensor:
-    """Reads image files into one array (N, size, size, channels), uint8.
-
-    Args:
-        files: what to read, in several threads.
-        size: the shorter side is scaled to this, and the middle is cut out; None takes images of one size as they are.
-        channels: 1 for grey, 3 for colour.
+def read_image(file: str, channels: int) -> Tensor:
+    """Reads a file to (C, H, W) uint8, of one channel (grey) or three (RGB); transparency is left out.
 
     Raises:
-        InputError: where a file cannot be read, or ``size`` is None and the images differ in size.
+        UnreadableImage: where the file cannot be read.
     """
-    if not files:
-        return torch.empty(0, 0, 0, channels, dtype=torch.uint8)
-    height, width = (size, size) if size else size_of(files[0])
-    array = np.empty((len(files), height, width, channels), np.uint8)
-
-    def decode(number: int) -> None:
-        file = files[number]
-        try:
-            with Image.open(file) as image:
-                pixels = image.convert("L" if channels == 1 else "RGB")
-        except Exception as error:  # Pillow raises many kinds for a file that is damaged
-            raise _unreadable(file) from error
-        if size:
-            pixels = _resize_and_crop(pixels, size)
-        elif pixels.size != (width, height):
-            raise InputError(
-                f"the images differ in size: {str(files[0])!r} is {width}x{height} and {str(file)!r} is "
-                f"{pixels.width}x{pixels.height}; give one with --data.image_size"
-            )
-        array[number] = np.asarray(pixels).reshape(height, width, channels)
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for _ in threads.map(decode, range(len(files))):  # raises what a thread raised
-            pass
-    return torch.from_numpy(array)
+    try:
+        with Image.open(file) as image:
+            # Of more than 8 bits Pillow would cut off what is above 255.
+            eight_bits = _to_eight_bits(image) if image.mode.startswith(("I", "F")) else image
+            pixels = np.array(eight_bits.convert("L" if channels == 1 else "RGB"))
+    except Exception as error:  # Pillow raises many kinds for a file that is damaged
+        raise UnreadableImage(file) from error
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
 
 
-def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
-    if image.size == (size, size):
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    values = np.array(image)
+    return Image.fromarray((values / 256 if values.max() > 255 else values).astype(np.uint8))
+
+
+def scale_and_cut(image: Tensor, shorter_side: int, size: int) -> Tensor:
+    """Scales (C, H, W) to a shorter side of so many pixels and cuts (C, size, size) out of the middle."""
+    height, width = image.shape[-2:]
+    scale = shorter_side / min(height, width)
+    image = resize(image, max(shorter_side, round(height * scale)), max(shorter_side, round(width * scale)))
+    top, left = (image.shape[-2] - size) // 2, (image.shape[-1] - size) // 2
+    return image[..., top : top + size, left : left + size]
+
+
+def resize(image: Tensor, height: int, width: int) -> Tensor:
+    """Scales (C, H, W) uint8 bilinearly and smoothly, as Pillow and torchvision do."""
+    if image.shape[-2:] == (height, width):
         return image
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    return resized.crop((left, top, left + size, top + size))
-
-
-def _unreadable(file: Path) -> InputError:
-    return InputError(f"cannot read the image {str(file)!r}: it is damaged or not an image; replace or remove it")
+    return F.interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]

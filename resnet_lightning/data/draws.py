@@ -2,47 +2,70 @@
 
 A generator hands out its numbers in turn, so that an image's number would depend on every image before it. Here each
 number is a hash of its own coordinates: the same image of the same epoch is augmented alike whatever its place in the
-batch, and whichever process, device or resumed run it passes through.
+batch, and whichever process, device or resumed run it passes through. The hash is integer arithmetic of NumPy on the
+CPU, where so few numbers take microseconds and no device has to be waited for.
 """
 
-import torch
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
-
-def _signed(value: int) -> int:
-    """The same 64 bits as the signed integer that torch and its int64 take."""
-    value &= (1 << 64) - 1
-    return value - (1 << 64) if value >> 63 else value
-
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Bits = npt.NDArray[np.uint64]
 
 # The finaliser of splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
-_GOLDEN = _signed(0x9E3779B97F4A7C15)
-_MIX_1 = _signed(0xBF58476D1CE4E5B9)
-_MIX_2 = _signed(0x94D049BB133111EB)
+_GOLDEN = 0x9E3779B97F4A7C15
+_MIX_1 = 0xBF58476D1CE4E5B9
+_MIX_2 = 0x94D049BB133111EB
+_ALL = (1 << 64) - 1
 
 
-def _shift_right(x: Tensor, bits: int) -> Tensor:
-    return (x >> bits) & ((1 << (64 - bits)) - 1)  # torch's shift copies the sign bit
-
-
-def _mix(x: Tensor) -> Tensor:
-    x = (x ^ _shift_right(x, 30)) * _MIX_1
-    x = (x ^ _shift_right(x, 27)) * _MIX_2
-    return x ^ _shift_right(x, 31)
+def _mix(x: Bits) -> Bits:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(_MIX_1)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(_MIX_2)
+    return x ^ (x >> np.uint64(31))
 
 
 def key(*parts: int) -> int:
     """One 63-bit integer out of several, such as ``key(seed, epoch)``; fit for ``Generator.manual_seed`` as well."""
-    state = torch.zeros((), dtype=torch.int64)
+    state = 0
     for part in parts:
-        state = _mix(state + _signed(part) + _GOLDEN)
-    return int(state) & ((1 << 63) - 1)
+        state = (state + part + _GOLDEN) & _ALL
+        state = ((state ^ (state >> 30)) * _MIX_1) & _ALL
+        state = ((state ^ (state >> 27)) * _MIX_2) & _ALL
+        state ^= state >> 31
+    return state & (_ALL >> 1)
 
 
-def uniform(indices: Tensor, *parts: int) -> Tensor:
-    """One float32 in [0, 1) for each index: (B,) -> (B,), a function of the index and of ``parts`` alone.
+class Draws:
+    """The random numbers of some images in one epoch.
 
-    Its 24 bits are exact in float32, on any device.
+    Args:
+        indices: (B,) the number of each image in its data set, on the CPU.
+        seed: of the run.
+        epoch: which epoch it is.
     """
-    bits = _mix(_mix(indices * _GOLDEN + key(*parts)))
-    return _shift_right(bits, 40).to(torch.float32) * 2.0**-24
+
+    def __init__(self, indices: Tensor, seed: int, epoch: int) -> None:
+        self.seed = seed
+        self.epoch = epoch
+        self._spread = indices.numpy().astype(np.uint64) * np.uint64(_GOLDEN)
+        self._images = _mix(self._spread + np.uint64(key(seed, epoch)))
+
+    def __len__(self) -> int:
+        return len(self._spread)
+
+    def uniform(self, purpose: int, count: int = 1) -> Floats:
+        """Numbers in [0, 1): (count, B) float32 of 24 bits, others for each purpose."""
+        return _uniform(self._images, purpose, count)
+
+    def uniform_of_run(self, purpose: int) -> Floats:
+        """Numbers in [0, 1) that are the same in every epoch: (B,)."""
+        return _uniform(_mix(self._spread + np.uint64(key(self.seed))), purpose, 1)[0]
+
+
+def _uniform(images: Bits, purpose: int, count: int) -> Floats:
+    keys = np.array([[key(purpose, number)] for number in range(count)], np.uint64)
+    return (_mix(images + keys) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)

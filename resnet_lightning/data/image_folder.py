@@ -1,16 +1,28 @@
 """Folders of images, one for each class."""
 
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from ..errors import InputError
 from .augment import Augmentation
-from .decode import decode_images, list_images, size_of
+from .cache import DecodedCache, usual_cache_folder
+from .decode import EXTENSIONS, size_of
+from .files import FileNames, ImageFiles, list_images, walk_images
+from .loader import BatchLoader, Order
+from .memory import fits_in_memory, in_words
 from .module import ImageDataModule
-from .splits import every_fifth
+from .splits import Split, every_fifth
+from .stream import StreamLoader
+
+_log = logging.getLogger(__name__)
+
+_MEASURED = 1000  # images whose mean and standard deviation stand for all, where files are read as they are needed
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -21,29 +33,57 @@ class ImageFolderDataModule(ImageDataModule):
     - ``root/train`` and ``root/val`` alone, as in ImageNet: nothing but the final test sees ``val``;
     - ``root/train/<class>/*`` or ``root/<class>/*`` alone: every fifth image of each class, by name, is for testing.
 
-    Images become RGB; they are decoded once, into memory. See ``ImageDataModule`` for the other arguments.
+    Images of every mode become RGB. Those that fit in memory are decoded once, and kept on disk as well, so that the
+    next run starts at once; else (``resident: false``) worker processes read them as they are needed. Images of
+    several sizes need ``image_size``. See ``ImageDataModule`` for the other arguments.
 
     Args:
         root: the folder.
-        image_size: scale the shorter side to this and cut the middle out; None where all images have one size.
+        image_size: the side of the images that the net sees, cut out of the middle; None where all files have one size.
+        shorter_side: scale each file's shorter side to this before; ``image_size`` by default, ImageNet's usual choice
+            is 256 for 224.
         augment: what training batches go through.
+        num_workers: processes that read files as they are needed; one for each core by default, at most 16.
+        on_error: what to do with an image that cannot be read: ``raise``, or ``skip`` it and count at the end.
+        cache_folder: where decoded images are kept; ``~/.cache/resnet_lightning`` by default.
+        cache_gb: how large that folder may become; 0 keeps nothing.
 
     Raises:
         InputError: where a folder is missing or empty, has a single class or an image that cannot be read, or where
             test images have a class that training images lack.
     """
 
+    can_stream: ClassVar[bool] = True
+
     def __init__(
         self,
         root: str | os.PathLike[str] = "data",
         *,
         image_size: int | None = None,
+        shorter_side: int | None = None,
         augment: Augmentation = Augmentation(flip=True),
+        num_workers: int | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        cache_folder: str | os.PathLike[str] | None = None,
+        cache_gb: float = 20.0,
         **options: Any,
     ) -> None:
         if image_size is not None and image_size < 1:
             raise InputError(f"data.image_size is {image_size}; give the side in pixels")
+        if shorter_side is not None and shorter_side < (image_size or shorter_side + 1):
+            raise InputError(f"data.shorter_side is {shorter_side}; it needs an image_size, which is not larger")
+        if num_workers is not None and num_workers < 0:
+            raise InputError(f"data.num_workers is {num_workers}; give 0 (none) or more processes")
+        if on_error not in ("raise", "skip"):
+            raise InputError(f"data.on_error is {on_error!r}; give 'raise' or 'skip'")
+        if not cache_gb >= 0:
+            raise InputError(f"data.cache_gb is {cache_gb}; give a size in gigabytes, 0 for no cache")
         self._size = image_size
+        self._shorter_side = shorter_side or image_size or 0
+        self.num_workers = num_workers
+        self.on_error = on_error
+        self._cache = DecodedCache(Path(cache_folder or usual_cache_folder()), int(cache_gb * 1e9))
+        self._unreadable: set[str] = set()
         super().__init__(root, augment=augment, **options)
 
     @property
@@ -54,22 +94,28 @@ class ImageFolderDataModule(ImageDataModule):
             return height if height == width else None
         return self._size
 
+    def sizes(self) -> tuple[int | None, int]:
+        return (self._size, self._shorter_side) if self._size else super().sizes()
+
     def find_classes(self) -> tuple[str, ...]:
-        classes = _class_folders(self._folder("train"))
-        if self._folder("train") == self.root and {"val", "test"} & set(classes):
+        folder = self._folder("train")
+        classes = _class_folders(folder)
+        if folder == self.root and {"val", "test"} & set(classes):
             raise InputError(f"{str(self.root)!r} has images for validation or testing but no folder 'train'")
         if not classes:
-            raise InputError(
-                f"there are no class folders in {str(self._folder('train'))!r}; "
-                "the images of each class belong in a folder of the class's name"
-            )
+            raise InputError(f"there are no class folders in {str(folder)!r}; {_what_is_there(folder)}")
         if len(classes) == 1:
             raise InputError(f"there is only one class, {classes[0]!r}, in {str(self._folder('train'))!r}")
         for part in "val", "test":
-            strange = set(_class_folders(self._folder(part))) - set(classes)
-            if self._has(part) and strange:
-                folder = str(self.root / part)
-                raise InputError(f"{folder!r} has a class that the training images lack: {sorted(strange)[0]!r}")
+            if self._has(part):
+                folder = self.root / part
+                found = _class_folders(folder)
+                if not found:
+                    raise InputError(f"there are no class folders in {str(folder)!r}; {_what_is_there(folder)}")
+                if strange := set(found) - set(classes):
+                    raise InputError(
+                        f"{str(folder)!r} has a class that the training images lack: {sorted(strange)[0]!r}"
+                    )
         return tuple(classes)
 
     @property
@@ -77,29 +123,99 @@ class ImageFolderDataModule(ImageDataModule):
         return self._has("val") and self._has("test")
 
     def read(self, part: str) -> tuple[Any, Any]:
-        files, labels = [], []
+        files, labels = self._list(part)
+        height, width = self._size_of_training_images()
+        if len(files) and not self._size and files.shape[:2] != (height, width):
+            raise InputError(
+                f"the {part} images are {files.shape[1]}x{files.shape[0]}, but those for training are "
+                f"{width}x{height}; give one size with --data.image_size"
+            )
+        if not self._lies_in_memory(files):
+            return files, labels
+        images, readable = self._decode(files)
+        return images, labels[readable]
+
+    def _list(self, part: str) -> tuple[ImageFiles, Tensor]:
+        names: list[str] = []
+        labels: list[int] = []
         folder = self._folder(part)
         for name in self.class_names:
             if (folder / name).is_dir() or part == "train":
                 found = list_images(folder / name)
-                files += found
+                names += found
                 labels += [self.all_classes.index(name)] * len(found)
+        targets = torch.tensor(labels, dtype=torch.int64)
         if not self._has("test") and not self._has("val"):
-            held_out = every_fifth(torch.tensor(labels))
-            chosen = held_out if part == "test" else ~held_out
-            files = [file for file, kept in zip(files, chosen.tolist(), strict=True) if kept]
-            labels = [label for label, kept in zip(labels, chosen.tolist(), strict=True) if kept]
-        images = decode_images(files, self._size, self.in_chans)
-        size = self._size_of_training_images()
-        if files and not self._size and images.shape[1:3] != size:
-            raise InputError(
-                f"the {part} images are {images.shape[2]}x{images.shape[1]}, but those for training are "
-                f"{size[1]}x{size[0]}; give one size with --data.image_size"
-            )
-        return images, torch.tensor(labels)
+            chosen = every_fifth(targets) if part == "test" else ~every_fifth(targets)
+            names = [name for name, kept in zip(names, chosen.tolist(), strict=True) if kept]
+            targets = targets[chosen]
+        return ImageFiles(FileNames(names), self._size, self._shorter_side, self.in_chans), targets
+
+    def _lies_in_memory(self, files: ImageFiles) -> bool:
+        if self.resident == "auto" and not fits_in_memory(files.nbytes):
+            self._say(f"{in_words(files.nbytes)} of images are read as they are needed: too large for the memory")
+            return False
+        return self.resident is not False
+
+    def _decode(self, files: ImageFiles) -> tuple[Tensor, Tensor]:
+        """The images (n, H, W, C), from the cache if they are there, and which of the files could be read."""
+        fingerprint = files.fingerprint() if self._cache.limit else ""
+        cached = self._cache.load(fingerprint) if self._cache.limit else None
+        if cached is not None:
+            return cached, torch.ones(len(files), dtype=torch.bool)
+        images, readable = files.read_all(range(len(files)), self.on_error)
+        if readable.all():
+            self._cache.store(fingerprint, images)
+        self._unreadable.update(files.names[int(number)] for number in (~readable).nonzero())
+        return images, readable
+
+    def prepare_data(self) -> None:
+        super().prepare_data()
+        # Several processes would each decode everything: one does, and the others find it in the cache.
+        if self.trainer is not None and self.trainer.world_size > 1 and self._cache.limit:
+            for part in "train", "val", "test":
+                if part != "val" or self.has_validation_set:
+                    self.read(part)
+
+    def make_loader(
+        self, split: Split, order: Order, epoch: Callable[[], int], start: Callable[[], int]
+    ) -> BatchLoader | StreamLoader:
+        if isinstance(split.images, Tensor):
+            return super().make_loader(split, order, epoch, start)
+        processes = self.trainer.num_devices if self.trainer else 1
+        return StreamLoader(
+            split.images,
+            split.targets,
+            order,
+            augment=self.augment,
+            seed=self.seed,
+            num_workers=_cores() // processes if self.num_workers is None else self.num_workers,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            on_error=self.on_error,
+            epoch=epoch,
+            start=start,
+            unreadable=self._unreadable,
+        )
+
+    @property
+    def crops_while_reading(self) -> bool:  # type: ignore[override]
+        return isinstance(self.split("train").images, ImageFiles)
+
+    def pixels_to_measure(self, split: Split) -> Tensor:
+        if isinstance(split.images, Tensor):
+            return super().pixels_to_measure(split)
+        step = max(len(split) // _MEASURED, 1)
+        return split.images.read_all(split.indices[::step].tolist(), self.on_error)[0]
+
+    def teardown(self, stage: str) -> None:
+        if self._unreadable:
+            some = ", ".join(sorted(self._unreadable)[:3])
+            _log.warning("%d images could not be read and were left out, such as %s", len(self._unreadable), some)
 
     def _size_of_training_images(self) -> tuple[int, int]:
-        return size_of(list_images(self._folder("train") / self.class_names[0])[0])
+        for file in walk_images(str(self._folder("train") / self.class_names[0])):
+            return size_of(file)
+        raise InputError(f"there is no image in {str(self._folder('train') / self.class_names[0])!r}")
 
     def _has(self, part: str) -> bool:
         return (self.root / part).is_dir()
@@ -117,3 +233,23 @@ class ImageFolderDataModule(ImageDataModule):
 
 def _class_folders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _what_is_there(folder: Path) -> str:
+    """What a folder has instead of class folders, and what to do about it."""
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    archives = [name for name in names if name.endswith((".tar", ".tgz", ".tar.gz", ".zip"))]
+    if archives:
+        return f"unpack {archives[0]!r} and others like it, each class into a folder of its name"
+    images = [name for name in names if name.lower().endswith(EXTENSIONS)]
+    if images:
+        return (
+            f"its images, such as {images[0]!r}, lie in it directly; sort them into folders of the classes' names "
+            "(ImageNet's val comes so, with the labels in a file beside it)"
+        )
+    return "the images of each class belong in a folder of the class's name"
+
+
+def _cores() -> int:
+    """The cores that this process may use, at most 16."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)

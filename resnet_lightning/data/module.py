@@ -1,33 +1,45 @@
 """The data module that every data set shares: splits, statistics, loaders, and what happens to a batch."""
 
+import logging
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning import LightningDataModule
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from ..errors import InputError, did_you_mean
 from .augment import Augmentation
-from .decode import decode_images, list_images
-from .draws import key
-from .loader import BatchLoader, RawBatch, Split
+from .draws import Draws
+from .files import FileNames, ImageFiles, list_images
+from .loader import BatchLoader, Order, RawBatch
+from .memory import fits_on, in_words
+from .splits import Split, fraction, held_out, one_fold
+from .stream import StreamLoader
+
+_log = logging.getLogger(__name__)
 
 # The test images as well before training, so that what is wrong with them is found now and not in the end.
 _SPLITS_OF_STAGE = {"fit": ("train", "val", "test"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 
 
 class ImageDataModule(LightningDataModule, ABC):
-    """A data set of images that fits in memory.
+    """A data set of images.
 
     A data set is a subclass that says what its classes are called and reads its arrays; see ``DigitsDataModule`` for
-    the shortest. The loaders yield raw uint8 batches; on the device, ``on_after_batch_transfer`` augments and
-    normalises them, so that a training, validation or test batch is ``(images, targets)``: (B, C, H, W) float32 and
-    (B,) int64. A prediction batch is ``(images, numbers)``, where the number counts the images from 0.
+    the shortest. The images lie in memory once, as uint8, on the accelerator where they fit; the loaders yield raw
+    batches of them without worker processes, and ``on_after_batch_transfer`` augments and normalises them on the
+    device, so that a training, validation or test batch is ``(images, targets)``: (B, C, H, W) float32 and (B,) int64;
+    with mixup or cutmix, training targets are probabilities (B, num_classes) float32. A prediction batch is
+    ``(images, numbers)``, where the number counts the images from 0.
+
+    The order of the images is a function of (seed, epoch), an image's augmentation one of (seed, epoch, its index):
+    how many processes or workers there are, and where a run was interrupted, changes neither.
 
     The official test set is used for testing only. Validation images are split off the training set, the same share
     of each class, by a seed of their own: another ``seed_everything`` trains on the same images.
@@ -37,10 +49,17 @@ class ImageDataModule(LightningDataModule, ABC):
         batch_size: images a step, in each process.
         classes: keep only these classes, numbered from 0 in this order; all by default.
         val_split: the share of the training set that is kept for validation; 0 trains on everything.
-        split_seed: decides which images those are.
+        split_seed: decides which images those are, and all others that are chosen at random once and for all.
+        num_folds: for cross-validation: cut the training set into so many equal parts and validate on one of them,
+            instead of on ``val_split``; 0 for none.
+        fold: which part that is, counted from 0.
+        train_fraction: train on this share of each class of what validation leaves; a smaller share is a part of a
+            larger one.
         augment: what training batches go through.
         mean: of each channel, for pixels in [0, 1]; that of the training images by default.
         std: likewise.
+        resident: where the images lie: ``auto`` on the accelerator where they fit, else in the machine's memory
+            (``cpu``); ``device`` insists; ``false`` reads them from files as they are needed, where there are files.
         predict_folder: a folder of images for ``predict``; the test set by default.
 
     Raises:
@@ -50,6 +69,10 @@ class ImageDataModule(LightningDataModule, ABC):
     class_names: tuple[str, ...] = ()
     in_chans: ClassVar[int] = 3
     image_size: int | None = None
+    can_stream: ClassVar[bool] = False
+    """Whether ``read`` may give ``ImageFiles`` instead of an array."""
+    crops_while_reading = False
+    """Whether the loader's training batches have been through the random resized crop."""
     known_statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
     """Mean and standard deviation of each channel in [0, 1]; None measures them on the training images."""
 
@@ -60,9 +83,13 @@ class ImageDataModule(LightningDataModule, ABC):
         classes: Sequence[str | int] | None = None,
         val_split: float = 0.1,
         split_seed: int = 0,
+        num_folds: int = 0,
+        fold: int = 0,
+        train_fraction: float = 1.0,
         augment: Augmentation = Augmentation(),
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        resident: Literal["auto", "cpu", "device", False] = "auto",
         predict_folder: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
@@ -70,6 +97,18 @@ class ImageDataModule(LightningDataModule, ABC):
             raise InputError(f"data.batch_size is {batch_size}; a batch has at least one image")
         if not 0 <= val_split < 1:
             raise InputError(f"data.val_split is {val_split}; give a share from 0 up to, but not including, 1")
+        if num_folds < 0 or num_folds == 1:
+            raise InputError(f"data.num_folds is {num_folds}; give at least 2, or 0 for no cross-validation")
+        if not 0 <= fold < max(num_folds, 1):
+            folds = f"there are the folds 0 to {num_folds - 1}" if num_folds else "it needs data.num_folds"
+            raise InputError(f"data.fold is {fold}; {folds}")
+        if not 0 < train_fraction <= 1:
+            raise InputError(f"data.train_fraction is {train_fraction}; give a share larger than 0 and up to 1")
+        if resident is False and not self.can_stream:
+            raise InputError(
+                f"data.resident is false, but {type(self).__name__} has no files to read one by one; "
+                "give auto, cpu or device"
+            )
         for name, values in ("mean", mean), ("std", std):
             if values is not None and len(values) not in (1, self.in_chans):
                 raise InputError(f"data.{name} has {len(values)} values; these images have {self.in_chans} channels")
@@ -79,7 +118,12 @@ class ImageDataModule(LightningDataModule, ABC):
         self.batch_size = batch_size
         self.val_split = val_split
         self.split_seed = split_seed
+        self.num_folds = num_folds
+        self.fold = fold
+        self.train_fraction = train_fraction
+        self.resident = resident
         self.augment = augment
+        augment.check_images(self.in_chans, self.image_size if augment.pad == "reflect" else None)
         self.predict_folder = predict_folder
         self.predict_files: list[Path] | None = None
         self.all_classes = self.find_classes()
@@ -90,6 +134,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self._usual_statistics = None if known is None else (torch.tensor(known[0]), torch.tensor(known[1]))
         self._scale: tuple[Tensor, ...] | None = None
         self._splits: dict[str, Split] = {}
+        self._placed: dict[int, Tensor] = {}
 
     # What a data set says of itself.
 
@@ -105,6 +150,10 @@ class ImageDataModule(LightningDataModule, ABC):
         """Whether ``read("val")`` can be called; else validation images are split off the training set."""
         return False
 
+    def sizes(self) -> tuple[int | None, int]:
+        """The side of the images, and what the shorter side of a file is scaled to before the middle is cut out."""
+        return self.image_size, self.image_size or 0
+
     @abstractmethod
     def read(self, part: str) -> tuple[Any, Any]:
         """Reads one part of the data set.
@@ -114,13 +163,18 @@ class ImageDataModule(LightningDataModule, ABC):
 
         Returns:
             Pixels (N, H, W, C) or (N, H, W) in uint8, and labels (N,), numbered as in ``all_classes``; arrays or
-            tensors.
+            tensors. With ``can_stream``, also ``ImageFiles`` instead of pixels.
 
         Raises:
             InputError: where files are missing or damaged.
         """
 
     # Splits.
+
+    @property
+    def validates(self) -> bool:
+        """Whether training keeps images for validation."""
+        return bool(self.val_split or self.num_folds or self.has_validation_set)
 
     @property
     def num_classes(self) -> int:
@@ -141,17 +195,21 @@ class ImageDataModule(LightningDataModule, ABC):
         if name not in self._splits:
             if name == "predict":
                 self._splits[name] = self._read_for_prediction()
-            elif name == "test" or self.has_validation_set:
+            elif name == "test" or (name == "val" and self.has_validation_set):
                 self._splits[name] = self._read_whole(name)
             else:
-                self._splits["train"], self._splits["val"] = self._split_validation_off(self._read_whole("train"))
+                train, val = self._split_validation_off(self._read_whole("train"))
+                self._splits["train"] = train
+                if not self.has_validation_set:
+                    self._splits["val"] = val
         return self._splits[name]
 
     def _read_whole(self, part: str) -> Split:
-        images, labels = (torch.as_tensor(array) for array in self.read(part))
-        if images.ndim == 3:
-            images = images.unsqueeze(-1)
-        labels = labels.long()
+        images, labels = self.read(part)
+        labels = torch.as_tensor(labels).long()
+        if not isinstance(images, ImageFiles):
+            images = torch.as_tensor(images)
+            images = (images.unsqueeze(-1) if images.ndim == 3 else images).contiguous()
         if len(labels) != len(images):
             raise InputError(
                 f"there are {len(images)} {part} images but {len(labels)} labels; they do not belong together"
@@ -165,30 +223,38 @@ class ImageDataModule(LightningDataModule, ABC):
             number = torch.full((len(self.all_classes),), -1)
             number[[self.all_classes.index(name) for name in self.class_names]] = torch.arange(self.num_classes)
             labels = number[labels]
-            images, labels = images[labels >= 0], labels[labels >= 0]
+            if not isinstance(images, ImageFiles):  # of files, those of other classes are never listed
+                images = images[labels >= 0]
+            labels = labels[labels >= 0]
         if not len(labels):
             raise InputError(f"there are no {part} images of the classes {', '.join(self.class_names)}")
-        return Split(images.contiguous(), labels, torch.arange(len(labels)))
+        return Split(images, labels, torch.arange(len(labels)))
 
     def _split_validation_off(self, whole: Split) -> tuple[Split, Split]:
-        """The same share of each class, at random."""
-        shuffled = torch.randperm(len(whole), generator=torch.Generator().manual_seed(self.split_seed))
-        held_out = torch.zeros(len(whole), dtype=torch.bool)
-        for label in range(self.num_classes):
-            members = shuffled[whole.targets[shuffled] == label]
-            count = round(self.val_split * len(members))
-            if self.val_split and len(members) > 1:
-                count = max(count, 1)
-            held_out[members[:count]] = True
-        return replace(whole, indices=whole.indices[~held_out]), replace(whole, indices=whole.indices[held_out])
+        labels = whole.targets
+        if self.num_folds:
+            if self.has_validation_set:
+                raise InputError("data.num_folds is for data without validation images of its own, and here are some")
+            if self.num_folds > len(whole):
+                raise InputError(f"data.num_folds is {self.num_folds}, and there are {len(whole)} training images")
+            for_val = one_fold(labels, self.num_folds, self.fold, self.split_seed)
+        elif self.val_split and not self.has_validation_set:
+            for_val = held_out(labels, self.val_split, self.split_seed)
+        else:
+            for_val = torch.zeros(len(whole), dtype=torch.bool)
+        for_training = ~for_val
+        if self.train_fraction < 1:
+            for_training = fraction(labels, for_training, self.train_fraction, self.split_seed)
+        return replace(whole, indices=whole.indices[for_training]), replace(whole, indices=whole.indices[for_val])
 
     def _read_for_prediction(self) -> Split:
         """The images to predict, with their own numbers for targets."""
         if self.predict_folder is None:
             images = self.split("test").images
         else:
-            self.predict_files = list_images(Path(self.predict_folder))
-            images = decode_images(self.predict_files, self.image_size, self.in_chans)
+            self.predict_files = [Path(name) for name in list_images(Path(self.predict_folder))]
+            files = ImageFiles(FileNames(map(str, self.predict_files)), *self.sizes(), self.in_chans)
+            images = files.read_all(range(len(files)))[0]
         numbers = torch.arange(len(images))
         return Split(images, numbers, numbers)
 
@@ -220,58 +286,104 @@ class ImageDataModule(LightningDataModule, ABC):
                 f"data.batch_size is {self.batch_size}, too large for {images} training images{among}; give less"
             )
 
-    def train_dataloader(self) -> BatchLoader:
+    def train_dataloader(self) -> BatchLoader | StreamLoader:
         return self._loader("train")
 
-    def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
+    def val_dataloader(self) -> BatchLoader | StreamLoader | list[BatchLoader]:
         return self._loader("val") if len(self.split("val")) else []
 
-    def test_dataloader(self) -> BatchLoader:
+    def test_dataloader(self) -> BatchLoader | StreamLoader:
         return self._loader("test")
 
-    def predict_dataloader(self) -> BatchLoader:
+    def predict_dataloader(self) -> BatchLoader | StreamLoader:
         return self._loader("predict")
 
-    def _loader(self, name: str) -> BatchLoader:
-        trainer = self.trainer
-        if trainer is None:
-            return BatchLoader(self.split(name), self.batch_size, seed=self.seed if name == "train" else None)
-        rank, world_size = trainer.global_rank, trainer.world_size
-        if name != "train":
-            return BatchLoader(self.split(name), self.batch_size, rank=rank, world_size=world_size)
-        return BatchLoader(
-            self.split(name),
+    def _loader(self, name: str) -> BatchLoader | StreamLoader:
+        trainer, split, training = self.trainer, self.split(name), name == "train"
+        order = Order(
+            split.indices,
             self.batch_size,
-            seed=self.seed,
-            epoch=lambda: trainer.current_epoch,
-            # The steps of this epoch that are behind us: none, or those before a run was interrupted.
-            start=lambda: trainer.fit_loop.epoch_loop.batch_progress.current.ready,
-            rank=rank,
-            world_size=world_size,
+            seed=self.seed if training else None,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+            pairs=training and self.augment.mixes,
         )
+        if trainer is None or not training:
+            return self.make_loader(split, order, lambda: 0, lambda: 0)
+        # The steps of this epoch that are behind us: none, or those before a run was interrupted.
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        return self.make_loader(split, order, lambda: trainer.current_epoch, lambda: progress.current.ready)
+
+    def make_loader(
+        self, split: Split, order: Order, epoch: Callable[[], int], start: Callable[[], int]
+    ) -> BatchLoader | StreamLoader:
+        """A loader of these images; see ``BatchLoader`` for the arguments."""
+        assert isinstance(split.images, Tensor)
+        return BatchLoader(self._place(split.images), split.targets, order, epoch, start)
+
+    def _place(self, images: Tensor) -> Tensor:
+        """Moves the images of a data set to where they are to lie; once for all its splits."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if device.type == "cpu" or self.resident == "cpu":
+            return images
+        if self.resident == "auto" and not fits_on(device, images.nbytes):
+            self._say(f"{in_words(images.nbytes)} of images stay in the machine's memory: too large for {device}")
+            return images
+        if id(images) not in self._placed:
+            try:
+                self._placed[id(images)] = images.to(device)
+            except torch.OutOfMemoryError as error:
+                raise InputError(
+                    f"data.resident is device, and {in_words(images.nbytes)} of images do not fit there; give auto"
+                ) from error
+            self._say(f"{in_words(images.nbytes)} of images lie on {device}")
+        return self._placed[id(images)]
+
+    @rank_zero_only
+    def _say(self, line: str) -> None:
+        _log.info(line)
+
+    def transfer_batch_to_device(self, batch: RawBatch, device: torch.device, dataloader_idx: int) -> RawBatch:
+        """Moves what is needed on the device; random numbers are drawn on the CPU, by the images' indices."""
+        images, targets = (values.to(device, non_blocking=True) for values in (batch.images, batch.targets))
+        return batch._replace(images=images, targets=targets)
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
-        """Augments a training batch and normalises any batch: to (B, C, H, W) float32 images and (B,) targets."""
-        images = batch.images
-        if batch.epoch is not None:
-            images = self.augment(images, batch.indices, key(self.seed, batch.epoch))
-        return self.normalise(images), batch.targets
+        """Augments a training batch and normalises any batch: to images (B, C, H, W) float32 and targets."""
+        if batch.epoch is None:
+            return self.normalise(batch.images), batch.targets
+        return self.augment(
+            batch.images,
+            batch.targets,
+            Draws(batch.indices, self.seed, batch.epoch),
+            self.normalise,
+            others=batch.others,
+            num_classes=self.num_classes,
+            already_cropped=self.crops_while_reading,
+        )
 
     def normalise(self, images: Tensor) -> Tensor:
         """(B, C, H, W) pixels in [0, 255], uint8 or float, to float32 with mean 0 and standard deviation 1."""
-        if self._scale is None or self._scale[0].device != images.device:  # copied once, not at every step
-            mean, std = self.statistics()
-            self._scale = tuple((255 * values).view(-1, 1, 1).to(images.device) for values in (mean, std))
-        return (images - self._scale[0]) / self._scale[1]
+        pixels = images.permute(0, 2, 3, 1)
+        if self._scale is None or self._scale[0].shape != pixels.shape[1:] or self._scale[0].device != pixels.device:
+            # A value for every pixel, made once: adding up whole images is many times faster than channel by channel.
+            mean, std = ((255 * values).expand(pixels.shape[1:]).to(pixels.device) for values in self.statistics())
+            self._scale = mean.contiguous(), std.contiguous()
+        return pixels.to(torch.float32, copy=True).sub_(self._scale[0]).div_(self._scale[1]).permute(0, 3, 1, 2)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, for pixels in [0, 1]: given, known or measured."""
         if self._mean is not None and self._std is not None:
             return self._mean, self._std
         if self._usual_statistics is None:
-            self._usual_statistics = _measure(self.split("train"))
+            self._usual_statistics = _measure(self.pixels_to_measure(self.split("train")))
         mean, std = self._usual_statistics
         return mean if self._mean is None else self._mean, std if self._std is None else self._std
+
+    def pixels_to_measure(self, split: Split) -> Tensor:
+        """The images (n, H, W, C) uint8 whose mean and standard deviation stand for those of the split."""
+        assert isinstance(split.images, Tensor)
+        return split.images[split.indices]
 
     def state_dict(self) -> dict[str, Any]:
         mean, std = self.statistics()
@@ -295,11 +407,11 @@ class ImageDataModule(LightningDataModule, ABC):
         return f"{type(self).__name__}(root={str(self.root)!r}, {self.num_classes} classes)"
 
 
-def _measure(split: Split) -> tuple[Tensor, Tensor]:
+def _measure(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel over all pixels, exactly: from a histogram of their 256 values."""
     values = torch.arange(256, dtype=torch.float64) / 255
     means, deviations = [], []
-    for channel in split.images[split.indices].unbind(-1):
+    for channel in images.unbind(-1):
         share = torch.bincount(channel.flatten(), minlength=256).double()
         share /= share.sum()
         mean = (share * values).sum()

@@ -1,0 +1,112 @@
+"""Where the pixels of a batch go: crops, mirror images and affine maps, each image with parameters of its own.
+
+Images are (B, C, H, W) and lie in memory with the channels innermost, as the loaders deliver them, before and after.
+Parameters are NumPy arrays (B,), as they are drawn.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .draws import Bools, Floats, Integers
+
+
+def crop(
+    images: Tensor,
+    padding: int = 0,
+    top: Integers | int = 0,
+    left: Integers | int = 0,
+    mirrored: Bools | None = None,
+    mode: str = "zero",
+) -> Tensor:
+    """Mirrors some images left and right, pads all, and cuts (H, W) out of each again.
+
+    Args:
+        images: (B, C, H, W), of any type.
+        padding: pixels on every side.
+        top: the first row that is cut out, 0 to twice the padding.
+        left: the first column, likewise.
+        mirrored: which images are mirrored, none by default.
+        mode: ``"zero"`` pads with black pixels, ``"reflect"`` with the image mirrored at its border pixels.
+    """
+    n, channels, height, width = images.shape
+    device = images.device
+    pixels = images.permute(0, 2, 3, 1).contiguous()
+    places = np.arange(n)
+    if mirrored is not None:
+        # The straight images first, then the mirrored ones; cutting out puts them back in order.
+        order = np.argsort(mirrored, kind="stable")
+        straight = n - int(mirrored.sum())
+        pixels = pixels.index_select(0, to(device, order))
+        parts = pixels[:straight], pixels[straight:].flip(2)
+        places[order] = np.arange(n)
+    else:
+        straight, parts = n, (pixels, pixels[n:])
+    if mode == "zero":
+        padded = pixels.new_zeros(n, height + 2 * padding, width + 2 * padding, channels)
+        inner = padded[:, padding : padding + height, padding : padding + width]
+        inner[:straight], inner[straight:] = parts
+    else:
+        padded = _reflect(_reflect(torch.cat(parts), 1, padding), 2, padding)
+    # Every place in memory is the beginning of a window; those that are wanted are picked like rows of a table, which
+    # copies whole lines of pixels and is many times faster than an index for each pixel.
+    line = (width + 2 * padding) * channels
+    count = max(padded.numel() - (height - 1) * line - width * channels + 1, 0)
+    windows = padded.view(-1).as_strided((count, height, width * channels), (1, line, 1))
+    first = places * ((height + 2 * padding) * line) + top * line + left * channels
+    return windows.index_select(0, to(device, first)).view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _reflect(pixels: Tensor, axis: int, padding: int) -> Tensor:
+    last = pixels.shape[axis] - 1
+    place = np.abs(np.arange(-padding, last + 1 + padding))
+    return pixels.index_select(axis, to(pixels.device, last - np.abs(last - place)))
+
+
+def affine(images: Tensor, degrees: Floats, down: Floats, right: Floats, scale: Floats) -> Tensor:
+    """Enlarges about the centre by ``scale``, turns counter-clockwise by ``degrees``, and moves by shares of the height
+    and the width, bilinearly in one step; what comes in from outside is black. Returns float32.
+    """
+    _, _, height, width = images.shape
+    angle = degrees * (math.pi / 180)
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    # Where each output pixel comes from, in coordinates that run from -1 to 1 along both sides.
+    x, y = -2 * right, -2 * down
+    across, along = sin * (height / width), sin * (width / height)
+    theta = [[cos, -across, cos * x - across * y], [along, cos, along * x + cos * y]]
+    return _sample(images, theta, "zeros")
+
+
+def resized_crop(images: Tensor, top: Integers, left: Integers, height: Integers, width: Integers) -> Tensor:
+    """Cuts a box out of each image, given in pixels, and enlarges it to the image's size, bilinearly: float32."""
+    _, _, rows, columns = images.shape
+    zero = np.zeros(len(images))
+    x, y = (2 * left + width) / columns - 1, (2 * top + height) / rows - 1
+    return _sample(images, [[width / columns, zero, x], [zero, height / rows, y]], "border")
+
+
+def _sample(images: Tensor, theta: list[list[Any]], outside: str) -> Tensor:
+    matrices = np.array(theta, np.float32).transpose(2, 0, 1)  # (B, 2, 3)
+    grid = F.affine_grid(to(images.device, matrices), list(images.shape), align_corners=False)
+    # grid_sample wants the channels outermost, and without is several times slower
+    found = F.grid_sample(images.float().contiguous(), grid, padding_mode=outside, align_corners=False)
+    return found.contiguous(memory_format=torch.channels_last)
+
+
+def mark_boxes(images: Tensor, top: Integers, left: Integers, height: Integers, width: Integers) -> Tensor:
+    """Marks the pixels of a box in each image, which may reach over its border: (B, C, H, W) bool."""
+    channels, rows, columns = images.shape[1:]
+    row, column = np.arange(rows), np.repeat(np.arange(columns), channels)
+    in_rows = (row >= top[:, None]) & (row < (top + height)[:, None])
+    in_columns = (column >= left[:, None]) & (column < (left + width)[:, None])
+    inside = to(images.device, in_rows)[:, :, None] & to(images.device, in_columns)[:, None, :]
+    return inside.view(len(top), rows, columns, channels).permute(0, 3, 1, 2)
+
+
+def to(device: torch.device, parameters: Any) -> Tensor:
+    """Brings an array to the images' device."""
+    return torch.from_numpy(parameters).to(device, non_blocking=True)

@@ -1,0 +1,38 @@
+"""What fits where."""
+
+from pathlib import Path
+
+import torch
+
+
+def fits_on(device: torch.device, nbytes: int) -> bool:
+    """Whether an array may lie on an accelerator: it leaves at least half of what is free there now."""
+    if device.type != "cuda":  # others share the machine's memory, or do not say how much they have
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return nbytes <= free // 2
+
+
+def fits_in_memory(nbytes: int) -> bool:
+    """Whether an array may lie in the machine's memory: it leaves at least half of what is free now."""
+    return nbytes <= _free_memory() // 2
+
+
+def _free_memory() -> int:
+    """Bytes that this process can have; without a limit where the system does not say, as on macOS."""
+    free = 1 << 62
+    try:
+        fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+        # A container's own limit.
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        if limit != "max":
+            free = min(free, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    except (OSError, KeyError, ValueError):
+        pass
+    return free
+
+
+def in_words(nbytes: int) -> str:
+    """Such as ``"153.6 MB"``."""
+    return f"{nbytes / 1e9:,.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:,.1f} MB"

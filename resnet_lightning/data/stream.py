@@ -1,0 +1,161 @@
+"""Batches that worker processes read from image files, in the same order as those that lie in memory."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..errors import InputError
+from .augment import Augmentation
+from .decode import UnreadableImage
+from .draws import Draws, Integers
+from .files import ImageFiles
+from .loader import Order, RawBatch
+
+
+class _Request(NamedTuple):
+    """What a worker is asked for; arrays, which travel to it more cheaply than tensors."""
+
+    indices: Integers
+    others: Integers | None
+    epoch: int | None
+
+
+class _Answer(NamedTuple):
+    """What it gives back."""
+
+    batch: RawBatch
+    unreadable: list[str]  # the files that could not be read and are not in the batch
+    problem: str | None  # what else is wrong, and ends the run; an exception would arrive wrapped in a traceback
+
+
+@dataclass(frozen=True)
+class _Requests(Sampler[_Request]):
+    order: Order
+    epoch: Callable[[], int]
+    start: Callable[[], int]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[_Request]:
+        epoch = self.epoch()
+        for indices, others in self.order.steps(epoch, self.start()):
+            yield _Request(
+                indices.numpy(), None if others is None else others.numpy(), None if self.order.seed is None else epoch
+            )
+
+
+@dataclass(frozen=True)
+class _Reader(Dataset[_Answer]):
+    """Reads one batch, in a worker process."""
+
+    files: ImageFiles
+    targets: Tensor
+    augment: Augmentation
+    seed: int
+
+    def __getitem__(self, request: _Request) -> _Answer:
+        indices = torch.from_numpy(request.indices)
+        height, width, channels = self.files.shape
+        images = torch.empty(len(indices), height, width, channels, dtype=torch.uint8)
+        readable = torch.ones(len(indices), dtype=torch.bool)
+        problem = None
+        for row in range(len(indices)):
+            try:
+                images[row] = self._read(indices[row : row + 1], request.epoch).permute(1, 2, 0)
+            except UnreadableImage:
+                readable[row] = False
+            except InputError as error:
+                problem = str(error)
+        others = None if request.others is None else torch.from_numpy(request.others)
+        batch = RawBatch(images.permute(0, 3, 1, 2), self.targets[indices], indices, request.epoch, others)
+        if readable.all():
+            return _Answer(batch, [], problem)
+        unreadable = [self.files.names[int(number)] for number in indices[~readable]]
+        return _Answer(_without(batch, readable), unreadable, problem)
+
+    def _read(self, index: Tensor, epoch: int | None) -> Tensor:
+        if epoch is None or not self.augment.resized_crop:
+            return self.files.read(int(index))
+        draws = Draws(index, self.seed, epoch)
+        return self.files.read_box(int(index), lambda heights, widths: self.augment.boxes(draws, heights, widths))
+
+
+def _without(batch: RawBatch, readable: Tensor) -> RawBatch:
+    """The rows that were read; an image whose other one is missing is mixed with itself."""
+    images, targets, indices = batch.images[readable], batch.targets[readable], batch.indices[readable]
+    others = batch.others
+    if others is not None:
+        own = torch.arange(len(others))
+        others = torch.where(readable[others], others, own)[readable[: len(others)]]
+        others = (readable.cumsum(0) - 1)[others]
+    return RawBatch(images, targets, indices, batch.epoch, others)
+
+
+@dataclass(frozen=True)
+class StreamLoader:
+    """Yields the ``RawBatch``es of one process, read from files by worker processes.
+
+    Args:
+        files: the whole data set.
+        targets: (N,) int64, the label of each.
+        order: which of them, and when.
+        augment: for its random resized crop, which is cut while the files are read.
+        seed: of the run.
+        num_workers: processes that read; 0 reads in this one.
+        pin_memory: hand the batches over in memory from which an accelerator copies faster.
+        on_error: ``"raise"`` where an image cannot be read, or ``"skip"`` it.
+        epoch: tells the current epoch, asked each time the iteration starts.
+        start: tells at which step of the epoch to begin, likewise: 0, or where an interrupted run goes on.
+        unreadable: where the names of skipped files are put.
+
+    Raises:
+        InputError: while iterating, where an image cannot be read, or no image of a training batch can.
+    """
+
+    files: ImageFiles = field(repr=False)
+    targets: Tensor = field(repr=False)
+    order: Order
+    augment: Augmentation = Augmentation()
+    seed: int = 0
+    num_workers: int = 0
+    pin_memory: bool = False
+    on_error: str = "raise"
+    epoch: Callable[[], int] = lambda: 0
+    start: Callable[[], int] = lambda: 0
+    unreadable: set[str] = field(default_factory=set, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @cached_property
+    def _loader(self) -> DataLoader[_Answer]:
+        return DataLoader(
+            _Reader(self.files, self.targets, self.augment, self.seed),
+            sampler=_Requests(self.order, self.epoch, self.start),
+            batch_size=None,  # a request is a whole batch already
+            collate_fn=_as_it_is,  # type: ignore[arg-type]  # torch expects a list to make a batch of
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.pin_memory,
+        )
+
+    def __iter__(self) -> Iterator[RawBatch]:
+        for batch, unreadable, problem in self._loader:
+            if problem:
+                raise InputError(problem)
+            if unreadable and self.on_error == "raise":
+                raise UnreadableImage(unreadable[0])
+            self.unreadable.update(unreadable)
+            if batch.epoch is not None and not len(batch.images):
+                raise InputError(f"no image of a batch can be read, such as {unreadable[0]!r}; see to the files")
+            yield batch
+
+
+def _as_it_is(answer: _Answer) -> _Answer:
+    return answer
