@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import datetime
+import importlib
 import itertools
 import logging
 import os
@@ -36,6 +37,22 @@ from .tracking import wandb_is_usable
 _RUN_FOLDER = "RESNET_LIGHTNING_RUN_FOLDER"
 
 
+_log = logging.getLogger(__package__)
+_log.setLevel(logging.INFO)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Shows what the package has to say of a run between the other lines on the console."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = "yellow" if record.levelno >= logging.WARNING else "dim"
+        self.console.print(record.getMessage(), style=style, highlight=False, soft_wrap=True, markup=False)
+
+
 class CommandLine(LightningCLI):
     """Joins data, model and trainer, and keeps each run in a folder of its own.
 
@@ -51,9 +68,12 @@ class CommandLine(LightningCLI):
         self.run_name = "run"
         self.run_folder: Path | None = None
         self.console = Console()
+        self._handler = _ConsoleHandler(self.console)
+        _log.addHandler(self._handler)
         try:
             self._run(arguments)
         finally:
+            _log.removeHandler(self._handler)
             if self.run_folder:
                 _remove_empty(self.run_folder)
             os.environ.pop(_RUN_FOLDER, None)
@@ -68,7 +88,7 @@ class CommandLine(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "prog": "lightning",
-                "description": "Trains residual networks. Further commands: models, bench.",
+                "description": "Trains residual networks. Further commands: models, bench, cross_validate.",
                 "version": f"resnet_lightning {__version__}",
                 "allow_abbrev": False,
                 **{
@@ -324,26 +344,57 @@ def _models(arguments: list[str]) -> None:
 
 
 def _bench(arguments: list[str]) -> None:
-    from .bench.backbones import backbones  # which loads torchvision
     from .bench.comparison import as_table, write_csv
 
-    description = "Times our backbones beside torchvision's, turn about, in one run."
+    description = "Times our work beside what a user would pick instead, turn about, in one run."
     parser = argparse.ArgumentParser(prog="resnet-lightning bench", description=description)
-    parser.add_argument("what", choices=["backbones"])
+    parser.add_argument("what", choices=["backbones", "data", "startup", "step", "stream"])
     parser.add_argument("--rounds", type=int, default=9, help="how often each is timed (default: %(default)s)")
     parser.add_argument("--csv", type=Path, help="a file for the seconds of every round")
+    parser.add_argument("--images", type=int, default=200_000, help="of stream (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="of stream (default: %(default)s)")
     options = parser.parse_args(arguments)
-    if options.rounds < 1:
-        raise InputError(f"--rounds is {options.rounds}; give at least 1")
+    for name, value in ("rounds", options.rounds), ("images", options.images):
+        if value < 1:
+            raise InputError(f"--{name} is {value}; give at least 1")
+    if options.what == "stream":
+        from .bench.stream import as_table as as_stages
+        from .bench.stream import stream
+
+        Console().print(as_stages(stream(count=options.images, workers=options.workers)))
+        return
     if options.csv:
         write_csv(options.csv, [])  # a file that cannot be written is found now
-    comparisons = list(backbones(rounds=options.rounds))
+    measure = getattr(importlib.import_module(f".bench.{options.what}", __package__), options.what)
+    comparisons = list(measure(rounds=options.rounds, **({"fit": main} if options.what == "step" else {})))
     Console().print(as_table(comparisons))
     if options.csv:
         write_csv(options.csv, comparisons)
 
 
-_TOOLS = {"models": _models, "bench": _bench}
+def _cross_validate(arguments: list[str]) -> None:
+    from .cross_validation import as_table, cross_validate, new_folder
+
+    description = "Trains once for each fold of the training set, and shows the accuracies' mean and deviation."
+    parser = argparse.ArgumentParser(
+        prog="resnet-lightning cross_validate",
+        description=description,
+        epilog="All other options are those of `lightning fit`.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--data.num_folds", dest="num_folds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument(
+        "--trainer.default_root_dir", dest="root", type=Path, default=Path("runs"), help="default: runs"
+    )
+    options, of_fit = parser.parse_known_args(arguments)
+    if options.num_folds < 2:
+        raise InputError(f"--data.num_folds is {options.num_folds}; give at least 2")
+    folder = new_folder(options.root)
+    folds = cross_validate(of_fit, options.num_folds, folder)
+    Console().print(as_table(folds), f"[dim]folder[/] {folder}", highlight=False)
+
+
+_TOOLS = {"models": _models, "bench": _bench, "cross_validate": _cross_validate}
 
 
 def _quieten() -> None:

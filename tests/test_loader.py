@@ -1,154 +1,266 @@
 import pytest
 import torch
 
-from resnet_lightning.data import BatchLoader, Split
+from resnet_lightning.data import BatchLoader, Order
 
 AWKWARD = [(0, 4), (1, 1), (1, 4), (7, 3), (12, 4), (13, 4), (17, 5), (24, 4), (25, 4), (26, 2)]
 
 
-def make_split(n, channels=3, of=None):
-    """``n`` images out of ``of``, not in order."""
+def some(n, of=None):
+    """``n`` numbers of ``of`` images, not in order."""
+    return torch.randperm(of or n + 5, generator=torch.Generator().manual_seed(n))[:n]
+
+
+def make_data(n, channels=3):
     generator = torch.Generator().manual_seed(n)
-    of = of or n + 5
-    images = torch.randint(0, 256, (of, 4, 6, channels), dtype=torch.uint8, generator=generator)
-    targets = torch.randint(0, 10, (of,), generator=generator)
-    return Split(images, targets, torch.randperm(of, generator=generator)[:n])
+    images = torch.randint(0, 256, (n, 4, 6, channels), dtype=torch.uint8, generator=generator)
+    return images, torch.randint(0, 10, (n,), generator=generator)
 
 
-def indices_of(loader):
-    return [batch.indices.tolist() for batch in loader]
+def orders(indices, batch_size, world_size, **options):
+    return [Order(indices, batch_size, rank=rank, world_size=world_size, **options) for rank in range(world_size)]
+
+
+def indices_of(order, epoch=0, start=0):
+    return [step.indices.tolist() for step in order.steps(epoch, start)]
 
 
 def flat(lists):
     return [item for one in lists for item in one]
 
 
+# The order.
+
+
 @pytest.mark.parametrize("seed", [0, 3, 2**40])
-def test_training_order_is_a_permutation_of_the_split(seed):
-    split = make_split(100)
-    loader = BatchLoader(split, 10, seed=seed)
+def test_training_order_is_a_permutation_of_the_images(seed):
+    indices = some(100)
+    order = Order(indices, 10, seed=seed)
     for epoch in (0, 1, 50):
-        order = loader.order(epoch)
-        assert sorted(order.tolist()) == sorted(split.indices.tolist())
-        assert not torch.equal(order, split.indices)
+        assert sorted(order.of(epoch).tolist()) == sorted(indices.tolist())
+        assert not torch.equal(order.of(epoch), indices)
 
 
 def test_training_order_is_a_function_of_seed_and_epoch():
-    orders = {}
+    found = {}
     for seed in (0, 1, 2):
         for epoch in (0, 1, 2):
-            first, second = (BatchLoader(make_split(100), size, seed=seed).order(epoch) for size in (4, 25))
+            first, second = (Order(some(100), size, seed=seed).of(epoch) for size in (4, 25))
             assert torch.equal(first, second)
-            orders[tuple(first.tolist())] = (seed, epoch)
-    assert len(orders) == 9
+            found[tuple(first.tolist())] = (seed, epoch)
+    assert len(found) == 9
 
 
 def test_training_order_leaves_the_global_generator_alone():
-    loader = BatchLoader(make_split(100), 10, seed=0)
+    order = Order(some(100), 10, seed=0, pairs=True)
     torch.manual_seed(1)
-    first, state = indices_of(loader), torch.get_rng_state()
+    first, state = indices_of(order), torch.get_rng_state()
     torch.manual_seed(2)
-    assert indices_of(loader) == first
+    assert indices_of(order) == first
     torch.manual_seed(1)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_batches_are_slices_of_the_order_of_the_current_epoch():
-    epoch = 0
-    loader = BatchLoader(make_split(23), 5, seed=1, epoch=lambda: epoch)
-    seen = []
-    for epoch in (0, 1, 7, 0):
-        batches = list(loader)
-        assert {batch.epoch for batch in batches} == {epoch}
-        assert [batch.indices.tolist() for batch in batches] == [
-            part.tolist() for part in loader.order(epoch).split(5)[:4]
-        ]
-        seen.append([batch.indices.tolist() for batch in batches])
-    assert seen[0] == seen[3]
-    assert seen[0] != seen[1] != seen[2]
+def test_training_steps_are_slices_of_the_order_of_the_epoch():
+    order = Order(some(23), 5, seed=1)
+    for epoch in (0, 1, 7):
+        assert indices_of(order, epoch) == [part.tolist() for part in order.of(epoch).split(5)[:4]]
+    assert indices_of(order, 0) != indices_of(order, 1)
 
 
 def test_the_last_partial_batch_is_left_out_in_training_alone():
-    assert [len(batch.indices) for batch in BatchLoader(make_split(23), 5, seed=0)] == [5, 5, 5, 5]
-    assert [len(batch.indices) for batch in BatchLoader(make_split(23), 5)] == [5, 5, 5, 5, 3]
-    assert list(BatchLoader(make_split(4), 5, seed=0)) == []
+    assert [len(batch) for batch in indices_of(Order(some(23), 5, seed=0))] == [5, 5, 5, 5]
+    assert [len(batch) for batch in indices_of(Order(some(23), 5))] == [5, 5, 5, 5, 3]
+    assert indices_of(Order(some(4), 5, seed=0)) == []
     # What is left out differs from epoch to epoch.
-    loader = BatchLoader(make_split(23), 5, seed=0)
-    assert set(loader.order(0)[20:].tolist()) != set(loader.order(1)[20:].tolist())
+    order = Order(some(23), 5, seed=0)
+    assert set(order.of(0)[20:].tolist()) != set(order.of(1)[20:].tolist())
 
 
-def test_evaluation_keeps_the_order_of_the_split():
-    split = make_split(23)
-    batches = list(BatchLoader(split, 5, epoch=lambda: 4))
-    assert flat(batch.indices.tolist() for batch in batches) == split.indices.tolist()
-    assert {batch.epoch for batch in batches} == {None}
+def test_evaluation_keeps_the_order_of_the_indices_in_every_epoch():
+    indices = some(23)
+    order = Order(indices, 5)
+    for epoch in (0, 4):
+        assert torch.equal(order.of(epoch), indices)
+        assert flat(indices_of(order, epoch)) == indices.tolist()
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize(("n", "batch_size"), AWKWARD)
 def test_training_processes_together_see_what_one_sees(n, batch_size, world_size):
-    split = make_split(n)
-
-    def epoch():
-        return 3
-
-    one = BatchLoader(split, batch_size * world_size, seed=5, epoch=epoch)
-    several = [
-        BatchLoader(split, batch_size, seed=5, epoch=epoch, rank=rank, world_size=world_size)
-        for rank in range(world_size)
-    ]
+    one = Order(some(n), batch_size * world_size, seed=5)
+    several = orders(some(n), batch_size, world_size, seed=5)
     steps = n // (batch_size * world_size)
-    assert len(one) == steps
-    assert [len(loader) for loader in several] == [steps] * world_size
-    shares = [indices_of(loader) for loader in several]
+    assert [len(order) for order in (one, *several)] == [steps] * (1 + world_size)
+    shares = [indices_of(order, epoch=3) for order in several]
     assert [len(share) for share in shares] == [steps] * world_size
-    for step, expected in enumerate(indices_of(one)):
-        assert [share[step] for share in shares] == [expected[rank::world_size] for rank in range(world_size)]
+    for step, expected in enumerate(indices_of(one, epoch=3)):
+        assert flat(share[step] for share in shares) == expected
         assert {len(share[step]) for share in shares} == {batch_size}
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize(("n", "batch_size"), AWKWARD)
 def test_evaluation_processes_see_every_image_once_in_as_many_steps(n, batch_size, world_size):
-    split = make_split(n)
-    loaders = [BatchLoader(split, batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
-    shares = [indices_of(loader) for loader in loaders]
-    assert sorted(flat(flat(shares))) == sorted(split.indices.tolist())
+    several = orders(some(n), batch_size, world_size)
+    shares = [indices_of(order) for order in several]
+    assert sorted(flat(flat(shares))) == sorted(some(n).tolist())
     steps = -(-n // (batch_size * world_size))
-    assert [len(loader) for loader in loaders] == [steps] * world_size
+    assert [len(order) for order in several] == [steps] * world_size
     assert [len(share) for share in shares] == [steps] * world_size
     for step in range(steps):
         sizes = [len(share[step]) for share in shares]
         assert max(sizes) <= min(batch_size, min(sizes) + 1)  # no process waits for another
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("options", [{}, {"seed": 4}, {"seed": 4, "pairs": True}], ids=["eval", "train", "pairs"])
+def test_a_start_leaves_exactly_the_remaining_steps(options, world_size):
+    for order in orders(some(37), 3, world_size, **options):
+        whole = [(step.indices.tolist(), step.others) for step in order.steps(epoch=2)]
+        assert len(whole) == len(order) > 3
+        for start in range(len(order) + 1):
+            rest = list(order.steps(2, start))
+            assert [step.indices.tolist() for step in rest] == [indices for indices, _ in whole[start:]]
+            for step, (_, others) in zip(rest, whole[start:], strict=True):
+                assert (step.others is None) == (others is None)
+                assert others is None or torch.equal(step.others, others)
+
+
+# Pairs.
+
+
+def partners(steps):
+    """The partner of each image that steps of some processes take."""
+    found = {}
+    for indices, others in steps:
+        for image, row in zip(indices[: len(others)].tolist(), others.tolist(), strict=True):
+            found[image] = int(indices[row])
+    return found
+
+
+def neighbours(order):
+    """The second with the first, the fourth with the third; the last of an odd number with the very first."""
+    order = order.tolist()
+    found = {}
+    for first, second in zip(order[::2], order[1::2], strict=False):
+        found[first], found[second] = second, first
+    if len(order) % 2:
+        found[order[-1]] = order[0]
+    return found
+
+
+@pytest.mark.parametrize("n", [1, 2, 24, 25, 30, 45])
+def test_the_partner_of_an_image_is_a_function_of_seed_epoch_and_image(n):
+    for seed, epoch in ((0, 0), (0, 1), (6, 1)):
+        expected = neighbours(Order(some(n), 1, seed=seed).of(epoch))
+        for batch_size in (1, 2, 3, 5, 8):
+            for world_size in (1, 2, 3):
+                several = orders(some(n), batch_size, world_size, seed=seed, pairs=True)
+                found = partners(step for order in several for step in order.steps(epoch))
+                assert len(found) == n // (batch_size * world_size) * batch_size * world_size
+                assert found == {image: expected[image] for image in found}
+
+
+def test_partners_are_mutual_but_for_the_last_of_an_odd_number():
+    for n in (24, 25):
+        order = Order(some(n), 1, seed=2, pairs=True)
+        found = partners(order.steps(7))
+        taken = order.of(7).tolist()
+        assert [image for image in taken if found[found[image]] != image] == (taken[-1:] if n % 2 else [])
+        assert all(found[image] != image for image in taken)
+
+
+def test_other_epochs_and_seeds_make_other_pairs():
+    found = {
+        tuple(sorted(partners(Order(some(24), 4, seed=seed, pairs=True).steps(epoch)).items()))
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    }
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 8])
+def test_rows_beyond_the_batch_are_partners_from_outside_of_it(batch_size, world_size):
+    for plain, paired in zip(
+        orders(some(49), batch_size, world_size, seed=1),
+        orders(some(49), batch_size, world_size, seed=1, pairs=True),
+        strict=True,
+    ):
+        expected = neighbours(plain.of(3))
+        for (batch, none), (rows, others) in zip(plain.steps(3), paired.steps(3), strict=True):
+            assert none is None
+            assert torch.equal(rows[:batch_size], batch)
+            outside = [expected[image] for image in batch.tolist() if expected[image] not in batch]
+            assert rows[batch_size:].tolist() == outside
+            assert others.shape == (batch_size,)
+            assert others.dtype == torch.int64
+
+
+def test_evaluation_makes_no_pairs():
+    assert [step.others for step in Order(some(7), 3, pairs=True).steps(0)] == [None] * 3
+
+
+# Batches.
+
+
+def test_the_epoch_and_the_start_are_asked_for_each_time_the_iteration_starts():
+    now = {"epoch": 0, "start": 0}
+    order = Order(some(23, of=23), 5, seed=1)
+    loader = BatchLoader(*make_data(23), order, epoch=lambda: now["epoch"], start=lambda: now["start"])
+    seen = []
+    for epoch, start in ((0, 0), (1, 0), (7, 3), (7, 0), (0, 1)):
+        now.update(epoch=epoch, start=start)
+        found = list(loader)
+        assert {batch.epoch for batch in found} == {epoch}
+        assert [batch.indices.tolist() for batch in found] == indices_of(order, epoch)[start:]
+        seen.append(found[-1].indices.tolist())
+    assert seen[0] == seen[4]
+    assert seen[2] == seen[3]
+    assert len(loader) == 4
+
+
+def test_evaluation_batches_have_no_epoch():
+    batches = list(BatchLoader(*make_data(23), Order(some(23, of=23), 5), epoch=lambda: 4))
+    assert [batch.epoch for batch in batches] == [None] * 5
+
+
 def test_an_empty_batch_has_the_shape_of_a_full_one():
-    (batch,) = BatchLoader(make_split(2, channels=3), 3, rank=2, world_size=3)
+    images, targets = make_data(7)
+    (batch,) = BatchLoader(images, targets, Order(torch.tensor([4, 2]), 3, rank=2, world_size=3))
     assert batch.images.shape == (0, 3, 4, 6)
     assert batch.images.dtype == torch.uint8
-    assert batch.targets.shape == (0,)
+    assert batch.targets.shape == batch.indices.shape == (0,)
+    assert batch.targets.dtype == batch.indices.dtype == torch.int64
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("seed", [None, 0])
-def test_batches_hold_the_images_of_their_indices_as_channels_last_uint8(channels, seed):
-    split = make_split(20, channels, of=50)
+@pytest.mark.parametrize(
+    "options", [{}, {"seed": 0}, {"seed": 0, "pairs": True}], ids=["evaluation", "training", "pairs"]
+)
+def test_batches_hold_the_images_of_their_indices_as_channels_last_uint8(channels, options):
+    images, targets = make_data(50, channels)
     seen = 0
-    for batch in BatchLoader(split, 4, seed=seed):
+    for batch in BatchLoader(images, targets, Order(some(21, of=50), 3, **options)):
         assert batch.images.dtype == torch.uint8
-        assert batch.images.shape == (4, channels, 4, 6)
+        assert batch.images.shape == (len(batch.indices), channels, 4, 6)
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
         assert batch.targets.dtype == batch.indices.dtype == torch.int64
         for image, target, index in zip(*batch[:3], strict=True):
-            assert target == split.targets[index]
+            assert target == targets[index]
             for channel in range(channels):
-                assert torch.equal(image[channel], split.images[index, :, :, channel])
+                assert torch.equal(image[channel], images[index, :, :, channel])
             seen += 1
-    assert seen == 20
+    # Each of the seven batches of three begins or ends amid a pair.
+    assert seen == (21 + 7 if "pairs" in options else 21)
 
 
 def test_a_batch_is_a_copy():
-    split = make_split(4)
-    before = split.images.clone()
-    next(iter(BatchLoader(split, 4))).images.zero_()
-    assert torch.equal(split.images, before)
+    images, targets = make_data(4)
+    before = images.clone(), targets.clone()
+    batch = next(iter(BatchLoader(images, targets, Order(torch.arange(4), 4))))
+    batch.images.zero_()
+    batch.targets.zero_()
+    assert torch.equal(images, before[0])
+    assert torch.equal(targets, before[1])

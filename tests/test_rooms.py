@@ -22,8 +22,11 @@ ALLOWED = {
     "classifier": {"models", "optim"},
     "callbacks": set(),
     "parser": {"classifier", "data"},
-    "bench": {"models"},
-    "cli": {"bench", "callbacks", "catalogue", "classifier", "data", "models", "parser", "tracking"},
+    "bench": {"callbacks", "classifier", "data", "models"},
+    "cross_validation": set(),
+    "cli": {
+        *("bench", "callbacks", "catalogue", "classifier", "cross_validation", "data", "models", "parser", "tracking"),
+    },
     "__main__": {"cli"},
     "__init__": {"models", "data", "classifier"},
 }

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..models import create_model
-from .comparison import Comparison, turn_about
+from .comparison import Comparison, timed, turn_about
 
 
 class HandWrittenBlock(nn.Module):
@@ -67,9 +67,9 @@ def backbones(*, rounds: int) -> Iterator[Comparison]:
         images = torch.randn(batch, 3, size, size, device=device)
         targets = torch.arange(batch, device=device) % 10
         work = f"{name}, {batch} images of {size}x{size}"
-        steps = _training_step(ours, images, targets), _training_step(theirs, images, targets)
+        steps = (timed(_training_step(net, images, targets)) for net in (ours, theirs))
         yield turn_about(f"{work}, training step", batch, *steps, rounds=rounds)
-        passes = _inference(ours, images), _inference(theirs, images)
+        passes = (timed(_inference(net, images)) for net in (ours, theirs))
         yield turn_about(f"{work}, inference", batch, *passes, rounds=rounds)
 
 

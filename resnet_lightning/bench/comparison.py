@@ -16,12 +16,21 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Comparison:
-    """The seconds that the same work took us and them, round by round."""
+    """The seconds that the same work took us and them, round by round.
+
+    Args:
+        work: what it was.
+        amount: how much of it, in ``unit``.
+        ours: our seconds.
+        theirs: their seconds.
+        unit: what the work is counted in.
+    """
 
     work: str
-    images: int
+    amount: int
     ours: list[float]
     theirs: list[float]
+    unit: str = "images"
 
     @property
     def ratio(self) -> float:
@@ -29,31 +38,52 @@ class Comparison:
         return statistics.median(theirs / ours for ours, theirs in zip(self.ours, self.theirs, strict=True))
 
 
+def timed(run: Callable[[], object]) -> Callable[[], float]:
+    """Runs it and returns the seconds that it took, and the accelerator with it."""
+
+    def run_and_time() -> float:
+        started = time.perf_counter()
+        run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    return run_and_time
+
+
 def turn_about(
-    work: str, images: int, ours: Callable[[], object], theirs: Callable[[], object], *, rounds: int
+    work: str,
+    amount: int,
+    ours: Callable[[], float],
+    theirs: Callable[[], float],
+    *,
+    rounds: int,
+    unit: str = "images",
 ) -> Comparison:
-    """Times both, ours and theirs in turn, and who begins in turn too, after one round that does not count."""
+    """Runs both, ours and theirs in turn, and who begins in turn too, after one round that does not count.
+
+    Each returns the seconds that the work took it; see ``timed``.
+    """
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
     runs = [("ours", ours), ("theirs", theirs)]
     for i in range(-1, rounds):
         for name, run in runs if i % 2 else reversed(runs):
-            started = time.perf_counter()
-            run()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            took = run()
             if i >= 0:
-                seconds[name].append(time.perf_counter() - started)
-    return Comparison(work, images, seconds["ours"], seconds["theirs"])
+                seconds[name].append(took)
+    return Comparison(work, amount, seconds["ours"], seconds["theirs"], unit)
 
 
 def as_table(comparisons: Sequence[Comparison]) -> Table:
-    """A row for each comparison: images a second by the median, and the ratio last."""
-    table = Table("work", "ours, images/s", "theirs, images/s", "ours is faster", box=box.SIMPLE)
+    """A row for each comparison: the speeds by the median, and the ratio last."""
+    table = Table("work", "ours", "theirs", "ours is faster", box=box.SIMPLE)
     for column in table.columns[1:]:
         column.justify = "right"
     for c in comparisons:
-        speeds = [c.images / statistics.median(seconds) for seconds in (c.ours, c.theirs)]
-        table.add_row(c.work, *(f"{speed:,.1f}" for speed in speeds), f"{c.ratio:.2f} times")
+        speeds = [c.amount / statistics.median(seconds) for seconds in (c.ours, c.theirs)]
+        table.add_row(
+            c.work, *(f"{speed:,.{1 if speed < 1000 else 0}f} {c.unit}/s" for speed in speeds), f"{c.ratio:.2f} times"
+        )
     return table
 
 
@@ -66,9 +96,9 @@ def write_csv(path: Path, comparisons: Sequence[Comparison]) -> None:
     try:
         with path.open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["work", "images", "round", "ours_seconds", "theirs_seconds"])
+            writer.writerow(["work", "amount", "unit", "round", "ours_seconds", "theirs_seconds"])
             for c in comparisons:
                 for i, pair in enumerate(zip(c.ours, c.theirs, strict=True)):
-                    writer.writerow([c.work, c.images, i, *pair])
+                    writer.writerow([c.work, c.amount, c.unit, i, *pair])
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from error

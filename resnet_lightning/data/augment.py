@@ -177,12 +177,14 @@ class Augmentation:
             (adjust_saturation, self.saturation, 1),
             (adjust_hue, self.hue, 0),
         )
+        if not any(strength for _, strength, _ in changes):
+            return images
+        images = images.float().contiguous()  # plane by plane: colours are computed from whole planes
         for (adjust, strength, about), number in zip(changes, draws.uniform(_COLOUR, 4), strict=True):
             if strength:
                 low = max(about - strength, 0) if about else -strength
                 factor = low + number * np.float32(about + strength - low)
-                # plane by plane: colours are computed from whole planes
-                images = adjust(images.float().contiguous(), to(images.device, factor).view(-1, 1, 1, 1))
+                images = adjust(images, to(images.device, factor).view(-1, 1, 1, 1))
         return images.contiguous(memory_format=torch.channels_last)
 
     def hide(self, images: Tensor, draws: Draws) -> Tensor:

@@ -6,6 +6,8 @@ batch, and whichever process, device or resumed run it passes through. The hash 
 CPU, where so few numbers take microseconds and no device has to be waited for.
 """
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
@@ -66,6 +68,10 @@ class Draws:
         return _uniform(_mix(self._spread + np.uint64(key(self.seed))), purpose, 1)[0]
 
 
+@cache
+def _keys(purpose: int, count: int) -> Bits:
+    return np.array([[key(purpose, number)] for number in range(count)], np.uint64)
+
+
 def _uniform(images: Bits, purpose: int, count: int) -> Floats:
-    keys = np.array([[key(purpose, number)] for number in range(count)], np.uint64)
-    return (_mix(images + keys) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+    return (_mix(images + _keys(purpose, count)) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)

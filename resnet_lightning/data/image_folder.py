@@ -164,7 +164,7 @@ class ImageFolderDataModule(ImageDataModule):
         if cached is not None:
             return cached, torch.ones(len(files), dtype=torch.bool)
         images, readable = files.read_all(range(len(files)), self.on_error)
-        if readable.all():
+        if readable.all() and (self.trainer is None or self.trainer.local_rank == 0):
             self._cache.store(fingerprint, images)
         self._unreadable.update(files.names[int(number)] for number in (~readable).nonzero())
         return images, readable

@@ -1,0 +1,143 @@
+"""An epoch of augmented CIFAR-size batches: our data engine, and what a user would pick instead.
+
+Each image is padded by 4 and cropped, mirrored half of the time, and normalised to float32, in batches of 128.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from ..data import Augmentation, ImageDataModule
+from .comparison import Comparison, timed, turn_about
+
+_MEAN, _STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+_BATCH = 128
+_WHOLE_SET = 390 * _BATCH  # as many as CIFAR has, in whole batches
+_FOR_WORKERS = 78 * _BATCH  # a fifth of that is enough where an image takes a hundred times longer
+
+
+class RandomImagesDataModule(ImageDataModule):
+    """Images of random pixels, 32x32 and of 10 classes, which take as long as real ones.
+
+    Args:
+        count: how many there are for training, and an eighth of that for testing.
+        options: those of ``ImageDataModule``.
+    """
+
+    class_names = tuple("0123456789")
+    image_size = 32
+    known_statistics = (_MEAN, _STD)
+
+    def __init__(self, count: int = _WHOLE_SET, **options: Any) -> None:
+        super().__init__(**options)
+        self.count = count
+
+    def read(self, part: str) -> tuple[Any, Any]:
+        return random_images(self.count if part == "train" else self.count // 8)
+
+
+def random_images(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (count, 32, 32, 3) uint8 and labels (count,)."""
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (count, 32, 32, 3), np.uint8), generator.integers(0, 10, count)
+
+
+class FromArray(Dataset[tuple[Tensor, int]]):
+    """What ``torchvision.datasets.CIFAR10`` does once its files are read: an array, and transforms of single images."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Callable[[Image.Image], Tensor]) -> None:
+        self.images, self.labels, self.transform = images, labels, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+
+
+class WholeSet:
+    """What the fastest CIFAR-10 runs do: the whole set normalised and padded once, and augmented at once each epoch."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
+        self.padded = F.pad(pixels, (4, 4, 4, 4))
+        self.labels = torch.from_numpy(labels)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        n = len(self.padded)
+        mirrored = torch.rand(n) < 0.5
+        images = torch.where(mirrored.view(-1, 1, 1, 1), self.padded.flip(-1), self.padded)
+        top, left = torch.randint(0, 9, (2, n))
+        # All images with the same shift at once: first by rows, then by columns.
+        rows = torch.empty(n, 3, 32, 40)
+        for shift in range(9):
+            rows[top == shift] = images[top == shift, :, shift : shift + 32]
+        cropped = torch.empty(n, 3, 32, 32)
+        for shift in range(9):
+            cropped[left == shift] = rows[left == shift, :, :, shift : shift + 32]
+        for batch in torch.randperm(n).split(_BATCH):
+            yield cropped[batch], self.labels[batch]
+
+
+def data(*, rounds: int) -> Iterator[Comparison]:
+    """Times whole epochs, batch after batch."""
+    few = RandomImagesDataModule(_FOR_WORKERS, **_OPTIONS)
+    for workers in 0, 2:
+        loader = _dataloader(*random_images(_FOR_WORKERS), workers)
+        work = f"torchvision's transforms in a DataLoader, {workers} workers"
+        yield turn_about(work, _FOR_WORKERS, _epoch_of(few), timed(partial(_use_up, loader)), rounds=rounds)
+    everything = RandomImagesDataModule(_WHOLE_SET, **_OPTIONS)
+    whole_set = WholeSet(*random_images(_WHOLE_SET))
+    work = "the whole set augmented at once, as tensors"
+    yield turn_about(work, _WHOLE_SET, _epoch_of(everything), timed(partial(_use_up, whole_set)), rounds=rounds)
+    work = "the limit: the same images in the same order, copied to float32 and no more"
+    yield turn_about(work, _WHOLE_SET, _epoch_of(everything), timed(partial(_copy, everything)), rounds=rounds)
+
+
+_OPTIONS: dict[str, Any] = {"batch_size": _BATCH, "val_split": 0.0, "augment": Augmentation(crop=4, flip=True)}
+
+
+def _epoch_of(module: ImageDataModule) -> Callable[[], float]:
+    """One epoch through the hooks that the Trainer calls."""
+    loader = module.train_dataloader()
+    device = torch.device("cpu")
+
+    def epoch() -> None:
+        for batch in loader:
+            module.on_after_batch_transfer(module.transfer_batch_to_device(batch, device, 0))
+
+    return timed(epoch)
+
+
+def _copy(module: ImageDataModule) -> None:
+    for batch in module.train_dataloader():
+        batch.images.float()
+
+
+def _dataloader(images: np.ndarray, labels: np.ndarray, workers: int) -> DataLoader[tuple[Tensor, int]]:
+    transform = transforms.Compose(
+        [
+            transforms.RandomCrop(32, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(_MEAN, _STD),
+        ]
+    )
+    dataset = FromArray(images, labels, transform)
+    return DataLoader(
+        dataset, _BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+    )
+
+
+def _use_up(batches: Any) -> None:
+    for _ in batches:
+        pass

@@ -1,0 +1,151 @@
+"""A training step of ``lightning fit``, all that goes with it, and the loops that people write by hand.
+
+The hand-written loops do nothing but train: their batches lie ready in memory, they log nothing and show nothing.
+"""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..models import create_model
+from .backbones import HandWrittenResNet20
+from .comparison import Comparison, turn_about
+
+_WARM_UP = 2  # steps that do not count: memory is allocated, kernels are chosen
+
+
+class StepClock(Callback):
+    """Measures the training steps of a run, from one step's end to another's, with all that lies between.
+
+    Attributes:
+        seconds: what the last run in this process took, without the first ``_WARM_UP`` steps.
+    """
+
+    seconds = 0.0
+
+    def __init__(self) -> None:
+        self._started = 0.0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == _WARM_UP - 1:
+            self._started = _now()
+        StepClock.seconds = _now() - self._started
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def torchvision_resnet18() -> nn.Module:
+    """torchvision's ResNet-18 as people fit it to 32x32: a 3x3 stem, no pool."""
+    net = torchvision.models.resnet18(num_classes=10)
+    net.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    net.maxpool = nn.Identity()
+    return net
+
+
+def step(*, rounds: int, fit: Callable[[list[str]], int]) -> Iterator[Comparison]:
+    """Times some steps at a time.
+
+    Args:
+        rounds: how often.
+        fit: runs a command line.
+    """
+    cases: tuple[tuple[str, str, dict[str, Any], Callable[[], nn.Module], int, int], ...] = (
+        ("resnet20", "resnet20", {}, HandWrittenResNet20, 128, 8),
+        ("resnet18, 3x3 stem", "resnet18", {"stem": "cifar"}, torchvision_resnet18, 128, 2),
+    )
+    for name, backbone, options, plain, batch, steps in cases:
+        for precision, compiled in _modes():
+            how = f"{', bf16' if precision == 'bf16-mixed' else ''}{', compiled' if compiled else ''}"
+            work = f"{name}, {batch} images{how}, beside a loop on"
+            ours = _lightning_fit(fit, backbone, options, batch, steps, precision, compiled)
+            same = create_model(backbone, num_classes=10, **options).to(memory_format=torch.channels_last)
+            theirs = _loop(same, batch, steps, precision, compiled)
+            yield turn_about(f"{work} the same net", batch * steps, ours, theirs, rounds=rounds)
+            if not (compiled or precision == "bf16-mixed"):
+                theirs = _loop(plain(), batch, steps, precision, compiled)
+                other = "torchvision's, NCHW" if plain is torchvision_resnet18 else "a plain one, NCHW"
+                yield turn_about(f"{work} {other}", batch * steps, ours, theirs, rounds=rounds)
+
+
+def _modes() -> list[tuple[str, bool]]:
+    """Precision, and whether to compile: on a CPU without bf16 units neither pays."""
+    if not torch.cuda.is_available():
+        return [("32-true", False)]
+    return [("32-true", False), ("bf16-mixed", False), ("bf16-mixed", True)]
+
+
+def _lightning_fit(
+    fit: Callable[[list[str]], int],
+    backbone: str,
+    options: dict[str, Any],
+    batch: int,
+    steps: int,
+    precision: str,
+    compiled: bool,
+) -> Callable[[], float]:
+    count = batch * (steps + _WARM_UP)
+    arguments = [
+        *("fit", "--data", "resnet_lightning.bench.data.RandomImagesDataModule", f"--data.count={count}"),
+        *(f"--data.batch_size={batch}", "--data.val_split=0", "--data.augment.crop=4", "--data.augment.flip=true"),
+        *(f"--model.backbone={backbone}", f"--model.backbone_args={options}", f"--model.compile={compiled}"),
+        *("--model.optimizer_args={momentum: 0.9, weight_decay: 5.0e-4}", f"--trainer.precision={precision}"),
+        *("--trainer.max_epochs=1", "--trainer.limit_test_batches=0", "--trainer.num_sanity_val_steps=0"),
+        "--trainer.callbacks+=resnet_lightning.bench.step.StepClock",
+    ]
+
+    def run() -> float:
+        StepClock.seconds = 0.0
+        with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "output", "w") as output:
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+                code = fit([*arguments, f"--trainer.default_root_dir={folder}"])
+            if code or not StepClock.seconds:
+                raise RuntimeError(f"the run failed: {(Path(folder) / 'output').read_text()}")
+        return StepClock.seconds
+
+    return run
+
+
+def _loop(net: nn.Module, batch: int, steps: int, precision: str, compiled: bool) -> Callable[[], float]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    net = net.to(device).train()
+    layout = torch.channels_last if next(net.parameters()).is_contiguous(memory_format=torch.channels_last) else None
+    if compiled:
+        net.compile()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=1_000_000)
+    images = torch.randn(batch, 3, 32, 32, device=device)
+    images = images.contiguous(memory_format=layout) if layout else images
+    targets = torch.arange(batch, device=device) % 10
+
+    def train(images: Tensor, targets: Tensor) -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            loss = F.cross_entropy(net(images), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+
+    def run() -> float:
+        for _ in range(_WARM_UP):
+            train(images, targets)
+        started = _now()
+        for _ in range(steps):
+            train(images, targets)
+        return _now() - started
+
+    return run

@@ -1,0 +1,99 @@
+"""Reading a folder that does not fit: how long it takes to list, how fast it is read, and whether memory grows."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from rich import box
+from rich.table import Table
+
+from ..data import Augmentation, ImageFolderDataModule
+from ..errors import InputError
+
+_CLASSES = 100
+_REPORTS = 10
+
+
+def write_folder(root: Path, count: int, side: int = 64) -> None:
+    """Writes JPEG files of noise, each another one, evenly into classes: ``root/train/<class>/*``, and a few to test."""
+    generator = np.random.default_rng(0)
+    for part, number in ("train", count), ("test", _CLASSES):
+        for label in range(_CLASSES):
+            (root / part / f"class_{label:03}").mkdir(parents=True)
+        for image in range(number):
+            noise = Image.fromarray(generator.integers(0, 256, (4, 4, 3), np.uint8)).resize((side, side))
+            noise.save(root / part / f"class_{image % _CLASSES:03}" / f"{image:07}.jpg", quality=75)
+
+
+def stream(*, count: int, workers: int) -> Iterator[tuple[str, str, str]]:
+    """Lists and reads a folder of ``count`` generated images once, and says what it took: work, speed, memory.
+
+    Memory is that of this process and its workers together, a page that several share counted once.
+
+    Raises:
+        InputError: on a system that does not say what memory its processes take.
+    """
+    if not Path("/proc/self/smaps_rollup").exists():
+        raise InputError("memory is read from /proc/PID/smaps_rollup, which this system does not have; use Linux")
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        write_folder(Path(folder), count)
+        yield "written", _speed(count, started), ""
+        yield from _read(Path(folder), workers)
+
+
+def _read(root: Path, workers: int) -> Iterator[tuple[str, str, str]]:
+    module = ImageFolderDataModule(
+        root,
+        image_size=56,
+        shorter_side=64,
+        batch_size=256,
+        val_split=0.0,
+        augment=Augmentation(resized_crop=0.08, flip=True),
+        resident=False,
+        num_workers=workers,
+    )
+    started = time.perf_counter()
+    images = len(module.split("train"))
+    yield "listed", _speed(images, started), f"{_memory():,.0f} MB"
+    module.statistics()
+    device = torch.device("cpu")
+    loader = module.train_dataloader()
+    report = max(len(loader) // _REPORTS, 1)
+    started = time.perf_counter()
+    for number, batch in enumerate(loader, 1):
+        module.on_after_batch_transfer(module.transfer_batch_to_device(batch, device, 0))
+        if number % report == 0:
+            yield f"read {number * 256:,}", _speed(number * 256, started), f"{_memory():,.0f} MB"
+
+
+def _speed(images: int, started: float) -> str:
+    seconds = time.perf_counter() - started
+    return f"{seconds:,.1f} s, {images / seconds:,.0f} images/s"
+
+
+def _memory() -> float:
+    """Megabytes of this process and those that it started (proportional set size)."""
+    me = os.getpid()
+    children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+    total = 0
+    for process in [str(me), *children]:
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+    return total / 1000
+
+
+def as_table(rows: Iterator[tuple[str, str, str]]) -> Table:
+    """A row for each stage."""
+    table = Table("images", "took", "memory", box=box.SIMPLE)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    return table
