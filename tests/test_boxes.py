@@ -50,9 +50,8 @@ def box_by_torchvisions_recipe(numbers, height, width, area, aspect, or_else_mid
         ratio = math.exp(math.log(aspect[0]) + (math.log(aspect[1]) - math.log(aspect[0])) * shape)
         rows, columns = round(math.sqrt(wanted / ratio)), round(math.sqrt(wanted * ratio))
         if 0 < rows <= height and 0 < columns <= width:
-            return math.floor(numbers[20] * (height - rows + 1)), math.floor(numbers[21] * (width - columns + 1)), (
-                rows
-            ), columns
+            top, left = numbers[20] * (height - rows + 1), numbers[21] * (width - columns + 1)
+            return math.floor(top), math.floor(left), rows, columns
     if not or_else_middle:
         return None
     rows, columns = height, width
@@ -71,9 +70,7 @@ def test_boxes_are_those_that_a_loop_over_tries_finds(area, aspect, or_else_midd
     found = draw_boxes(draws(2000), 4, heights, widths, area, aspect, or_else_middle=or_else_middle)
     nothing = 0
     for i in range(2000):
-        expected = box_by_torchvisions_recipe(
-            numbers[i], int(heights[i]), int(widths[i]), area, aspect, or_else_middle
-        )
+        expected = box_by_torchvisions_recipe(numbers[i], int(heights[i]), int(widths[i]), area, aspect, or_else_middle)
         if expected is None:
             nothing += 1
             assert (found.height[i], found.width[i]) == (0, 0)
@@ -114,7 +111,9 @@ def test_area_and_aspect_are_within_their_limits_up_to_rounding(area, aspect):
 
 def test_area_is_uniform_and_so_is_the_logarithm_of_the_aspect():
     # So large an image that rounding does not show, and boxes so small that all fit at the first try.
-    _, _, rows, columns = draw_boxes(draws(), 5, *sides(N, 20_000, 10_000), (0.01, 0.1), (0.5, 2.0), or_else_middle=False)
+    _, _, rows, columns = draw_boxes(
+        draws(), 5, *sides(N, 20_000, 10_000), (0.01, 0.1), (0.5, 2.0), or_else_middle=False
+    )
     share, ratio = rows * columns / 2e8, np.log2(columns / rows)
     assert share.mean() == pytest.approx(0.055, abs=5 * 0.09 / math.sqrt(12 * N))
     assert chi_square(np.histogram(share, 40, (0.01, 0.1))[0]) < chi_square_bound(40)

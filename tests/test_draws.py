@@ -125,8 +125,7 @@ def test_neighbouring_images_have_different_draws():
 @pytest.mark.parametrize("stride", [1, 2, 1024])
 def test_uniform_is_uniform(seed, epoch, purpose, stride):
     draws = Draws(torch.arange(N) * stride, seed, epoch)
-    for values in (*draws.uniform(purpose, 2), draws.uniform_of_run(purpose)):
-        values = values.astype(np.float64)
+    for values in np.array([*draws.uniform(purpose, 2), draws.uniform_of_run(purpose)], np.float64):
         assert values.min() >= 0
         assert values.max() < 1
         assert values.mean() == pytest.approx(1 / 2, abs=5 * math.sqrt(1 / 12 / N))

@@ -123,7 +123,7 @@ def test_affine_equals_a_loop_over_pixels(shape, dtype):
         angle = math.radians(degrees[i])
         for row in range(height):
             for column in range(width):
-                # From the centre, moved back, to the right and up; turned back, clockwise, to where the pixel came from.
+                # From the centre, moved back, to the right and up; turned back, clockwise, to where it came from.
                 x = column - (width - 1) / 2 - right[i] * width
                 y = (height - 1) / 2 - row + down[i] * height
                 from_x = (x * math.cos(angle) + y * math.sin(angle)) / scale[i]

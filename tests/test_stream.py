@@ -1,11 +1,12 @@
 import gc
 import multiprocessing
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from pictures import write_sizes
+from PIL import Image
 
 from resnet_lightning import Augmentation, InputError
 from resnet_lightning.data import BatchLoader, Order, StreamLoader
@@ -32,6 +33,21 @@ def shuffled(n=N):
 def damage(name):
     with open(name, "r+b") as file:
         file.truncate(60)
+
+
+def problem_of(stream, taken=None):
+    """What an iteration ends with; ``pytest.raises`` keeps the frames, and with them the workers, alive for long."""
+    try:
+        for batch in stream:
+            if taken is not None:
+                taken.append(batch)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def workers():
+    return {process.pid for process in multiprocessing.active_children()}
 
 
 def refusal(name):
@@ -73,14 +89,14 @@ def test_persistent_workers_take_the_order_of_each_epoch(names):
     when = {"epoch": lambda: now["epoch"], "start": lambda: now["start"]}
     order = Order(shuffled(), 3, seed=1, pairs=True)
     stream = StreamLoader(files, TARGETS, order, num_workers=2, **when)
-    workers = []
+    others, seen = workers(), []
     for epoch, start in ((0, 0), (1, 0), (5, 2), (6, 0), (0, 0)):
         now.update(epoch=epoch, start=start)
         for found, wanted in zip(stream, BatchLoader(array, TARGETS, order, **when), strict=True):
             assert_same_batch(found, wanted)
-        workers.append({process.pid for process in multiprocessing.active_children()})
-    assert len(workers[0]) == 2
-    assert all(same == workers[0] for same in workers)
+        seen.append(workers() - others)
+    assert len(seen[0]) == 2
+    assert all(same == seen[0] for same in seen)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -176,10 +192,9 @@ def test_an_unreadable_image_amid_the_stream_is_named_in_one_line(names, num_wor
     number = int(order.of(0)[7])
     damage(names[number])
     before = []
-    with pytest.raises(InputError) as caught:
-        before.extend(StreamLoader(files_of(names), TARGETS, order, num_workers=num_workers))
-    assert str(caught.value) == refusal(names[number])
-    assert len(before) == 2
+    stream = StreamLoader(files_of(names), TARGETS, order, num_workers=num_workers)
+    assert problem_of(stream, before) == refusal(names[number])
+    assert [batch.indices.tolist() for batch in before] == [step.indices.tolist() for step in order.steps(0)][:2]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -206,8 +221,8 @@ def test_skipping_yields_all_others_and_counts(names, num_workers, seed):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("batch_size", [2, 3, 5])
-@pytest.mark.parametrize("places", [(4,), (2,), (3, 8), (0, 1, 9), (12,)])
+@pytest.mark.parametrize("batch_size", [2, 3, 5, 13])
+@pytest.mark.parametrize("places", [(4,), (2,), (3, 8), (0,), (1, 2, 9)])
 def test_an_image_whose_partner_is_missing_is_mixed_with_itself(names, num_workers, batch_size, places):
     order = Order(shuffled(), batch_size, seed=3, pairs=True)
     missing = [int(order.of(0)[place]) for place in places]
@@ -231,24 +246,22 @@ def test_a_training_batch_without_a_readable_image_is_refused(names, num_workers
     missing = order.of(0)[3:6].tolist()
     for number in missing:
         damage(names[number])
-    with pytest.raises(InputError) as caught:
-        list(StreamLoader(files_of(names), TARGETS, order, num_workers=num_workers, on_error="skip"))
-    assert str(caught.value) == (
-        f"no image of a batch can be read, such as {names[missing[0]]!r}; see to the files"
-    )
+    stream = StreamLoader(files_of(names), TARGETS, order, num_workers=num_workers, on_error="skip")
+    assert problem_of(stream) == f"no image of a batch can be read, such as {names[missing[0]]!r}; see to the files"
 
 
 def test_a_training_batch_of_which_partners_alone_are_readable_is_refused(names):
     order = Order(shuffled(), 1, seed=3, pairs=True)
-    damage(names[order.of(0)[4]])
-    with pytest.raises(InputError, match="no image of a batch can be read"):
-        list(StreamLoader(files_of(names), TARGETS, order, on_error="skip"))
+    name = names[order.of(0)[4]]
+    damage(name)
+    stream = StreamLoader(files_of(names), TARGETS, order, on_error="skip")
+    assert problem_of(stream) == f"no image of a batch can be read, such as {name!r}; see to the files"
 
 
 def test_an_evaluation_batch_may_be_empty(names):
     damage(names[3])
-    sizes = [len(batch.images) for batch in StreamLoader(files_of(names), TARGETS, Order(torch.arange(5), 1), on_error="skip")]
-    assert sizes == [1, 1, 1, 0, 1]
+    stream = StreamLoader(files_of(names), TARGETS, Order(torch.arange(5), 1), on_error="skip")
+    assert [len(batch.images) for batch in stream] == [1, 1, 1, 0, 1]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -256,9 +269,7 @@ def test_an_evaluation_batch_may_be_empty(names):
 def test_images_that_differ_in_size_are_named_in_one_line(names, num_workers, on_error):
     files = ImageFiles(FileNames([names[0], names[0], names[1]]), size=None, shorter_side=0, channels=3)
     stream = StreamLoader(files, TARGETS, Order(torch.arange(3), 3), num_workers=num_workers, on_error=on_error)
-    with pytest.raises(InputError) as caught:
-        list(stream)
-    assert str(caught.value) == (
+    assert problem_of(stream) == (
         f"the images differ in size: {names[0]!r} is 8x9 and {names[1]!r} is 9x14; give one with --data.image_size"
     )
 
@@ -268,12 +279,8 @@ def test_a_first_image_that_gives_the_size_and_then_cannot_be_read_is_named_in_o
     files = ImageFiles(FileNames([names[0]] * 3), size=None, shorter_side=0, channels=3)
     stream = StreamLoader(files, TARGETS, Order(torch.arange(3), 3), num_workers=num_workers)
     assert [len(batch.images) for batch in stream] == [3]
-    damage(names[0])
-    with open(names[0], "w") as file:
-        file.write("not an image")
-    with pytest.raises(InputError) as caught:
-        list(stream)
-    assert str(caught.value) == refusal(names[0])
+    Path(names[0]).write_text("not an image")
+    assert problem_of(stream) == refusal(names[0])
 
 
 # Beginning and ending.
@@ -292,24 +299,24 @@ def test_an_iteration_that_was_broken_off_can_be_started_again(names, num_worker
 
 @pytest.mark.parametrize("end", ["all", "some", "error"])
 def test_no_worker_is_left_when_the_loader_is_dropped(names, end):
-    assert multiprocessing.active_children() == []
+    others = workers()
     if end == "error":
         damage(names[2])
     stream = StreamLoader(files_of(names), TARGETS, Order(torch.arange(N), 1), num_workers=2)
     iterator = iter(stream)
     next(iterator)
-    assert len(multiprocessing.active_children()) == 2
+    assert len(workers() - others) == 2
     if end == "all":
         assert len(list(iterator)) == N - 1
     if end == "error":
-        with pytest.raises(InputError, match="cannot read the image"):
-            list(iterator)
+        assert problem_of(iterator) == refusal(names[2])
     del stream, iterator
     gc.collect()
-    assert multiprocessing.active_children() == []
+    assert workers() <= others
 
 
 def test_no_worker_is_started_before_the_first_batch_is_asked_for(names):
+    others = workers()
     stream = StreamLoader(files_of(names), TARGETS, Order(torch.arange(N), 4), num_workers=2)
     assert len(stream) == 4
-    assert multiprocessing.active_children() == []
+    assert workers() == others

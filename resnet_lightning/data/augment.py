@@ -117,7 +117,6 @@ class Augmentation:
         *,
         others: Tensor | None = None,
         num_classes: int = 0,
-        already_cropped: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Augments and normalises a batch; the outcome for an image is a function of its pixels and its draws.
 
@@ -128,13 +127,11 @@ class Augmentation:
             normalise: takes pixels in [0, 255] to float32 with mean 0.
             others: (B,) which of the R images each of the first B is mixed with; the rest are there for that alone.
             num_classes: of the targets; for mixing only.
-            already_cropped: the random resized crop has been made while the files were read.
 
         Returns:
             Images (B, C, H, W) float32 and targets, (B,) int64 or, where images are mixed, (B, K) float32.
         """
-        if not already_cropped:
-            images = self.crop_and_resize(images, draws)
+        images = self.crop_and_resize(images, draws)
         images = normalise(self.colour(self.move(images, draws), draws))
         images = self.hide(images, draws)
         if others is not None and self.mixes:
@@ -161,8 +158,17 @@ class Augmentation:
             )
         if not (self.crop or self.flip):
             return images
+        return crop(images, self.crop, *self.shifts(draws), self.pad)
+
+    @property
+    def moves_whole_pixels(self) -> bool:
+        """Whether images are cropped or mirrored, and nothing else comes before that."""
+        return bool(self.crop or self.flip) and not (self.resized_crop or self.rotate or self.translate or self.scale)
+
+    def shifts(self, draws: Draws) -> tuple[Integers, Integers, Bools | None]:
+        """First row and column of each image's crop, and whether it is mirrored."""
         top, left = (draws.uniform(_CROP, 2) * np.float32(2 * self.crop + 1)).astype(np.int64)
-        return crop(images, self.crop, top, left, self._mirrored(draws), self.pad)
+        return top, left, self._mirrored(draws)
 
     def _mirrored(self, draws: Draws) -> Bools | None:
         if self.flip == "alternate":  # as in airbench (Jordan 2024), section 3.6

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +16,7 @@ from .cache import DecodedCache, usual_cache_folder
 from .decode import EXTENSIONS, size_of
 from .files import FileNames, ImageFiles, list_images, walk_images
 from .loader import BatchLoader, Order
-from .memory import fits_in_memory, in_words
+from .memory import fits, in_words
 from .module import ImageDataModule
 from .splits import Split, every_fifth
 from .stream import StreamLoader
@@ -152,7 +153,7 @@ class ImageFolderDataModule(ImageDataModule):
         return ImageFiles(FileNames(names), self._size, self._shorter_side, self.in_chans), targets
 
     def _lies_in_memory(self, files: ImageFiles) -> bool:
-        if self.resident == "auto" and not fits_in_memory(files.nbytes):
+        if self.resident == "auto" and not fits(torch.device("cpu"), files.nbytes):
             self._say(f"{in_words(files.nbytes)} of images are read as they are needed: too large for the memory")
             return False
         return self.resident is not False
@@ -182,6 +183,8 @@ class ImageFolderDataModule(ImageDataModule):
     ) -> BatchLoader | StreamLoader:
         if isinstance(split.images, Tensor):
             return super().make_loader(split, order, epoch, start)
+        if order.seed is not None:
+            self._to_do = replace(self.augment, resized_crop=0.0)  # which is cut while the files are read
         processes = self.trainer.num_devices if self.trainer else 1
         return StreamLoader(
             split.images,
@@ -196,10 +199,6 @@ class ImageFolderDataModule(ImageDataModule):
             start=start,
             unreadable=self._unreadable,
         )
-
-    @property
-    def crops_while_reading(self) -> bool:  # type: ignore[override]
-        return isinstance(self.split("train").images, ImageFiles)
 
     def pixels_to_measure(self, split: Split) -> Tensor:
         if isinstance(split.images, Tensor):

@@ -102,6 +102,7 @@ class BatchLoader:
         order: which of them, and when.
         epoch: tells the current epoch, asked each time the iteration starts.
         start: tells at which step of the epoch to begin, likewise: 0, or where an interrupted run goes on.
+        take: how images (B,) are taken in an epoch, to (B, C, H, W); as they are by default.
     """
 
     images: Tensor = field(repr=False)
@@ -109,18 +110,22 @@ class BatchLoader:
     order: Order
     epoch: Callable[[], int] = lambda: 0
     start: Callable[[], int] = lambda: 0
+    take: Callable[[Tensor, int], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __iter__(self) -> Iterator[RawBatch]:
         epoch = self.epoch()
-        device = self.images.device
+        take = self.take or self._as_they_are
         for indices, others in self.order.steps(epoch, self.start()):
             yield RawBatch(
-                images=self.images.index_select(0, indices.to(device, non_blocking=True)).permute(0, 3, 1, 2),
+                images=take(indices, epoch),
                 targets=self.targets.index_select(0, indices),
                 indices=indices,
                 epoch=None if self.order.seed is None else epoch,
                 others=others,
             )
+
+    def _as_they_are(self, indices: Tensor, epoch: int) -> Tensor:
+        return self.images.index_select(0, indices.to(self.images.device, non_blocking=True)).permute(0, 3, 1, 2)

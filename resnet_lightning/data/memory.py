@@ -5,17 +5,14 @@ from pathlib import Path
 import torch
 
 
-def fits_on(device: torch.device, nbytes: int) -> bool:
-    """Whether an array may lie on an accelerator: it leaves at least half of what is free there now."""
+def fits(device: torch.device, nbytes: int) -> bool:
+    """Whether an array may lie on a device, or in the machine's memory: it leaves at least half of what is free now."""
+    if device.type == "cpu":
+        return nbytes <= _free_memory() // 2
     if device.type != "cuda":  # others share the machine's memory, or do not say how much they have
         return False
     free, _ = torch.cuda.mem_get_info(device)
     return nbytes <= free // 2
-
-
-def fits_in_memory(nbytes: int) -> bool:
-    """Whether an array may lie in the machine's memory: it leaves at least half of what is free now."""
-    return nbytes <= _free_memory() // 2
 
 
 def _free_memory() -> int:

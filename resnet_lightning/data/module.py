@@ -17,8 +17,9 @@ from ..errors import InputError, did_you_mean
 from .augment import Augmentation
 from .draws import Draws
 from .files import FileNames, ImageFiles, list_images
+from .geometry import Canvas
 from .loader import BatchLoader, Order, RawBatch
-from .memory import fits_on, in_words
+from .memory import fits, in_words
 from .splits import Split, fraction, held_out, one_fold
 from .stream import StreamLoader
 
@@ -71,8 +72,6 @@ class ImageDataModule(LightningDataModule, ABC):
     image_size: int | None = None
     can_stream: ClassVar[bool] = False
     """Whether ``read`` may give ``ImageFiles`` instead of an array."""
-    crops_while_reading = False
-    """Whether the loader's training batches have been through the random resized crop."""
     known_statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
     """Mean and standard deviation of each channel in [0, 1]; None measures them on the training images."""
 
@@ -123,6 +122,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.train_fraction = train_fraction
         self.resident = resident
         self.augment = augment
+        self._to_do = augment  # what the training loader has not done already
         augment.check_images(self.in_chans, self.image_size if augment.pad == "reflect" else None)
         self.predict_folder = predict_folder
         self.predict_files: list[Path] | None = None
@@ -319,14 +319,28 @@ class ImageDataModule(LightningDataModule, ABC):
     ) -> BatchLoader | StreamLoader:
         """A loader of these images; see ``BatchLoader`` for the arguments."""
         assert isinstance(split.images, Tensor)
-        return BatchLoader(self._place(split.images), split.targets, order, epoch, start)
+        images = self._place(split.images)
+        loader = BatchLoader(images, split.targets, order, epoch, start)
+        if order.seed is None:
+            return loader
+        self._to_do = self.augment
+        if not (self.augment.moves_whole_pixels and fits(images.device, 4 * Canvas.nbytes(images, self.augment.crop))):
+            return loader
+        # Cropped and mirrored while they are gathered: one copy of the pixels instead of five.
+        self._to_do = replace(self.augment, crop=0, flip=False)
+        canvas = Canvas(images, self.augment.crop, self.augment.pad)
+
+        def take(indices: Tensor, epoch: int) -> Tensor:
+            return canvas.cut(indices.numpy(), *self.augment.shifts(Draws(indices, self.seed, epoch)))
+
+        return replace(loader, take=take)
 
     def _place(self, images: Tensor) -> Tensor:
         """Moves the images of a data set to where they are to lie; once for all its splits."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if device.type == "cpu" or self.resident == "cpu":
             return images
-        if self.resident == "auto" and not fits_on(device, images.nbytes):
+        if self.resident == "auto" and not fits(device, images.nbytes):
             self._say(f"{in_words(images.nbytes)} of images stay in the machine's memory: too large for {device}")
             return images
         if id(images) not in self._placed:
@@ -350,16 +364,15 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Augments a training batch and normalises any batch: to images (B, C, H, W) float32 and targets."""
-        if batch.epoch is None:
+        if batch.epoch is None or self._to_do == Augmentation():
             return self.normalise(batch.images), batch.targets
-        return self.augment(
+        return self._to_do(
             batch.images,
             batch.targets,
             Draws(batch.indices, self.seed, batch.epoch),
             self.normalise,
             others=batch.others,
             num_classes=self.num_classes,
-            already_cropped=self.crops_while_reading,
         )
 
     def normalise(self, images: Tensor) -> Tensor:
