@@ -277,7 +277,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         for name in _SPLITS_OF_STAGE[stage]:
             self.split(name)
-        if stage == "fit" and not len(self._loader("train")):
+        if stage == "fit" and not len(self._order("train")):
             images = len(self.split("train"))
             among = (
                 f" among {self.trainer.world_size} processes" if self.trainer and self.trainer.world_size > 1 else ""
@@ -298,17 +298,19 @@ class ImageDataModule(LightningDataModule, ABC):
     def predict_dataloader(self) -> BatchLoader | StreamLoader:
         return self._loader("predict")
 
-    def _loader(self, name: str) -> BatchLoader | StreamLoader:
-        trainer, split, training = self.trainer, self.split(name), name == "train"
-        order = Order(
-            split.indices,
+    def _order(self, name: str) -> Order:
+        return Order(
+            self.split(name).indices,
             self.batch_size,
-            seed=self.seed if training else None,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
-            pairs=training and self.augment.mixes,
+            seed=self.seed if name == "train" else None,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+            pairs=name == "train" and self.augment.mixes,
         )
-        if trainer is None or not training:
+
+    def _loader(self, name: str) -> BatchLoader | StreamLoader:
+        trainer, split, order = self.trainer, self.split(name), self._order(name)
+        if trainer is None or name != "train":
             return self.make_loader(split, order, lambda: 0, lambda: 0)
         # The steps of this epoch that are behind us: none, or those before a run was interrupted.
         progress = trainer.fit_loop.epoch_loop.batch_progress
@@ -340,10 +342,10 @@ class ImageDataModule(LightningDataModule, ABC):
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if device.type == "cpu" or self.resident == "cpu":
             return images
-        if self.resident == "auto" and not fits(device, images.nbytes):
-            self._say(f"{in_words(images.nbytes)} of images stay in the machine's memory: too large for {device}")
-            return images
         if id(images) not in self._placed:
+            if self.resident == "auto" and not fits(device, images.nbytes):
+                self._say(f"{in_words(images.nbytes)} of images stay in the machine's memory: too large for {device}")
+                return images
             try:
                 self._placed[id(images)] = images.to(device)
             except torch.OutOfMemoryError as error:
