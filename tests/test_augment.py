@@ -12,7 +12,7 @@ from resnet_lightning import InputError
 from resnet_lightning.data.augment import Augmentation
 from resnet_lightning.data.boxes import draw_boxes
 from resnet_lightning.data.draws import Draws
-from resnet_lightning.data.geometry import resized_crop
+from resnet_lightning.data.geometry import Canvas, resized_crop
 from resnet_lightning.data.mixing import beta
 
 # What the random numbers are for: part of what a seed means, and so of what a change must not move.
@@ -226,11 +226,55 @@ def test_nothing_is_done_by_default():
     )
 
 
-def test_a_crop_made_while_reading_is_not_made_again():
-    images = random_images()
-    assert torch.equal(images_of({"resized_crop": 0.1}, images, already_cropped=True), normalise(images))
-    both = {"resized_crop": 0.1, "crop": 2}
-    assert torch.equal(images_of(both, images, already_cropped=True), images_of({"crop": 2}, images))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"crop": 3},
+        {"flip": True},
+        {"crop": 3, "flip": "alternate", "pad": "reflect"},
+        {"crop": 2, "flip": True, "brightness": 0.5, "hue": 0.2, "cutout": 4, "mixup": 0.5, "cutmix": 1.0},
+    ],
+)
+def test_images_cut_from_a_canvas_are_those_that_are_cropped_in_the_batch(options):
+    # What a loader does with a data set of 24 images in memory, where the draws are those of the images' numbers.
+    images, augmentation = random_images(), Augmentation(**options)
+    indices = torch.tensor([7, 0, 23, 5, 11, 1])
+    canvas = Canvas(images.permute(0, 2, 3, 1), augmentation.crop, augmentation.pad)
+    cut = canvas.cut(indices.numpy(), *augmentation.shifts(Draws(indices, SEED, EPOCH)))
+    assert augmentation.moves_whole_pixels
+    found = augmented({**options, "crop": 0, "flip": False}, cut, indices, others=neighbours(6))
+    expected = augmented(options, images[indices], indices, others=neighbours(6))
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "whole"),
+    [
+        ({}, False),
+        ({"crop": 1}, True),
+        ({"flip": True}, True),
+        ({"flip": "alternate"}, True),
+        ({"crop": 1, "hue": 0.1, "cutout": 3, "erase": 0.1, "mixup": 1.0}, True),
+        ({"hue": 0.1, "cutout": 3}, False),
+        *(
+            ({"crop": 1, "flip": True, **ALONE[name]}, False)
+            for name in ("resized_crop", "rotate", "translate", "scale")
+        ),
+    ],
+)
+def test_an_augmentation_tells_whether_whole_pixels_move_first(options, whole):
+    assert Augmentation(**options).moves_whole_pixels is whole
+
+
+def test_shifts_are_none_without_a_crop_and_mirror_none_without_a_flip():
+    draws = Draws(numbers_of(24), SEED, EPOCH)
+    top, left, mirrored = Augmentation().shifts(draws)
+    assert set(top) == set(left) == {0}
+    assert mirrored is None
+    top, left, mirrored = Augmentation(crop=2, flip=True).shifts(draws)
+    assert np.array_equal([top, left], np.floor(draws.uniform(CROP, 2) * 5))
+    assert np.array_equal(mirrored, draws.uniform(FLIP)[0] < 0.5)
 
 
 def test_boxes_of_the_resized_crop_are_drawn_for_files_of_any_size():

@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from resnet_lightning.data.geometry import affine, crop, mark_boxes, resized_crop
+from resnet_lightning.data.geometry import Canvas, affine, crop, mark_boxes, resized_crop
 
 # Batches of one image and of none, one channel and three, higher than wide and wider than high.
 SHAPES = [(5, 3, 8, 8), (4, 1, 7, 10), (1, 2, 9, 4), (0, 3, 5, 6)]
@@ -88,6 +88,53 @@ def test_crop_takes_one_place_for_all_images():
     assert torch.equal(crop(images, 2, 2, 2), images)
     assert torch.equal(crop(images, 2, 1, 4), crop(images, 2, np.full(3, 1), np.full(3, 4)))
     assert torch.equal(crop(images), images)
+
+
+# Among them sides and channels of one, for which memory could be laid out either way.
+DATA_SETS = [(7, 8, 8, 3), (5, 7, 10, 1), (4, 9, 4, 2), (3, 1, 5, 3), (3, 5, 1, 3), (3, 1, 1, 1), (1, 4, 4, 3)]
+
+
+@pytest.mark.parametrize("mode", ["zero", "reflect"])
+@pytest.mark.parametrize("padding", [0, 1, 3])
+@pytest.mark.parametrize("shape", DATA_SETS)
+def test_cutting_from_a_canvas_equals_a_loop_over_pixels(shape, padding, mode):
+    n, height, width, channels = shape
+    if mode == "reflect":
+        padding = min(padding, height - 1, width - 1)
+    images = random_images((n, channels, height, width)).permute(0, 2, 3, 1).contiguous()
+    before = images.clone()
+    canvas = Canvas(images, padding, mode)
+    generator = np.random.default_rng(padding)
+    for count in (0, 1, 12):  # also more than there are, some of them twice
+        rows = generator.integers(0, n, count)
+        top, left = generator.integers(0, 2 * padding + 1, (2, count))
+        chosen = images[torch.from_numpy(rows)].permute(0, 3, 1, 2)
+        for mirrored in (None, generator.random(count) < 0.5):
+            found = canvas.cut(rows, top, left, mirrored)
+            expected = crop_by_pixels(chosen, padding, top, left, [False] * 12 if mirrored is None else mirrored, mode)
+            assert found.dtype == torch.uint8
+            assert torch.equal(found, expected)
+            assert found.is_contiguous(memory_format=torch.channels_last)
+            assert torch.equal(found, crop(chosen, padding, top, left, mirrored, mode))
+    assert torch.equal(images, before)
+
+
+def test_what_is_cut_from_a_canvas_is_a_copy():
+    images = random_images((3, 3, 6, 6)).permute(0, 2, 3, 1).contiguous()
+    canvas, zero = Canvas(images, 0, "zero"), np.zeros(3, np.int64)
+    canvas.cut(np.arange(3), zero, zero, None).zero_()
+    images_again = canvas.cut(np.arange(3), zero, zero, None)
+    assert torch.equal(images_again.permute(0, 2, 3, 1), images)
+
+
+@pytest.mark.parametrize("padding", [0, 4])
+@pytest.mark.parametrize("shape", DATA_SETS)
+def test_a_canvas_takes_the_memory_that_is_told_before(shape, padding):
+    n, height, width, channels = shape
+    images = torch.zeros(shape, dtype=torch.uint8)
+    expected = 2 * n * (height + 2 * padding) * (width + 2 * padding) * channels
+    assert Canvas.nbytes(images, padding) == expected
+    assert Canvas(images, padding, "zero")._padded.nbytes == expected
 
 
 def bilinear(image, row, column):

@@ -20,7 +20,7 @@ _REPORTS = 10
 
 
 def write_folder(root: Path, count: int, side: int = 64) -> None:
-    """Writes JPEG files of noise, all different, evenly into ``root/train/<class>/*``, and one of each class to test."""
+    """Writes JPEG files of noise, all different, evenly into ``root/train/<class>/*``, a few to test."""
     generator = np.random.default_rng(0)
     for part, number in ("train", count), ("test", _CLASSES):
         for label in range(_CLASSES):

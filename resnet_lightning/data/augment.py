@@ -17,9 +17,9 @@ from .geometry import affine, crop, mark_boxes, resized_crop, to
 from .mixing import beta, cutmix, mixup, one_hot
 
 # What an image's random numbers are for. A number here is part of what a seed means: new ones come at the end.
-_CROP, _FLIP, _AFFINE, _RESIZED_CROP, _COLOUR, _CUTOUT, _ERASE, _ERASE_BOX, _MIX, _CUTMIX_BOX = range(10)
+_CROP, _FLIP, _AFFINE, _RESIZED_CROP, _COLOUR, _CUTOUT, _ERASE, _ERASE_BOX, _MIX = range(9)
 
-_ERASED_AREA, _ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)  # Zhong et al. 2020, section 4.1; torchvision's defaults
+_ERASED_AREA, _ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)  # torchvision's defaults, nearly those of the paper
 _CROPPED_ASPECT = (3 / 4, 4 / 3)
 
 
@@ -78,9 +78,9 @@ class Augmentation:
             ("crop", self.crop >= 0, "the padding in pixels, 0 for none"),
             ("pad", self.pad in ("zero", "reflect"), "'zero' or 'reflect'"),
             ("flip", self.flip in (True, False, "alternate"), "true, false or 'alternate'"),
-            ("brightness", self.brightness >= 0, factor),
-            ("contrast", self.contrast >= 0, factor),
-            ("saturation", self.saturation >= 0, factor),
+            ("brightness", 0 <= self.brightness < math.inf, factor),
+            ("contrast", 0 <= self.contrast < math.inf, factor),
+            ("saturation", 0 <= self.saturation < math.inf, factor),
             ("hue", 0 <= self.hue <= 0.5, "a share of the circle from 0 to 0.5"),
             ("cutout", self.cutout >= 0, "the side of the square in pixels, 0 for none"),
             ("erase", 0 <= self.erase <= 1, "a probability from 0 to 1"),
@@ -126,6 +126,7 @@ class Augmentation:
             draws: the random numbers of the R images.
             normalise: takes pixels in [0, 255] to float32 with mean 0.
             others: (B,) which of the R images each of the first B is mixed with; the rest are there for that alone.
+                Without it nothing is mixed.
             num_classes: of the targets; for mixing only.
 
         Returns:
@@ -201,13 +202,13 @@ class Augmentation:
             top = (row * heights).astype(np.int64) - self.cutout // 2
             left = (column * widths).astype(np.int64) - self.cutout // 2
             side = np.full_like(top, self.cutout)
-            images = images.masked_fill(mark_boxes(images, top, left, side, side), 0.0)
+            images = torch.where(mark_boxes(images, top, left, side, side), 0.0, images)
         if self.erase:
             top, left, height, width = draw_boxes(
                 draws, _ERASE_BOX, *_sizes(images), _ERASED_AREA, _ERASED_ASPECT, or_else_middle=False
             )
             height = np.where(draws.uniform(_ERASE)[0] < self.erase, height, 0)
-            images = images.masked_fill(mark_boxes(images, top, left, height, width), 0.0)
+            images = torch.where(mark_boxes(images, top, left, height, width), 0.0, images)
         return images
 
     def mix(self, images: Tensor, targets: Tensor, others: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:

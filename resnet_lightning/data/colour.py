@@ -18,7 +18,9 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Moves away from the mean grey of the image: 0 is that grey, 1 the image itself."""
-    return _blend(images, _grey(images).mean((-3, -2, -1), keepdim=True), factor)
+    # In two steps: in one, torch adds up a large image in another order where it is alone in its batch.
+    mean = _grey(images).mean(-1, keepdim=True).mean(-2, keepdim=True)
+    return _blend(images, mean, factor)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:

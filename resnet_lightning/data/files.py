@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.names)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of all images.
 

@@ -106,7 +106,7 @@ class ImageFolderDataModule(ImageDataModule):
         if not classes:
             raise InputError(f"there are no class folders in {str(folder)!r}; {_what_is_there(folder)}")
         if len(classes) == 1:
-            raise InputError(f"there is only one class, {classes[0]!r}, in {str(self._folder('train'))!r}")
+            raise InputError(f"there is only one class, {classes[0]!r}, in {str(folder)!r}")
         for part in "val", "test":
             if self._has(part):
                 folder = self.root / part
@@ -125,12 +125,13 @@ class ImageFolderDataModule(ImageDataModule):
 
     def read(self, part: str) -> tuple[Any, Any]:
         files, labels = self._list(part)
-        height, width = self._size_of_training_images()
-        if len(files) and not self._size and files.shape[:2] != (height, width):
-            raise InputError(
-                f"the {part} images are {files.shape[1]}x{files.shape[0]}, but those for training are "
-                f"{width}x{height}; give one size with --data.image_size"
-            )
+        if len(files) and not self._size:
+            height, width = self._size_of_training_images()
+            if files.shape[:2] != (height, width):
+                raise InputError(
+                    f"the {part} images are {files.shape[1]}x{files.shape[0]}, but those for training are "
+                    f"{width}x{height}; give one size with --data.image_size"
+                )
         if not self._lies_in_memory(files):
             return files, labels
         images, readable = self._decode(files)
@@ -173,7 +174,8 @@ class ImageFolderDataModule(ImageDataModule):
     def prepare_data(self) -> None:
         super().prepare_data()
         # Several processes would each decode everything: one does, and the others find it in the cache.
-        if self.trainer is not None and self.trainer.world_size > 1 and self._cache.limit:
+        trainer = self.trainer
+        if trainer is not None and trainer.world_size > 1 and self._cache.limit and trainer.state.fn != "predict":
             for part in "train", "val", "test":
                 if part != "val" or self.has_validation_set:
                     self.read(part)
@@ -192,7 +194,7 @@ class ImageFolderDataModule(ImageDataModule):
             order,
             augment=self.augment,
             seed=self.seed,
-            num_workers=_cores() // processes if self.num_workers is None else self.num_workers,
+            num_workers=max(_cores() // processes, 1) if self.num_workers is None else self.num_workers,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             on_error=self.on_error,
             epoch=epoch,

@@ -1,5 +1,6 @@
 """Two images in one: mixup and cutmix, with the targets that belong to them."""
 
+import math
 from functools import cache
 
 import numpy as np
@@ -16,16 +17,21 @@ def beta(uniform: Floats, alpha: float) -> Floats:
     """Turns numbers that are uniform in [0, 1) into ones of the symmetric distribution Beta(alpha, alpha)."""
     quantiles, values = _beta_table(alpha)
     upper = uniform >= 0.5  # the distribution is symmetric about 1/2; the table holds the lower half
-    lower_half = np.interp(np.where(upper, 1 - uniform, uniform), quantiles, values) ** (1 / alpha)
+    lower_half = np.interp(np.where(upper, 1 - uniform, uniform), quantiles, values)
+    lower_half **= max(1 / alpha, 1)
     return np.where(upper, 1 - lower_half, lower_half).astype(np.float32)
 
 
 @cache
 def _beta_table(alpha: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Cumulative probabilities from 0 to 1/2, and ``x**alpha`` for the x at which they are reached."""
-    # With t = x**alpha the density (x (1 - x))**(alpha - 1) dx, infinite at 0 for alpha < 1, becomes a tame one.
-    t = np.linspace(0, 0.5**alpha, 4097)
-    density = (1 - t ** (1 / alpha)) ** (alpha - 1)
+    """Cumulative probabilities from 0 to 1/2, and where they are reached: x, or ``x**alpha`` for alpha below 1."""
+    if alpha < 1:
+        # With t = x**alpha the density (x (1 - x))**(alpha - 1) dx, infinite at 0, becomes a tame one.
+        t = np.linspace(0, 0.5**alpha, 4097)
+        density = (1 - t ** (1 / alpha)) ** (alpha - 1)
+    else:  # from eight standard deviations below the middle
+        t = np.linspace(max(0.5 - 4 / math.sqrt(2 * alpha + 1), 0), 0.5, 4097)
+        density = (4 * t * (1 - t)) ** (alpha - 1)
     cumulative = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
     return cumulative / (2 * cumulative[-1]), t
 
@@ -68,7 +74,7 @@ def cutmix(
     """
     own = images[: len(others)]
     rows, columns = (
-        np.minimum(first + length, side) - np.maximum(first, 0)
+        (np.minimum(first + length, side) - np.maximum(first, 0)).clip(0)
         for first, length, side in ((top, height, images.shape[-2]), (left, width, images.shape[-1]))
     )
     kept = (1 - rows * columns / (images.shape[-2] * images.shape[-1])).astype(np.float32)

@@ -143,6 +143,7 @@ class StreamLoader:
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.pin_memory,
+            generator=torch.Generator(),  # the workers' seeds, which nothing uses, are not to be drawn from the run's
         )
 
     def __iter__(self) -> Iterator[RawBatch]:
