@@ -85,6 +85,7 @@ class ImageFolderDataModule(ImageDataModule):
         self.on_error = on_error
         self._cache = DecodedCache(Path(cache_folder or usual_cache_folder()), int(cache_gb * 1e9))
         self._unreadable: set[str] = set()
+        self._streams: list[StreamLoader] = []
         super().__init__(root, augment=augment, **options)
 
     @property
@@ -188,7 +189,7 @@ class ImageFolderDataModule(ImageDataModule):
         if order.seed is not None:
             self._to_do = replace(self.augment, resized_crop=0.0)  # which is cut while the files are read
         processes = self.trainer.num_devices if self.trainer else 1
-        return StreamLoader(
+        loader = StreamLoader(
             split.images,
             split.targets,
             order,
@@ -201,6 +202,8 @@ class ImageFolderDataModule(ImageDataModule):
             start=start,
             unreadable=self._unreadable,
         )
+        self._streams.append(loader)
+        return loader
 
     def pixels_to_measure(self, split: Split) -> Tensor:
         if isinstance(split.images, Tensor):
@@ -209,6 +212,8 @@ class ImageFolderDataModule(ImageDataModule):
         return split.images.read_all(split.indices[::step].tolist(), self.on_error)[0]
 
     def teardown(self, stage: str) -> None:
+        while self._streams:
+            self._streams.pop().close()
         if self._unreadable:
             some = ", ".join(sorted(self._unreadable)[:3])
             _log.warning("%d images could not be read and were left out, such as %s", len(self._unreadable), some)

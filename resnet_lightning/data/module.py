@@ -123,11 +123,11 @@ class ImageDataModule(LightningDataModule, ABC):
         self.resident = resident
         self.augment = augment
         self._to_do = augment  # what the training loader has not done already
-        augment.check_images(self.in_chans, self.image_size if augment.pad == "reflect" else None)
         self.predict_folder = predict_folder
         self.predict_files: list[Path] | None = None
         self.all_classes = self.find_classes()
         self.class_names = self.all_classes if classes is None else self._choose(classes)
+        augment.check_images(self.in_chans, self.image_size if augment.pad == "reflect" else None)
         self._mean = None if mean is None else torch.tensor(mean, dtype=torch.float32)
         self._std = None if std is None else torch.tensor(std, dtype=torch.float32)
         known = self.known_statistics
@@ -381,10 +381,15 @@ class ImageDataModule(LightningDataModule, ABC):
         """(B, C, H, W) pixels in [0, 255], uint8 or float, to float32 with mean 0 and standard deviation 1."""
         pixels = images.permute(0, 2, 3, 1)
         if self._scale is None or self._scale[0].shape != pixels.shape[1:] or self._scale[0].device != pixels.device:
-            # A value for every pixel, made once: adding up whole images is many times faster than channel by channel.
-            mean, std = ((255 * values).expand(pixels.shape[1:]).to(pixels.device) for values in self.statistics())
-            self._scale = mean.contiguous(), std.contiguous()
-        return pixels.to(torch.float32, copy=True).sub_(self._scale[0]).div_(self._scale[1]).permute(0, 3, 1, 2)
+            # A value for every pixel, made once: whole images at a time are many times faster than channel by channel.
+            mean, std = (255 * values.double() for values in self.statistics())
+            self._scale = tuple(
+                values.float().expand(pixels.shape[1:]).contiguous().to(pixels.device)
+                for values in (-mean / std, 1 / std)
+            )
+        shift, factor = self._scale
+        pixels = pixels.to(torch.float32, copy=True)
+        return torch.addcmul(shift, pixels, factor, out=pixels).permute(0, 3, 1, 2)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, for pixels in [0, 1]: given, known or measured."""

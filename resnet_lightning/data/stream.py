@@ -55,14 +55,14 @@ class _Reader(Dataset[_Answer]):
     """Reads one batch, in a worker process."""
 
     files: ImageFiles
+    shape: tuple[int, int, int]
     targets: Tensor
     augment: Augmentation
     seed: int
 
     def __getitem__(self, request: _Request) -> _Answer:
         indices = torch.from_numpy(request.indices)
-        height, width, channels = self.files.shape
-        images = torch.empty(len(indices), height, width, channels, dtype=torch.uint8)
+        images = torch.empty(len(indices), *self.shape, dtype=torch.uint8)
         readable = torch.ones(len(indices), dtype=torch.bool)
         problem = None
         for row in range(len(indices)):
@@ -136,7 +136,7 @@ class StreamLoader:
     @cached_property
     def _loader(self) -> DataLoader[_Answer]:
         return DataLoader(
-            _Reader(self.files, self.targets, self.augment, self.seed),
+            _Reader(self.files, self.files.shape, self.targets, self.augment, self.seed),
             sampler=_Requests(self.order, self.epoch, self.start),
             batch_size=None,  # a request is a whole batch already
             collate_fn=_as_it_is,  # type: ignore[arg-type]  # torch expects a list to make a batch of
@@ -146,6 +146,10 @@ class StreamLoader:
             generator=torch.Generator(),  # the workers' seeds, which nothing uses, are not to be drawn from the run's
         )
 
+    def close(self) -> None:
+        """Ends the worker processes; iterating starts new ones."""
+        self.__dict__.pop("_loader", None)
+
     def __iter__(self) -> Iterator[RawBatch]:
         for batch, unreadable, problem in self._loader:
             if problem:
@@ -153,7 +157,7 @@ class StreamLoader:
             if unreadable and self.on_error == "raise":
                 raise UnreadableImage(unreadable[0])
             self.unreadable.update(unreadable)
-            if batch.epoch is not None and not len(batch.images):
+            if batch.epoch is not None and not len(batch.images if batch.others is None else batch.others):
                 raise InputError(f"no image of a batch can be read, such as {unreadable[0]!r}; see to the files")
             yield batch
 
