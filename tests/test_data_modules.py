@@ -3,6 +3,7 @@ import pickle
 import shutil
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from lightning import seed_everything
-from PIL import Image
 from pictures import random_pixels
+from PIL import Image
 from torchvision import datasets
 
 import resnet_lightning
@@ -197,22 +198,39 @@ def test_given_statistics_are_used():
     assert torch.equal(half.statistics()[1], DigitsDataModule().statistics()[1])
 
 
-def test_training_batches_alone_are_augmented():
-    data = DigitsDataModule(augment=Augmentation(crop=3), mean=[0.0], std=[1.0], batch_size=64)
+# A crop is made while the images are gathered, unless something else comes before it.
+crops = pytest.mark.parametrize("augment", [Augmentation(crop=3), Augmentation(rotate=5, crop=3)], ids=["crop", "both"])
+
+
+@crops
+def test_training_batches_alone_are_augmented(augment):
+    data = DigitsDataModule(augment=augment, mean=[0.0], std=[1.0], batch_size=64)
+    pixels = data.split("train").images.permute(0, 3, 1, 2).float()
     for loader, changed in ((data.train_dataloader(), True), (data.val_dataloader(), False)):
         raw = next(iter(loader))
         images, _ = data.on_after_batch_transfer(raw)
-        assert torch.allclose(images * 255, raw.images.float(), atol=1e-3) != changed
+        assert torch.allclose(images * 255, pixels[raw.indices], atol=1e-3) != changed
 
 
-def test_augmentation_is_drawn_anew_for_each_epoch_and_seed(monkeypatch):
-    data = DigitsDataModule(augment=Augmentation(crop=3))
-    raw = next(iter(data.train_dataloader()))
-    first, _ = data.on_after_batch_transfer(raw)
-    assert torch.equal(data.on_after_batch_transfer(raw)[0], first)
-    assert not torch.equal(data.on_after_batch_transfer(raw._replace(epoch=1))[0], first)
+@crops
+def test_augmentation_is_drawn_anew_for_each_epoch_and_seed(monkeypatch, augment):
+    def augmented(epoch):
+        """What becomes of each image."""
+        data, found = DigitsDataModule(augment=augment), {}
+        for raw in replace(data.train_dataloader(), epoch=lambda: epoch):
+            found |= dict(zip(raw.indices.tolist(), data.on_after_batch_transfer(raw)[0], strict=True))
+        return found
+
+    def share_of_the_same(other):
+        both = set(first) & set(other)
+        assert len(both) > 1000
+        return sum(torch.equal(first[number], other[number]) for number in both) / len(both)
+
+    first = augmented(0)
+    assert share_of_the_same(augmented(0)) == 1
+    assert share_of_the_same(augmented(1)) < 0.1  # one crop in 49 is the same
     monkeypatch.setenv("PL_GLOBAL_SEED", "1")
-    assert not torch.equal(data.on_after_batch_transfer(raw)[0], first)
+    assert share_of_the_same(augmented(0)) < 0.1
 
 
 def test_state_dict_carries_the_statistics_over():
@@ -253,6 +271,17 @@ def test_state_dict_of_other_classes_is_refused():
         ({"val_split": -0.1}, "data.val_split is -0.1; give a share from 0 up to, but not including, 1"),
         ({"val_split": 1.0}, "data.val_split is 1.0;"),
         ({"val_split": 1.5}, "data.val_split is 1.5;"),
+        ({"num_folds": 1}, "data.num_folds is 1; give at least 2, or 0 for no cross-validation"),
+        ({"num_folds": -2}, "data.num_folds is -2;"),
+        ({"num_folds": 5, "fold": 5}, "data.fold is 5; there are the folds 0 to 4"),
+        ({"num_folds": 5, "fold": -1}, "data.fold is -1; there are the folds 0 to 4"),
+        ({"fold": 1}, "data.fold is 1; it needs data.num_folds"),
+        ({"train_fraction": 0}, "data.train_fraction is 0; give a share larger than 0 and up to 1"),
+        ({"train_fraction": 1.5}, "data.train_fraction is 1.5;"),
+        (
+            {"resident": False},
+            "data.resident is false, but DigitsDataModule has no files to read one by one; give auto",
+        ),
         ({"mean": [0.1, 0.2, 0.3]}, "data.mean has 3 values; these images have 1 channels"),
         ({"mean": []}, "data.mean has 0 values;"),
         ({"std": [0.1, 0.2]}, "data.std has 2 values; these images have 1 channels"),
@@ -268,7 +297,7 @@ def test_numbers_out_of_range_are_refused(options, message):
 def test_one_value_stands_for_all_channels_and_two_do_not():
     data = CIFAR10DataModule(mean=[0.5], std=[0.25])
     pixels = torch.tensor([0.0, 127.5, 255.0]).view(1, 3, 1, 1)
-    assert data.normalise(pixels).flatten().tolist() == pytest.approx([-2, 0, 2])
+    assert data.normalise(pixels).flatten().tolist() == pytest.approx([-2, 0, 2], abs=1e-6)
     with pytest.raises(InputError, match=r"data\.mean has 2 values; these images have 3 channels"):
         CIFAR10DataModule(mean=[0.5, 0.5])
 
@@ -296,6 +325,129 @@ def test_prediction_takes_the_test_images_and_numbers_them():
     assert torch.cat([numbers for _, numbers in found]).tolist() == list(range(355))
     tested = batches(data, data.test_dataloader())
     assert torch.equal(torch.cat([x for x, _ in found]), torch.cat([x for x, _ in tested]))
+
+
+# Cross-validation, and fewer images.
+
+
+@pytest.mark.parametrize("num_folds", [2, 5, 7])
+def test_folds_validate_on_each_training_image_once(num_folds):
+    folds = [DigitsDataModule(num_folds=num_folds, fold=fold) for fold in range(num_folds)]
+    for data in folds:
+        assert data.validates
+        assert sorted(indices(data, "train") + indices(data, "val")) == list(range(1442))
+        assert indices(data, "test") == list(range(355))
+    parts = [indices(data, "val") for data in folds]
+    assert sorted(number for part in parts for number in part) == list(range(1442))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    labels = folds[0].split("train").targets
+    for label in range(10):
+        of_class = [int((labels[part] == label).sum()) for part in parts]
+        assert max(of_class) - min(of_class) <= 1
+
+
+def test_folds_take_the_place_of_the_validation_share():
+    data = DigitsDataModule(num_folds=4, val_split=0)
+    assert data.validates
+    assert len(data.split("val")) == 361
+    assert sum(len(batch.targets) for batch in data.val_dataloader()) == 361
+    assert indices(DigitsDataModule(num_folds=4, val_split=0.1), "val") == indices(data, "val")
+
+
+def test_split_seed_alone_decides_the_folds():
+    first = indices(DigitsDataModule(num_folds=5, fold=1), "val")
+    seed_everything(77, verbose=False)
+    assert indices(DigitsDataModule(num_folds=5, fold=1), "val") == first
+    assert indices(DigitsDataModule(num_folds=5, fold=1, split_seed=1), "val") != first
+
+
+def test_whether_a_data_module_validates():
+    assert DigitsDataModule().validates
+    assert not DigitsDataModule(val_split=0).validates
+    assert DigitsDataModule(val_split=0, num_folds=2).validates
+
+
+def test_every_training_image_can_be_a_fold_of_its_own():
+    data = DigitsDataModule(num_folds=1442, fold=1441)
+    assert (len(data.split("train")), len(data.split("val"))) == (1441, 1)
+    with pytest.raises(InputError, match=r"data\.num_folds is 1443, and there are 1442 training images"):
+        DigitsDataModule(num_folds=1443).setup("fit")
+
+
+def test_a_fraction_trains_on_a_share_of_each_class_and_leaves_the_rest_alone():
+    whole = DigitsDataModule()
+    labels = whole.split("train").targets
+    larger = indices(whole, "train")
+    of_class = labels[larger].bincount().tolist()
+    for share in (0.5, 0.1, 0.03, 0.001):
+        data = DigitsDataModule(train_fraction=share)
+        smaller = indices(data, "train")
+        assert set(smaller) < set(larger)
+        assert labels[smaller].bincount().tolist() == [max(round(share * size), 1) for size in of_class]
+        for name in ("val", "test"):
+            assert indices(data, name) == indices(whole, name)
+        larger = smaller
+
+
+def test_a_fraction_is_one_of_what_a_fold_leaves():
+    whole, data = (DigitsDataModule(num_folds=5, fold=2, train_fraction=share) for share in (1.0, 0.25))
+    assert set(indices(data, "train")) < set(indices(whole, "train"))
+    assert len(data.split("train")) == pytest.approx(0.25 * len(whole.split("train")), abs=5)
+    assert indices(data, "val") == indices(whole, "val")
+
+
+# What the augmentations need.
+
+
+@pytest.mark.parametrize("augment", [Augmentation(hue=0.1), Augmentation(saturation=0.5)], ids=["hue", "saturation"])
+@pytest.mark.parametrize("make", [DigitsDataModule, MNISTDataModule])
+def test_grey_images_have_no_colours_to_change(make, augment):
+    with pytest.raises(InputError, match=r"augment\.saturation and augment\.hue change colours, and these images are"):
+        make(augment=augment)
+    assert CIFAR10DataModule(augment=augment).augment == augment
+
+
+def test_a_mirroring_crop_is_smaller_than_the_images():
+    assert DigitsDataModule(augment=Augmentation(crop=7, pad="reflect")).augment.crop == 7
+    with pytest.raises(InputError, match=r"augment\.crop is 8; an image of 8 pixels cannot be mirrored so far out"):
+        DigitsDataModule(augment=Augmentation(crop=8, pad="reflect"))
+
+
+@pytest.mark.parametrize("mix", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}], ids=" ".join)
+def test_mixing_makes_training_targets_probabilities(mix):
+    data = DigitsDataModule(augment=Augmentation(**mix), batch_size=31)
+    for raw in data.train_dataloader():
+        images, targets = data.on_after_batch_transfer(raw)
+        assert images.shape == (31, 1, 8, 8)
+        assert images.dtype == targets.dtype == torch.float32
+        assert targets.shape == (31, 10)
+        torch.testing.assert_close(targets.sum(1), torch.ones(31))
+        own, other = raw.targets[:31], raw.targets[raw.others]
+        allowed = torch.nn.functional.one_hot(own, 10) + torch.nn.functional.one_hot(other, 10)
+        assert (targets[allowed == 0] == 0).all()
+    for loader in (data.val_dataloader(), data.test_dataloader()):
+        for raw in loader:
+            images, targets = data.on_after_batch_transfer(raw)
+            assert raw.others is None
+            assert len(images) == len(targets)
+            assert targets.dtype == torch.int64
+
+
+def test_an_image_is_mixed_alike_whatever_the_batch_size():
+    def mixed(batch_size):
+        data = DigitsDataModule(augment=Augmentation(mixup=0.4, cutmix=1.0, crop=1), batch_size=batch_size)
+        found = {}
+        for raw in data.train_dataloader():
+            for number, *pair in zip(raw.indices.tolist(), *data.on_after_batch_transfer(raw), strict=False):
+                found[number] = pair
+        return found
+
+    first, second = mixed(7), mixed(50)
+    both = set(first) & set(second)
+    assert len(both) > 1200
+    for number in both:
+        for one, other in zip(first[number], second[number], strict=True):
+            torch.testing.assert_close(one, other)
 
 
 # A data set of one's own.

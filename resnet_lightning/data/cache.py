@@ -3,19 +3,21 @@
 import contextlib
 import logging
 import os
-import tempfile
 import time
+import uuid
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.lib.format as npy
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 _log = logging.getLogger(__name__)
 
+_HEADER = 128  # bytes that NumPy writes before the array
 _ABANDONED = 24 * 3600  # seconds after which a file that someone began to write has no one who finishes it
 
 
@@ -47,11 +49,15 @@ class DecodedCache:
         for file in sorted(self.folder.glob(f"{fingerprint}.*.npy")):
             try:
                 array = np.load(file, mmap_mode="c")
-                if _checksum(array) == file.suffixes[-2].removeprefix("."):
+                whole = _checksum(array) == file.suffixes[-2].removeprefix(".")
+            except OSError:  # removed just now, or not ours to read
+                continue
+            except Exception:  # NumPy raises many kinds for a header that is damaged
+                whole = False
+            if whole:
+                with contextlib.suppress(OSError):
                     os.utime(file)  # used just now
-                    return torch.from_numpy(array)
-            except (OSError, ValueError, EOFError):
-                pass
+                return torch.from_numpy(array)
             _log.warning("the cached images %s are damaged; they are decoded anew", file)
             with contextlib.suppress(OSError):
                 file.unlink()
@@ -59,26 +65,26 @@ class DecodedCache:
 
     def store(self, fingerprint: str, array: Tensor) -> None:
         """Keeps an array, if there is room for it."""
-        size = array.numel() * array.element_size()
+        size = array.numel() * array.element_size() + _HEADER
         if size > self.limit or self._given_up:
             return
-        unfinished = None
+        unfinished = self.folder / f"{fingerprint}.{uuid.uuid4().hex}.part"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._make_room(size)
-            values = array.numpy()
-            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
-                unfinished = Path(file.name)
-                np.save(file, values)
+            values = np.ascontiguousarray(array.numpy())
+            with unfinished.open("xb") as file:
+                # Not by np.save, which does not notice where the last bytes find no room.
+                npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(values))
+                file.write(values.data)
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(self.folder / f"{fingerprint}.{_checksum(values)}.npy")
         except OSError as error:
             self._given_up = True
             _log.warning("decoded images are not cached in %s: %s", self.folder, error.strerror or error)
-            if unfinished:
-                with contextlib.suppress(OSError):
-                    unfinished.unlink()
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
 
     def _make_room(self, size: int) -> None:
         for file in self.folder.glob("*.part"):

@@ -44,17 +44,19 @@ def read_image(file: str, channels: int) -> Tensor:
     """
     try:
         with Image.open(file) as image:
-            # Of more than 8 bits Pillow would cut off what is above 255.
-            eight_bits = _to_eight_bits(image) if image.mode.startswith(("I", "F")) else image
-            pixels = np.array(eight_bits.convert("L" if channels == 1 else "RGB"))
+            pixels = np.array(_eight_bits(image).convert("L" if channels == 1 else "RGB"))
     except Exception as error:  # Pillow raises many kinds for a file that is damaged
         raise UnreadableImage(file) from error
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    values = np.array(image)
-    return Image.fromarray((values / 256 if values.max() > 255 else values).astype(np.uint8))
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The image in a mode that Pillow converts as one expects: of 16 bits it would cut off what is above 255."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.array(image).clip(0, 65535) // 256).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        return image.convert("RGBA")
+    return image
 
 
 def scale_and_cut(image: Tensor, shorter_side: int, size: int) -> Tensor:

@@ -48,6 +48,8 @@ def walk_images(folder: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
+        if entry.name.startswith("."):
+            continue
         if entry.is_dir():
             yield from walk_images(entry.path)
         elif entry.name.lower().endswith(EXTENSIONS):

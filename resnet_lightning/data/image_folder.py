@@ -77,7 +77,7 @@ class ImageFolderDataModule(ImageDataModule):
             raise InputError(f"data.num_workers is {num_workers}; give 0 (none) or more processes")
         if on_error not in ("raise", "skip"):
             raise InputError(f"data.on_error is {on_error!r}; give 'raise' or 'skip'")
-        if not cache_gb >= 0:
+        if not 0 <= cache_gb < float("inf"):
             raise InputError(f"data.cache_gb is {cache_gb}; give a size in gigabytes, 0 for no cache")
         self._size = image_size
         self._shorter_side = shorter_side or image_size or 0
@@ -215,8 +215,10 @@ class ImageFolderDataModule(ImageDataModule):
         while self._streams:
             self._streams.pop().close()
         if self._unreadable:
-            some = ", ".join(sorted(self._unreadable)[:3])
-            _log.warning("%d images could not be read and were left out, such as %s", len(self._unreadable), some)
+            count, some = len(self._unreadable), ", ".join(sorted(self._unreadable)[:3])
+            what = "1 image could not be read and was" if count == 1 else f"{count} images could not be read and were"
+            _log.warning("%s left out, such as %s", what, some)
+            self._unreadable.clear()
 
     def _size_of_training_images(self) -> tuple[int, int]:
         for file in walk_images(str(self._folder("train") / self.class_names[0])):

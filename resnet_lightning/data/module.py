@@ -103,6 +103,8 @@ class ImageDataModule(LightningDataModule, ABC):
             raise InputError(f"data.fold is {fold}; {folds}")
         if not 0 < train_fraction <= 1:
             raise InputError(f"data.train_fraction is {train_fraction}; give a share larger than 0 and up to 1")
+        if resident not in ("auto", "cpu", "device", False):
+            raise InputError(f"data.resident is {resident!r}; give auto, cpu, device or false")
         if resident is False and not self.can_stream:
             raise InputError(
                 f"data.resident is false, but {type(self).__name__} has no files to read one by one; "

@@ -39,10 +39,13 @@ def every_fifth(labels: Tensor) -> Tensor:
 
 
 def held_out(labels: Tensor, share: float, seed: int) -> Tensor:
-    """Marks a share of each class at random, at least one image of a class that has two: (N,) -> bool (N,)."""
+    """Marks a share of each class at random: (N,) -> bool (N,).
+
+    Of a class that has two images or more, at least one is marked and at least one is not.
+    """
     order = _shuffled_by_class(labels, seed)
     size = labels.bincount()[labels[order]]
-    count = torch.where(size > 1, (share * size).round().clamp(min=1), 0)
+    count = (share * size).round().clamp(min=1).minimum(size - 1)
     return _marked(order, _place_in_class(labels[order]) < count, len(labels))
 
 
