@@ -2,8 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import torch
 from lightning import LightningModule
@@ -29,6 +29,13 @@ class _EpochMetrics(nn.Module):
         self.loss = MeanMetric(nan_strategy="disable")
         self.acc = MeanMetric(nan_strategy="disable")
         self.acc5 = MeanMetric(nan_strategy="disable") if top_5 else None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Whatever becomes of the net, sums stay float32: bfloat16 cannot count beyond 256."""
+        super()._apply(fn, recurse)
+        for metric in self.by_name().values():
+            metric.set_dtype(torch.float32)
+        return self
 
     def update(self, losses: Tensor, logits: Tensor, targets: Tensor) -> None:
         """Takes losses (B,), logits (B, num_classes) and targets, (B,) or (B, num_classes)."""

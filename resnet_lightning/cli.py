@@ -354,9 +354,9 @@ def _bench(arguments: list[str]) -> None:
     parser.add_argument("--images", type=int, default=200_000, help="of stream (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="of stream (default: %(default)s)")
     options = parser.parse_args(arguments)
-    for name, value in ("rounds", options.rounds), ("images", options.images):
-        if value < 1:
-            raise InputError(f"--{name} is {value}; give at least 1")
+    for name, least in ("rounds", 1), ("images", 100), ("workers", 0):
+        if getattr(options, name) < least:
+            raise InputError(f"--{name} is {getattr(options, name)}; give at least {least}")
     if options.what == "stream":
         from .bench.stream import as_table as as_stages
         from .bench.stream import stream

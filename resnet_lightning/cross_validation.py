@@ -45,9 +45,8 @@ def cross_validate(options: Sequence[str], num_folds: int, folder: Path) -> list
         own = [f"--data.num_folds={num_folds}", f"--data.fold={fold}", f"--trainer.default_root_dir={root}"]
         done = subprocess.run([sys.executable, "-m", "resnet_lightning", "fit", *options, *own], check=False)
         if done.returncode:
-            raise InputError(
-                f"fold {fold} of {num_folds} did not end well (see above); the folds are in {str(folder)!r}"
-            )
+            before = f"; the folds before it are in {str(folder)!r}" if fold else ""
+            raise InputError(f"fold {fold} of {num_folds} did not end well (see above){before}")
         results.append(_read_result(root))
     with (folder / "folds.csv").open("w", newline="") as file:
         writer = csv.writer(file)

@@ -71,6 +71,8 @@ def _one_line(message: str) -> str:
         return f"unknown class {name!r}; {did_you_mean(name.rpartition('.')[2], _class_names())}"
     if "arguments are required" in message:
         return f"{message}; give a config, such as --config configs/digits.yaml"
+    if f"{ImageDataModule.__name__} is abstract" in message:
+        return "the options of data are those of a data set; name it first, with --data or by a --config"
     return _wrong_value(message)
 
 

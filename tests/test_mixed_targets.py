@@ -180,6 +180,8 @@ def test_validation_and_testing_stay_on_single_images():
         assert torch.equal(found, split.targets[split.indices])
 
 
+# It is: it is told at which step to begin.
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 @pytest.mark.parametrize("augment", [Augmentation(mixup=0.2), Augmentation(cutmix=1.0)], ids=["mixup", "cutmix"])
 def test_a_checkpoint_of_a_mixed_training_goes_on_as_if_never_interrupted(tmp_path, augment):
     data = {"batch_size": 33, "augment": augment}  # odd, so that a pair of images lies in two batches
@@ -219,3 +221,15 @@ def test_mixed_targets_go_with_half_precision(precision):
     trainer = make_trainer(max_epochs=1, limit_train_batches=2, limit_val_batches=1, precision=precision)
     trainer.fit(make_model(label_smoothing=0.1), DigitsDataModule(batch_size=16, augment=MIXED))
     assert trainer.callback_metrics["train/loss"].item() == pytest.approx(math.log(10), abs=1)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true"])
+def test_accuracy_counts_images_whatever_the_precision_of_the_net(precision):
+    """A sum in bfloat16 takes no steps of 1 beyond 256."""
+    model, data = make_model(), DigitsDataModule(batch_size=1)
+    seen = []
+    model.backbone.register_forward_hook(lambda net, inputs, logits: seen.append(logits.argmax(1)))
+    trainer = make_trainer(precision=precision)
+    trainer.test(model, data, verbose=False)
+    correct = (torch.cat(seen) == data.split("test").targets).float().mean().item()
+    assert trainer.callback_metrics["test/acc"].item() == pytest.approx(correct, abs=1e-6)

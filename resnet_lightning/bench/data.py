@@ -68,8 +68,8 @@ class WholeSet:
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
-        self.padded = F.pad(pixels, (4, 4, 4, 4))
+        black_around = F.pad(torch.from_numpy(images).permute(0, 3, 1, 2), (4, 4, 4, 4))
+        self.padded = black_around.float().div_(255).sub_(mean).div_(std)
         self.labels = torch.from_numpy(labels)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -4,10 +4,10 @@ The hand-written loops do nothing but train: their batches lie ready in memory, 
 """
 
 import contextlib
+import io
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,11 +110,15 @@ def _lightning_fit(
 
     def run() -> float:
         StepClock.seconds = 0.0
-        with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "output", "w") as output:
-            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-                code = fit([*arguments, f"--trainer.default_root_dir={folder}"])
-            if code or not StepClock.seconds:
-                raise RuntimeError(f"the run failed: {(Path(folder) / 'output').read_text()}")
+        output = io.StringIO()
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(output),
+        ):
+            code = fit([*arguments, f"--trainer.default_root_dir={folder}"])
+        if code or not StepClock.seconds:
+            raise RuntimeError(f"the run failed: {output.getvalue()}")
         return StepClock.seconds
 
     return run

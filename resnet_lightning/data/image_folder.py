@@ -167,16 +167,21 @@ class ImageFolderDataModule(ImageDataModule):
         if cached is not None:
             return cached, torch.ones(len(files), dtype=torch.bool)
         images, readable = files.read_all(range(len(files)), self.on_error)
-        if readable.all() and (self.trainer is None or self.trainer.local_rank == 0):
+        if readable.all() and self._speaks:
             self._cache.store(fingerprint, images)
-        self._unreadable.update(files.names[int(number)] for number in (~readable).nonzero())
+        if self._speaks:
+            self._unreadable.update(files.names[int(number)] for number in (~readable).nonzero())
         return images, readable
+
+    @property
+    def _speaks(self) -> bool:
+        """Whether this process writes and reports what all processes of its machine see alike."""
+        return self.trainer is None or self.trainer.local_rank == 0
 
     def prepare_data(self) -> None:
         super().prepare_data()
         # Several processes would each decode everything: one does, and the others find it in the cache.
-        trainer = self.trainer
-        if trainer is not None and trainer.world_size > 1 and self._cache.limit and trainer.state.fn != "predict":
+        if self.trainer is not None and self.trainer.world_size > 1 and self._cache.limit and not self._splits:
             for part in "train", "val", "test":
                 if part != "val" or self.has_validation_set:
                     self.read(part)

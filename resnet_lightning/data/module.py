@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from lightning import LightningDataModule
@@ -88,7 +88,7 @@ class ImageDataModule(LightningDataModule, ABC):
         augment: Augmentation = Augmentation(),
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
-        resident: Literal["auto", "cpu", "device", False] = "auto",
+        resident: bool | str = "auto",
         predict_folder: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()

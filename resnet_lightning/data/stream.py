@@ -148,17 +148,23 @@ class StreamLoader:
 
     def close(self) -> None:
         """Ends the worker processes; iterating starts new ones."""
-        self.__dict__.pop("_loader", None)
+        loader = self.__dict__.pop("_loader", None)
+        if loader is not None and loader._iterator is not None and self.num_workers:
+            loader._iterator._shutdown_workers()  # left to the garbage collector, each loader takes five seconds
 
     def __iter__(self) -> Iterator[RawBatch]:
         for batch, unreadable, problem in self._loader:
-            if problem:
-                raise InputError(problem)
-            if unreadable and self.on_error == "raise":
-                raise UnreadableImage(unreadable[0])
             self.unreadable.update(unreadable)
-            if batch.epoch is not None and not len(batch.images if batch.others is None else batch.others):
-                raise InputError(f"no image of a batch can be read, such as {unreadable[0]!r}; see to the files")
+            error = None
+            if problem:
+                error = InputError(problem)
+            elif unreadable and self.on_error == "raise":
+                error = UnreadableImage(unreadable[0])
+            elif batch.epoch is not None and not len(batch.images if batch.others is None else batch.others):
+                error = InputError(f"no image of a batch can be read, such as {unreadable[0]!r}; see to the files")
+            if error:
+                self.close()
+                raise error
             yield batch
 
 
