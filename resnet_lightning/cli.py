@@ -354,10 +354,12 @@ def _bench(arguments: list[str]) -> None:
     parser.add_argument("--images", type=int, default=200_000, help="of stream (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="of stream (default: %(default)s)")
     options = parser.parse_args(arguments)
-    for name, least in ("rounds", 1), ("images", 100), ("workers", 0):
+    for name, least in ("rounds", 1), ("images", 256), ("workers", 0):
         if getattr(options, name) < least:
             raise InputError(f"--{name} is {getattr(options, name)}; give at least {least}")
     if options.what == "stream":
+        if options.csv:
+            raise InputError("bench stream compares nothing and writes no --csv; keep what it prints")
         from .bench.stream import as_table as as_stages
         from .bench.stream import stream
 
@@ -382,7 +384,9 @@ def _cross_validate(arguments: list[str]) -> None:
         epilog="All other options are those of `lightning fit`.",
         allow_abbrev=False,
     )
-    parser.add_argument("--data.num_folds", dest="num_folds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument(
+        "--data.num_folds", dest="num_folds", type=int, default=5, help="default: %(default)s, whatever the config says"
+    )
     parser.add_argument(
         "--trainer.default_root_dir", dest="root", type=Path, default=Path("runs"), help="default: runs"
     )

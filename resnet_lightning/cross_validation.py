@@ -48,10 +48,10 @@ def cross_validate(options: Sequence[str], num_folds: int, folder: Path) -> list
             before = f"; the folds before it are in {str(folder)!r}" if fold else ""
             raise InputError(f"fold {fold} of {num_folds} did not end well (see above){before}")
         results.append(_read_result(root))
-    with (folder / "folds.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["fold", "validation_accuracy", "test_accuracy"])
-        writer.writerows([fold, result.validation, result.test] for fold, result in enumerate(results))
+        with (folder / "folds.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["fold", "validation_accuracy", "test_accuracy"])
+            writer.writerows([number, result.validation, result.test] for number, result in enumerate(results))
     return results
 
 

@@ -317,10 +317,10 @@ def test_the_command_lists_and_reads_a_folder(capsys):
 @pytest.mark.parametrize("images", ["0", "-5"])
 def test_no_images_are_refused(images, capsys):
     assert main(["bench", "stream", "--images", images]) == 2
-    assert capsys.readouterr().err == f"error: --images is {images}; give at least 100\n"
+    assert capsys.readouterr().err == f"error: --images is {images}; give at least 256\n"
 
 
-@pytest.mark.parametrize("options", [["--images", "5"], ["--images", "99"], ["--workers", "-1"]], ids=" ".join)
+@pytest.mark.parametrize("options", [["--images", "5"], ["--images", "255"], ["--workers", "-1"]], ids=" ".join)
 def test_a_stream_that_cannot_be_read_gets_one_line(options, capsys):
     assert main(["bench", "stream", "--images", "300", *options]) == 2
     (line,) = capsys.readouterr().err.splitlines()

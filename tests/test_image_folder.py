@@ -557,9 +557,56 @@ def test_skipped_images_are_left_out_with_their_labels_and_counted_in_the_end(tm
         data.setup("fit")
         assert said() == []
         assert pixels_of(data, "train") == raw(written["train"][:4] + written["train"][5:17] + written["train"][18:])
-        assert data.split("train").targets.tolist() == [0] * 9 + [1] * 9
+        assert labels_of(data, "train") == [0] * 9 + [1] * 9
         assert pixels_of(data, "test") == raw(written["test"][:2] + written["test"][3:])
-        assert data.split("test").targets.tolist() == [0] * 9 + [1] * 10
+        assert labels_of(data, "test") == [0] * 9 + [1] * 10
+
+
+def labels_of(data, name):
+    split = data.split(name)
+    return split.targets[split.indices].tolist()
+
+
+@pytest.mark.parametrize("resident", ["cpu", False])
+def test_a_file_that_breaks_moves_no_other_image_to_another_split(tmp_path, resident):
+    write_folders(tmp_path, ["train", "test"], n=30)
+    options = {"on_error": "skip", "val_split": 0.3, "batch_size": 4, "resident": resident}
+    before, after = ImageFolderDataModule(tmp_path, **options), ImageFolderDataModule(tmp_path, **options)
+    before.setup("fit")
+    (tmp_path / "train" / "cat" / "007.png").write_text("not an image")
+    after.setup("fit")
+    for name in "train", "val":
+        was, now = (set(data.split(name).indices.tolist()) for data in (before, after))
+        assert was - now <= {7}
+        assert not now - was
+
+
+def test_a_random_resized_crop_is_cut_from_whole_files_whatever_fits_in_memory(tmp_path):
+    write_folders(tmp_path, ["train", "test"])
+    for crop, images in (0.0, torch.Tensor), (0.5, ImageFiles):
+        data = ImageFolderDataModule(tmp_path, augment=Augmentation(resized_crop=crop))
+        assert isinstance(data.split("train").images, images)
+
+
+def test_a_link_to_nothing_is_named_or_skipped(tmp_path):
+    write_folders(tmp_path, ["train", "test"])
+    (tmp_path / "train" / "cat" / "link.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"cannot read the image '.*link\.png': No such file or directory"):
+        ImageFolderDataModule(tmp_path).setup("fit")
+    data = ImageFolderDataModule(tmp_path, on_error="skip", val_split=0, batch_size=4)
+    data.setup("fit")
+    assert len(data.split("train")) == 20
+
+
+def test_a_new_loader_ends_the_workers_of_the_old_one(tmp_path):
+    write_folders(tmp_path, ["train", "test"])
+    others = set(multiprocessing.active_children())
+    data = ImageFolderDataModule(tmp_path, resident=False, num_workers=1, batch_size=4)
+    for _ in range(3):
+        list(data.train_dataloader())
+    assert len(set(multiprocessing.active_children()) - others) == 1
+    data.teardown("fit")
+    assert set(multiprocessing.active_children()) <= others
 
 
 def test_skipped_images_are_counted_once_in_the_end(tmp_path, said):

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .memory import in_words
+
 _log = logging.getLogger(__name__)
 
 _HEADER = 128  # bytes that NumPy writes before the array
@@ -66,6 +68,8 @@ class DecodedCache:
     def store(self, fingerprint: str, array: Tensor) -> None:
         """Keeps an array, if there is room for it."""
         size = array.numel() * array.element_size() + _HEADER
+        if size > self.limit and self.limit:
+            _log.info("%s of images are not cached: the cache may be %s", in_words(size), in_words(self.limit))
         if size > self.limit or self._given_up:
             return
         unfinished = self.folder / f"{fingerprint}.{uuid.uuid4().hex}.part"
@@ -91,7 +95,10 @@ class DecodedCache:
             with contextlib.suppress(OSError):
                 if time.time() - file.stat().st_mtime > _ABANDONED:
                     file.unlink()
-        kept = [(file.stat(), file) for file in self.folder.glob("*.npy")]
+        kept = []
+        for file in self.folder.glob("*.npy"):
+            with contextlib.suppress(FileNotFoundError):  # another run has just removed it
+                kept.append((file.stat(), file))
         kept.sort(key=lambda entry: entry[0].st_mtime)
         total = sum(state.st_size for state, _ in kept)
         for state, file in kept:

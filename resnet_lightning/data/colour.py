@@ -4,11 +4,14 @@ The four are those of torchvision's ``ColorJitter``. Images are (B, C, H, W) flo
 are (B, 1, 1, 1), on the same device.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .geometry import to
+
 # What the eye makes of red, green and blue (ITU-R BT.601), as in torchvision and Pillow.
-_LUMA = (0.2989, 0.587, 0.114)
+_LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
@@ -51,7 +54,7 @@ def adjust_hue(images: Tensor, turn: Tensor) -> Tensor:
 def _grey(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images
-    luma = torch.tensor(_LUMA, device=images.device).view(-1, 1, 1)
+    luma = to(images.device, _LUMA).view(-1, 1, 1)
     return (images * luma).sum(1, keepdim=True)
 
 

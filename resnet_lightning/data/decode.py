@@ -19,8 +19,9 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".tif", "
 class UnreadableImage(InputError):
     """A file that is damaged or not an image."""
 
-    def __init__(self, file: str) -> None:
-        super().__init__(f"cannot read the image {file!r}: it is damaged or not an image; replace or remove it")
+    def __init__(self, file: str, error: Exception | None = None) -> None:
+        reason = getattr(error, "strerror", None) or "it is damaged or not an image"
+        super().__init__(f"cannot read the image {file!r}: {reason}; replace or remove it")
 
 
 def size_of(file: str | Path) -> tuple[int, int]:
@@ -33,7 +34,7 @@ def size_of(file: str | Path) -> tuple[int, int]:
         with Image.open(file) as image:
             return image.height, image.width
     except Exception as error:  # Pillow raises many kinds for a file that is damaged
-        raise UnreadableImage(str(file)) from error
+        raise UnreadableImage(str(file), error) from error
 
 
 def read_image(file: str, channels: int) -> Tensor:
@@ -46,7 +47,7 @@ def read_image(file: str, channels: int) -> Tensor:
         with Image.open(file) as image:
             pixels = np.array(_eight_bits(image).convert("L" if channels == 1 else "RGB"))
     except Exception as error:  # Pillow raises many kinds for a file that is damaged
-        raise UnreadableImage(file) from error
+        raise UnreadableImage(file, error) from error
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
 
 

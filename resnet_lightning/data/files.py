@@ -45,8 +45,11 @@ class FileNames:
 
 def walk_images(folder: str) -> Iterator[str]:
     """The image files below a folder, by name; hidden ones and those of other kinds are left out."""
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"cannot list the folder {folder!r}: {error.strerror}") from error
     for entry in found:
         if entry.name.startswith("."):
             continue
@@ -146,7 +149,7 @@ class ImageFiles:
             on_error: ``"raise"``, or ``"skip"`` to leave out images that cannot be read.
 
         Returns:
-            Those that were read, (n, H, W, C) uint8, and for each of the numbers whether it was, bool.
+            The images (n, H, W, C) uint8, black where one was left out, and which were read, (n,) bool.
 
         Raises:
             InputError: as ``read``.
@@ -164,11 +167,12 @@ class ImageFiles:
                 if on_error == "raise":
                     raise
                 readable[place] = False
+                images[place] = 0
 
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(cores()) as threads:
             for _ in threads.map(read, range(len(numbers))):  # raises what a thread raised
                 pass
-        return images if readable.all() else images[readable], readable
+        return images, readable
 
     def fingerprint(self) -> str:
         """Stands for the files' content and how they are decoded: 32 hexadecimal digits.
@@ -178,8 +182,15 @@ class ImageFiles:
         """
         digest = hashlib.blake2b(repr(("1", self.size, self.shorter_side, self.channels)).encode(), digest_size=16)
         for name in self.names:
-            state = os.stat(name)
-            digest.update(
-                f"{name}\0{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\0".encode(errors="surrogateescape")
-            )
+            try:
+                state = os.stat(name)
+                said = f"{name}\0{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\0"
+            except OSError:  # a link to nothing, which reading will name or skip
+                said = f"{name}\0\0"
+            digest.update(said.encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

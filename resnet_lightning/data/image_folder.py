@@ -1,9 +1,9 @@
 """Folders of images, one for each class."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,7 +14,7 @@ from ..errors import InputError
 from .augment import Augmentation
 from .cache import DecodedCache, usual_cache_folder
 from .decode import EXTENSIONS, size_of
-from .files import FileNames, ImageFiles, list_images, walk_images
+from .files import FileNames, ImageFiles, cores, list_images, walk_images
 from .loader import BatchLoader, Order
 from .memory import fits, in_words
 from .module import ImageDataModule
@@ -23,6 +23,7 @@ from .stream import StreamLoader
 
 _log = logging.getLogger(__name__)
 
+_PARTS_OF = {"fit": ("train", "val", "test"), "validate": ("train", "val"), "test": ("test",)}
 _MEASURED = 1000  # images whose mean and standard deviation stand for all, where files are read as they are needed
 
 
@@ -85,7 +86,7 @@ class ImageFolderDataModule(ImageDataModule):
         self.on_error = on_error
         self._cache = DecodedCache(Path(cache_folder or usual_cache_folder()), int(cache_gb * 1e9))
         self._unreadable: set[str] = set()
-        self._streams: list[StreamLoader] = []
+        self._streams: dict[int, StreamLoader] = {}
         super().__init__(root, augment=augment, **options)
 
     @property
@@ -135,8 +136,8 @@ class ImageFolderDataModule(ImageDataModule):
                 )
         if not self._lies_in_memory(files):
             return files, labels
-        images, readable = self._decode(files)
-        return images, labels[readable]
+        images, self._readable[part] = self._decode(files)
+        return images, labels
 
     def _list(self, part: str) -> tuple[ImageFiles, Tensor]:
         names: list[str] = []
@@ -155,15 +156,19 @@ class ImageFolderDataModule(ImageDataModule):
         return ImageFiles(FileNames(names), self._size, self._shorter_side, self.in_chans), targets
 
     def _lies_in_memory(self, files: ImageFiles) -> bool:
-        if self.resident == "auto" and not fits(torch.device("cpu"), files.nbytes):
-            self._say(f"{in_words(files.nbytes)} of images are read as they are needed: too large for the memory")
+        if self.resident != "auto":
+            return self.resident is not False
+        if self.augment.resized_crop:  # from the whole file: what fits in memory is not to decide what a crop shows
             return False
-        return self.resident is not False
+        if fits(torch.device("cpu"), files.nbytes * self._processes):
+            return True
+        self._say(f"{in_words(files.nbytes)} of images are read as they are needed: too large for the memory")
+        return False
 
     def _decode(self, files: ImageFiles) -> tuple[Tensor, Tensor]:
-        """The images (n, H, W, C), from the cache if they are there, and which of the files could be read."""
-        fingerprint = files.fingerprint() if self._cache.limit else ""
-        cached = self._cache.load(fingerprint) if self._cache.limit else None
+        """The images (N, H, W, C), from the cache if they are there, and which of the files could be read."""
+        fingerprint = files.fingerprint()
+        cached = self._cache.load(fingerprint)
         if cached is not None:
             return cached, torch.ones(len(files), dtype=torch.bool)
         images, readable = files.read_all(range(len(files)), self.on_error)
@@ -180,45 +185,60 @@ class ImageFolderDataModule(ImageDataModule):
 
     def prepare_data(self) -> None:
         super().prepare_data()
-        # Several processes would each decode everything: one does, and the others find it in the cache.
-        if self.trainer is not None and self.trainer.world_size > 1 and self._cache.limit and not self._splits:
-            for part in "train", "val", "test":
+        # Several processes would each decode everything: one does, and the others find it in the cache. What is wrong
+        # with the files is said in `setup`, by all processes alike.
+        if self._processes == 1 or self._splits or self.trainer is None:
+            return
+        with contextlib.suppress(InputError):
+            for part in _PARTS_OF.get(self.trainer.state.fn or "", ()):
                 if part != "val" or self.has_validation_set:
-                    self.read(part)
+                    files, _ = self._list(part)
+                    if files.nbytes <= self._cache.limit and self._lies_in_memory(files):
+                        self._decode(files)
 
     def make_loader(
         self, split: Split, order: Order, epoch: Callable[[], int], start: Callable[[], int]
     ) -> BatchLoader | StreamLoader:
         if isinstance(split.images, Tensor):
             return super().make_loader(split, order, epoch, start)
-        if order.seed is not None:
-            self._to_do = replace(self.augment, resized_crop=0.0)  # which is cut while the files are read
-        processes = self.trainer.num_devices if self.trainer else 1
         loader = StreamLoader(
             split.images,
             split.targets,
             order,
             augment=self.augment,
             seed=self.seed,
-            num_workers=max(_cores() // processes, 1) if self.num_workers is None else self.num_workers,
+            num_workers=self._workers,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             on_error=self.on_error,
             epoch=epoch,
             start=start,
             unreadable=self._unreadable,
         )
-        self._streams.append(loader)
+        if id(split) in self._streams:
+            self._streams[id(split)].close()
+        self._streams[id(split)] = loader
         return loader
 
-    def pixels_to_measure(self, split: Split) -> Tensor:
+    @property
+    def _processes(self) -> int:
+        """How many processes train on this machine."""
+        return self.trainer.num_devices if self.trainer else 1
+
+    @property
+    def _workers(self) -> int:
+        return max(min(cores() // self._processes, 16), 1) if self.num_workers is None else self.num_workers
+
+    def pixels_to_measure(self, split: Split) -> tuple[Tensor, Tensor]:
         if isinstance(split.images, Tensor):
             return super().pixels_to_measure(split)
         step = max(len(split) // _MEASURED, 1)
-        return split.images.read_all(split.indices[::step].tolist(), self.on_error)[0]
+        images, readable = split.images.read_all(split.indices[::step].tolist(), self.on_error)
+        return images, readable.nonzero().flatten()
 
     def teardown(self, stage: str) -> None:
-        while self._streams:
-            self._streams.pop().close()
+        for loader in self._streams.values():
+            loader.close()
+        self._streams.clear()
         if self._unreadable:
             count, some = len(self._unreadable), ", ".join(sorted(self._unreadable)[:3])
             what = "1 image could not be read and was" if count == 1 else f"{count} images could not be read and were"
@@ -261,8 +281,3 @@ def _what_is_there(folder: Path) -> str:
             "(ImageNet's val comes so, with the labels in a file beside it)"
         )
     return "the images of each class belong in a folder of the class's name"
-
-
-def _cores() -> int:
-    """The cores that this process may use, at most 16."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)

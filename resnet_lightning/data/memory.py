@@ -24,7 +24,9 @@ def _free_memory() -> int:
         # A container's own limit.
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         if limit != "max":
-            free = min(free, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+            used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+            stat = dict(line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines())
+            free = min(free, int(limit) - used + int(stat["inactive_file"]))  # files that were read, and can go
     except (OSError, KeyError, ValueError):
         pass
     return free

@@ -124,7 +124,6 @@ class ImageDataModule(LightningDataModule, ABC):
         self.train_fraction = train_fraction
         self.resident = resident
         self.augment = augment
-        self._to_do = augment  # what the training loader has not done already
         self.predict_folder = predict_folder
         self.predict_files: list[Path] | None = None
         self.all_classes = self.find_classes()
@@ -136,7 +135,8 @@ class ImageDataModule(LightningDataModule, ABC):
         self._usual_statistics = None if known is None else (torch.tensor(known[0]), torch.tensor(known[1]))
         self._scale: tuple[Tensor, ...] | None = None
         self._splits: dict[str, Split] = {}
-        self._placed: dict[int, Tensor] = {}
+        self._placed: dict[tuple[int, torch.device], Tensor] = {}
+        self._readable: dict[str, Tensor] = {}  # of parts that were read, which of their images could be
 
     # What a data set says of itself.
 
@@ -198,13 +198,19 @@ class ImageDataModule(LightningDataModule, ABC):
             if name == "predict":
                 self._splits[name] = self._read_for_prediction()
             elif name == "test" or (name == "val" and self.has_validation_set):
-                self._splits[name] = self._read_whole(name)
+                self._splits[name] = self._without_unreadable(self._read_whole(name), name)
             else:
                 train, val = self._split_validation_off(self._read_whole("train"))
-                self._splits["train"] = train
+                self._splits["train"] = self._without_unreadable(train, "train")
                 if not self.has_validation_set:
-                    self._splits["val"] = val
+                    self._splits["val"] = self._without_unreadable(val, "train")
         return self._splits[name]
+
+    def _without_unreadable(self, split: Split, part: str) -> Split:
+        """Taken out after the splitting, so that a file that breaks moves no other from one split to another."""
+        if part not in self._readable:
+            return split
+        return replace(split, indices=split.indices[self._readable[part][split.indices]])
 
     def _read_whole(self, part: str) -> Split:
         images, labels = self.read(part)
@@ -316,7 +322,9 @@ class ImageDataModule(LightningDataModule, ABC):
             return self.make_loader(split, order, lambda: 0, lambda: 0)
         # The steps of this epoch that are behind us: none, or those before a run was interrupted.
         progress = trainer.fit_loop.epoch_loop.batch_progress
-        return self.make_loader(split, order, lambda: trainer.current_epoch, lambda: progress.current.ready)
+        # With `overfit_batches` the same images come in every epoch.
+        epoch = (lambda: 0) if getattr(trainer, "overfit_batches", 0) else (lambda: trainer.current_epoch)
+        return self.make_loader(split, order, epoch, lambda: progress.current.ready)
 
     def make_loader(
         self, split: Split, order: Order, epoch: Callable[[], int], start: Callable[[], int]
@@ -325,37 +333,34 @@ class ImageDataModule(LightningDataModule, ABC):
         assert isinstance(split.images, Tensor)
         images = self._place(split.images)
         loader = BatchLoader(images, split.targets, order, epoch, start)
-        if order.seed is None:
-            return loader
-        self._to_do = self.augment
-        if not (self.augment.moves_whole_pixels and fits(images.device, 4 * Canvas.nbytes(images, self.augment.crop))):
+        size = Canvas.nbytes(images, self.augment.crop) * (self.trainer.num_devices if self.trainer else 1)
+        if order.seed is None or not self.augment.moves_whole_pixels or not fits(images.device, 4 * size):
             return loader
         # Cropped and mirrored while they are gathered: one copy of the pixels instead of five.
-        self._to_do = replace(self.augment, crop=0, flip=False)
         canvas = Canvas(images, self.augment.crop, self.augment.pad)
 
         def take(indices: Tensor, epoch: int) -> Tensor:
             return canvas.cut(indices.numpy(), *self.augment.shifts(Draws(indices, self.seed, epoch)))
 
-        return replace(loader, take=take)
+        return replace(loader, take=take, to_do=replace(self.augment, crop=0, flip=False))
 
     def _place(self, images: Tensor) -> Tensor:
         """Moves the images of a data set to where they are to lie; once for all its splits."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if device.type == "cpu" or self.resident == "cpu":
             return images
-        if id(images) not in self._placed:
+        if (id(images), device) not in self._placed:
             if self.resident == "auto" and not fits(device, images.nbytes):
                 self._say(f"{in_words(images.nbytes)} of images stay in the machine's memory: too large for {device}")
                 return images
             try:
-                self._placed[id(images)] = images.to(device)
+                self._placed[id(images), device] = images.to(device)
             except torch.OutOfMemoryError as error:
                 raise InputError(
                     f"data.resident is device, and {in_words(images.nbytes)} of images do not fit there; give auto"
                 ) from error
             self._say(f"{in_words(images.nbytes)} of images lie on {device}")
-        return self._placed[id(images)]
+        return self._placed[id(images), device]
 
     @rank_zero_only
     def _say(self, line: str) -> None:
@@ -368,9 +373,10 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Augments a training batch and normalises any batch: to images (B, C, H, W) float32 and targets."""
-        if batch.epoch is None or self._to_do == Augmentation():
+        to_do = self.augment if batch.to_do is None else batch.to_do
+        if batch.epoch is None or to_do == Augmentation():
             return self.normalise(batch.images), batch.targets
-        return self._to_do(
+        return to_do(
             batch.images,
             batch.targets,
             Draws(batch.indices, self.seed, batch.epoch),
@@ -398,14 +404,14 @@ class ImageDataModule(LightningDataModule, ABC):
         if self._mean is not None and self._std is not None:
             return self._mean, self._std
         if self._usual_statistics is None:
-            self._usual_statistics = _measure(self.pixels_to_measure(self.split("train")))
+            self._usual_statistics = _measure(*self.pixels_to_measure(self.split("train")))
         mean, std = self._usual_statistics
         return mean if self._mean is None else self._mean, std if self._std is None else self._std
 
-    def pixels_to_measure(self, split: Split) -> Tensor:
-        """The images (n, H, W, C) uint8 whose mean and standard deviation stand for those of the split."""
+    def pixels_to_measure(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Images (N, H, W, C) uint8, and the numbers of those whose mean and deviation stand for the split's."""
         assert isinstance(split.images, Tensor)
-        return split.images[split.indices]
+        return split.images, split.indices
 
     def state_dict(self) -> dict[str, Any]:
         mean, std = self.statistics()
@@ -429,15 +435,14 @@ class ImageDataModule(LightningDataModule, ABC):
         return f"{type(self).__name__}(root={str(self.root)!r}, {self.num_classes} classes)"
 
 
-def _measure(images: Tensor) -> tuple[Tensor, Tensor]:
+def _measure(images: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel over all pixels, exactly: from a histogram of their 256 values."""
+    counts = torch.zeros(images.shape[-1], 256, dtype=torch.int64)
+    for some in indices.split(1024):
+        for number, channel in enumerate(images[some].unbind(-1)):
+            counts[number] += torch.bincount(channel.flatten(), minlength=256)
     values = torch.arange(256, dtype=torch.float64) / 255
-    means, deviations = [], []
-    for channel in images.unbind(-1):
-        share = torch.bincount(channel.flatten(), minlength=256).double()
-        share /= share.sum()
-        mean = (share * values).sum()
-        means.append(mean)
-        deviations.append((share * (values - mean) ** 2).sum().sqrt())
-    std = torch.stack(deviations).float()
-    return torch.stack(means).float(), torch.where(std > 0, std, 1.0)  # a channel of one value has nothing to scale
+    shares = counts / counts.sum(1, keepdim=True, dtype=torch.float64)
+    mean = (shares * values).sum(1)
+    std = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt().float()
+    return mean.float(), torch.where(std > 0, std, 1.0)  # a channel of one value has nothing to scale
