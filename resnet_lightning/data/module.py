@@ -25,6 +25,8 @@ from .stream import StreamLoader
 
 _log = logging.getLogger(__name__)
 
+_NOTHING = Augmentation()
+
 # The test images as well before training, so that what is wrong with them is found now and not in the end.
 _SPLITS_OF_STAGE = {"fit": ("train", "val", "test"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 
@@ -374,7 +376,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Augments a training batch and normalises any batch: to images (B, C, H, W) float32 and targets."""
         to_do = self.augment if batch.to_do is None else batch.to_do
-        if batch.epoch is None or to_do == Augmentation():
+        if batch.epoch is None or to_do == _NOTHING:
             return self.normalise(batch.images), batch.targets
         return to_do(
             batch.images,
