@@ -65,7 +65,7 @@ def step(*, rounds: int, fit: Callable[[list[str]], int]) -> Iterator[Comparison
         fit: runs a command line.
     """
     cases: tuple[tuple[str, str, dict[str, Any], Callable[[], nn.Module], int, int], ...] = (
-        ("resnet20", "resnet20", {}, HandWrittenResNet20, 128, 8),
+        ("resnet20", "resnet20", {}, HandWrittenResNet20, 128, 16),
         ("resnet18, 3x3 stem", "resnet18", {"stem": "cifar"}, torchvision_resnet18, 128, 2),
     )
     for name, backbone, options, plain, batch, steps in cases:

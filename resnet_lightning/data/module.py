@@ -63,6 +63,7 @@ class ImageDataModule(LightningDataModule, ABC):
         std: likewise.
         resident: where the images lie: ``auto`` on the accelerator where they fit, else in the machine's memory
             (``cpu``); ``device`` insists; ``false`` reads them from files as they are needed, where there are files.
+            ``auto`` reads from files those that do not fit, and those of which random resized crops are taken.
         predict_folder: a folder of images for ``predict``; the test set by default.
 
     Raises:
