@@ -117,7 +117,7 @@ def test_the_table_has_a_row_for_each_comparison_with_its_unit_and_large_numbers
         console.print(as_table(comparisons))
     lines = [" ".join(line.split()) for line in captured.get().splitlines()]
     assert "fast 25,000 images/s 6,250 images/s 4.00 times" in lines
-    assert "start 0.2 starts/s 0.5 starts/s 0.50 times" in lines
+    assert "start 4.00 s 2.00 s 0.50 times" in lines
 
 
 def test_the_seconds_of_every_round_are_written(tmp_path):
@@ -401,7 +401,7 @@ def test_steps_are_timed(tmp_path, capsys, monkeypatch):
 def test_starts_are_timed(tmp_path, capsys):
     printed, rows = run_bench("startup", tmp_path / "bench.csv", capsys)
     assert [(row["amount"], row["unit"]) for row in rows] == [("1", "starts")] * 2
-    assert "starts/s" in printed
+    assert " s " in printed
     # Whole processes, which import torch.
     assert all(float(row[name]) > 0.3 for row in rows for name in ("ours_seconds", "theirs_seconds"))
 

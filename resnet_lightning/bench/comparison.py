@@ -80,11 +80,16 @@ def as_table(comparisons: Sequence[Comparison]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for c in comparisons:
-        speeds = [c.amount / statistics.median(seconds) for seconds in (c.ours, c.theirs)]
-        table.add_row(
-            c.work, *(f"{speed:,.{1 if speed < 1000 else 0}f} {c.unit}/s" for speed in speeds), f"{c.ratio:.2f} times"
-        )
+        medians = [statistics.median(seconds) for seconds in (c.ours, c.theirs)]
+        table.add_row(c.work, *(_speed(c, seconds) for seconds in medians), f"{c.ratio:.2f} times")
     return table
+
+
+def _speed(comparison: Comparison, seconds: float) -> str:
+    if comparison.amount == 1:
+        return f"{seconds:.2f} s"
+    speed = comparison.amount / seconds
+    return f"{speed:,.{1 if speed < 1000 else 0}f} {comparison.unit}/s"
 
 
 def write_csv(path: Path, comparisons: Sequence[Comparison]) -> None:
