@@ -562,6 +562,15 @@ def test_skipped_images_are_left_out_with_their_labels_and_counted_in_the_end(tm
         assert labels_of(data, "test") == [0] * 9 + [1] * 10
 
 
+def test_skipped_images_are_not_predicted(tmp_path):
+    write_folders(tmp_path, ["train", "test"])
+    damage_some(tmp_path)
+    data = ImageFolderDataModule(tmp_path, on_error="skip", val_split=0, batch_size=4)
+    data.setup("predict")
+    numbers = [number for batch in data.predict_dataloader() for number in batch.targets.tolist()]
+    assert numbers == [0, 1, *range(3, 20)]
+
+
 def labels_of(data, name):
     split = data.split(name)
     return split.targets[split.indices].tolist()

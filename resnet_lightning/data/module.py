@@ -261,13 +261,12 @@ class ImageDataModule(LightningDataModule, ABC):
     def _read_for_prediction(self) -> Split:
         """The images to predict, with their own numbers for targets."""
         if self.predict_folder is None:
-            images = self.split("test").images
-        else:
-            self.predict_files = [Path(name) for name in list_images(Path(self.predict_folder))]
-            files = ImageFiles(FileNames(map(str, self.predict_files)), *self.sizes(), self.in_chans)
-            images = files.read_all(range(len(files)))[0]
-        numbers = torch.arange(len(images))
-        return Split(images, numbers, numbers)
+            test = self.split("test")
+            return replace(test, targets=torch.arange(len(test.targets)))
+        self.predict_files = [Path(name) for name in list_images(Path(self.predict_folder))]
+        files = ImageFiles(FileNames(map(str, self.predict_files)), *self.sizes(), self.in_chans)
+        numbers = torch.arange(len(files))
+        return Split(files.read_all(numbers.tolist())[0], numbers, numbers)
 
     def _choose(self, classes: Sequence[str | int]) -> tuple[str, ...]:
         chosen = tuple(str(name) for name in classes)
