@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -89,6 +90,12 @@ class Augmentation:
         ):
             if not allowed:
                 raise InputError(f"augment.{name} is {getattr(self, name)!r}; give {what}")
+
+    @cache  # noqa: B019  # there are few of them
+    def without(self, options: tuple[str, ...]) -> "Augmentation":
+        """The same with these options at their defaults, where they do nothing."""
+        defaults: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in options}
+        return replace(self, **defaults)
 
     @property
     def mixes(self) -> bool:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .augment import Augmentation
 from .draws import key
 
 
@@ -23,7 +22,7 @@ class RawBatch(NamedTuple):
     indices: Tensor  # (R,) int64 on the CPU, each image's number in its data set
     epoch: int | None = None  # None: not for training, take the images as they are
     others: Tensor | None = None  # (B,) int64 on the CPU, which row each image is mixed with
-    to_do: Augmentation | None = None  # what the loader has left of the augmentation; None: all of it
+    done: tuple[str, ...] = ()  # the options of the augmentation that the loader has seen to
 
 
 class Step(NamedTuple):
@@ -105,7 +104,7 @@ class BatchLoader:
         epoch: tells the current epoch, asked each time the iteration starts.
         start: tells at which step of the epoch to begin, likewise: 0, or where an interrupted run goes on.
         take: how images (B,) are taken in an epoch, to (B, C, H, W); as they are by default.
-        to_do: what that leaves of the augmentation; all of it by default.
+        done: the options of the augmentation that this sees to.
     """
 
     images: Tensor = field(repr=False)
@@ -114,7 +113,7 @@ class BatchLoader:
     epoch: Callable[[], int] = lambda: 0
     start: Callable[[], int] = lambda: 0
     take: Callable[[Tensor, int], Tensor] | None = None
-    to_do: Augmentation | None = None
+    done: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.order)
@@ -129,7 +128,7 @@ class BatchLoader:
                 indices=indices,
                 epoch=None if self.order.seed is None else epoch,
                 others=others,
-                to_do=self.to_do,
+                done=self.done,
             )
 
     def _as_they_are(self, indices: Tensor, epoch: int) -> Tensor:

@@ -344,7 +344,7 @@ class ImageDataModule(LightningDataModule, ABC):
         def take(indices: Tensor, epoch: int) -> Tensor:
             return canvas.cut(indices.numpy(), *self.augment.shifts(Draws(indices, self.seed, epoch)))
 
-        return replace(loader, take=take, to_do=replace(self.augment, crop=0, flip=False))
+        return replace(loader, take=take, done=("crop", "flip"))
 
     def _place(self, images: Tensor) -> Tensor:
         """Moves the images of a data set to where they are to lie; once for all its splits."""
@@ -375,7 +375,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Augments a training batch and normalises any batch: to images (B, C, H, W) float32 and targets."""
-        to_do = self.augment if batch.to_do is None else batch.to_do
+        to_do = self.augment.without(batch.done)
         if batch.epoch is None or to_do == _NOTHING:
             return self.normalise(batch.images), batch.targets
         return to_do(

@@ -1,7 +1,7 @@
 """Batches that worker processes read from image files, in the same order as those that lie in memory."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -73,8 +73,8 @@ class _Reader(Dataset[_Answer]):
             except InputError as error:
                 problem = str(error)
         others = None if request.others is None else torch.from_numpy(request.others)
-        to_do = replace(self.augment, resized_crop=0.0)
-        batch = RawBatch(images.permute(0, 3, 1, 2), self.targets[indices], indices, request.epoch, others, to_do)
+        done = ("resized_crop",)
+        batch = RawBatch(images.permute(0, 3, 1, 2), self.targets[indices], indices, request.epoch, others, done)
         if readable.all():
             return _Answer(batch, [], problem)
         unreadable = [self.files.names[int(number)] for number in indices[~readable]]
@@ -95,7 +95,7 @@ def _without(batch: RawBatch, readable: Tensor) -> RawBatch:
         own = torch.arange(len(others))
         others = torch.where(readable[others], others, own)[readable[: len(others)]]
         others = (readable.cumsum(0) - 1)[others]
-    return RawBatch(images, targets, indices, batch.epoch, others, batch.to_do)
+    return RawBatch(images, targets, indices, batch.epoch, others, batch.done)
 
 
 @dataclass(frozen=True)
