@@ -24,9 +24,8 @@ ALLOWED = {
     "parser": {"classifier", "data"},
     "bench": {"callbacks", "classifier", "data", "models"},
     "cross_validation": set(),
-    "cli": {
-        *("bench", "callbacks", "catalogue", "classifier", "cross_validation", "data", "models", "parser", "tracking"),
-    },
+    "tools": {"bench", "catalogue", "cross_validation"},
+    "cli": {"callbacks", "classifier", "data", "models", "parser", "tools", "tracking"},
     "__main__": {"cli"},
     "__init__": {"models", "data", "classifier"},
 }

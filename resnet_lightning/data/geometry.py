@@ -46,7 +46,7 @@ def crop(
         places[order] = np.arange(n)
     else:
         straight, parts = n, (pixels, pixels[n:])
-    if mode == "zero":
+    if mode == "zero":  # both parts go straight to their places, without being joined before
         padded = pixels.new_zeros(n, height + 2 * padding, width + 2 * padding, channels)
         inner = padded[:, padding : padding + height, padding : padding + width]
         inner[:straight], inner[straight:] = parts

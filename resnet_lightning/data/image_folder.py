@@ -172,10 +172,10 @@ class ImageFolderDataModule(ImageDataModule):
         if cached is not None:
             return cached, torch.ones(len(files), dtype=torch.bool)
         images, readable = files.read_all(range(len(files)), self.on_error)
-        if readable.all() and self._speaks:
-            self._cache.store(fingerprint, images)
         if self._speaks:
             self._unreadable.update(files.names[int(number)] for number in (~readable).nonzero())
+            if readable.all():
+                self._cache.store(fingerprint, images)
         return images, readable
 
     @property

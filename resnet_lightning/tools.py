@@ -1,0 +1,85 @@
+"""The commands beside those of the Trainer: ``resnet-lightning models|bench|cross_validate``."""
+
+import argparse
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from .errors import InputError
+
+CommandLine = Callable[[list[str]], int]
+"""Runs a command line such as ``["fit", "--config", ...]`` and returns its exit code."""
+
+
+def _models(arguments: list[str], fit: CommandLine) -> None:
+    from .catalogue import catalogue  # which no training needs
+
+    description = "Lists the models, with their sizes, costs and sources."
+    parser = argparse.ArgumentParser(prog="resnet-lightning models", description=description)
+    parser.add_argument("pattern", nargs="?", default="*", help="only the names that match, such as '*preact*'")
+    Console().print(catalogue(parser.parse_args(arguments).pattern))
+
+
+def _bench(arguments: list[str], fit: CommandLine) -> None:
+    from .bench.comparison import as_table, write_csv
+
+    description = "Times our work beside what a user would pick instead, turn about, in one run."
+    parser = argparse.ArgumentParser(prog="resnet-lightning bench", description=description)
+    parser.add_argument("what", choices=["backbones", "data", "startup", "step", "stream"])
+    parser.add_argument("--rounds", type=int, default=9, help="how often each is timed (default: %(default)s)")
+    parser.add_argument("--csv", type=Path, help="a file for the seconds of every round")
+    parser.add_argument("--images", type=int, default=200_000, help="of stream (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="of stream (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    for name, least in ("rounds", 1), ("images", 256), ("workers", 0):
+        if getattr(options, name) < least:
+            raise InputError(f"--{name} is {getattr(options, name)}; give at least {least}")
+    if options.what == "stream":
+        if options.csv:
+            raise InputError("bench stream compares nothing and writes no --csv; keep what it prints")
+        from .bench.stream import as_table as as_stages
+        from .bench.stream import stream
+
+        Console().print(as_stages(stream(count=options.images, workers=options.workers)))
+        return
+    if options.csv:
+        write_csv(options.csv, [])  # a file that cannot be written is found now
+    measure = getattr(importlib.import_module(f".bench.{options.what}", __package__), options.what)
+    comparisons = list(measure(rounds=options.rounds, **({"fit": fit} if options.what == "step" else {})))
+    Console().print(as_table(comparisons))
+    if options.csv:
+        write_csv(options.csv, comparisons)
+
+
+def _cross_validate(arguments: list[str], fit: CommandLine) -> None:
+    from .cross_validation import as_table, cross_validate, new_folder
+
+    description = "Trains once for each fold of the training set, and shows the accuracies' mean and deviation."
+    parser = argparse.ArgumentParser(
+        prog="resnet-lightning cross_validate",
+        description=description,
+        epilog="All other options are those of `lightning fit`.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data.num_folds", dest="num_folds", type=int, default=5, help="default: %(default)s, whatever the config says"
+    )
+    parser.add_argument(
+        "--trainer.default_root_dir", dest="root", type=Path, default=Path("runs"), help="default: runs"
+    )
+    options, of_fit = parser.parse_known_args(arguments)
+    if options.num_folds < 2:
+        raise InputError(f"--data.num_folds is {options.num_folds}; give at least 2")
+    folder = new_folder(options.root)
+    folds = cross_validate(of_fit, options.num_folds, folder)
+    Console().print(as_table(folds), f"[dim]folder[/] {folder}", highlight=False)
+
+
+TOOLS: dict[str, Callable[[list[str], CommandLine], None]] = {
+    "models": _models,
+    "bench": _bench,
+    "cross_validate": _cross_validate,
+}
+"""By name; each takes what follows the name, and the command line for those that train."""
