@@ -53,7 +53,20 @@ def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping
     if "lr" in options:
         raise InputError("the learning rate belongs in model.lr, not in model.optimizer_args")
     factory = _find("optimizer", name, optim, optim.Optimizer)
+    _check_numbers(f"optimizer {name!r}", factory, options)
     return build(f"optimizer {name!r}", factory, groups, lr=lr, **options)
+
+
+def _check_numbers(what: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Finds here what torch would find at a step, and at times after hours: at a schedule's first milestone."""
+    for name, parameter in inspect.signature(factory).parameters.items():
+        default, value = parameter.default, options.get(name, parameter.default)
+        if not isinstance(default, int | float) or (isinstance(value, list) and "list" in str(parameter.annotation)):
+            continue
+        is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 63)
+        if not is_number or isinstance(value, bool) != isinstance(default, bool):
+            hint = f"{name} is {value!r}; give a value such as {default!r}"
+            raise InputError(f"{what} cannot be built from {dict(options)}: {hint}")
 
 
 def make_scheduler(
@@ -76,6 +89,7 @@ def make_scheduler(
     """
     factory = _find("scheduler", name, lr_scheduler, lr_scheduler.LRScheduler)
     accepted = inspect.signature(factory).parameters
+    _check_numbers(f"scheduler {name!r}", factory, options)
     filled: dict[str, Any] = {argument: total_steps for argument in _LENGTH_ARGUMENTS if argument in accepted}
     if "max_lr" in accepted:
         filled["max_lr"] = [group["lr"] for group in optimizer.param_groups]
@@ -92,17 +106,25 @@ def make_scheduler(
 def _in_steps(milestones: Any, total_steps: int) -> list[int]:
     try:
         return [round(m * total_steps) if m < 1 else m for m in milestones]
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         raise InputError(f"milestones is {milestones!r}; give a list of steps, or of shares of the run") from error
 
 
 def _rise(share: Any, total_steps: int) -> Any:
     """A hair less where the learning rate would rise for exactly one step: there OneCycleLR divides by zero."""
-    is_one_step = isinstance(share, float) and abs(share * total_steps - 1) < 1e-9
+    is_one_step = isinstance(share, float) and isinstance(total_steps, int) and abs(share * total_steps - 1) < 1e-9
     return share * (1 - 1e-6) if is_one_step else share
 
 
-def follow(restored: lr_scheduler.LRScheduler, optimizer: optim.Optimizer, schedule: lr_scheduler.LRScheduler) -> None:
+def take_over(restored: optim.Optimizer, optimizer: optim.Optimizer) -> None:
+    """Gives a restored optimizer the settings of one that was made anew, with groups in the same order."""
+    for group, made_anew in zip(restored.param_groups, optimizer.param_groups, strict=True):
+        group.update({name: value for name, value in made_anew.items() if name != "params"})
+
+
+def follow(
+    restored: lr_scheduler.LRScheduler, optimizer: optim.Optimizer, schedule: lr_scheduler.LRScheduler, steps: int
+) -> None:
     """Gives a restored schedule and its optimizer the settings that a config has at that step of the run.
 
     A checkpoint brings the settings of the run that wrote it. Where the config has another learning rate now, or the
@@ -113,10 +135,10 @@ def follow(restored: lr_scheduler.LRScheduler, optimizer: optim.Optimizer, sched
         restored: the schedule that goes on.
         optimizer: made anew from the config, with groups in the same order; it is used up.
         schedule: that of ``optimizer``, at its beginning; likewise.
+        steps: how many steps of the run are behind it.
     """
     optimizer.step()  # torch warns of a schedule that is stepped before its optimizer
-    for _ in range(restored.last_epoch):
+    for _ in range(steps):
         schedule.step()
     restored.load_state_dict(schedule.state_dict())
-    for group, made_anew in zip(restored.optimizer.param_groups, optimizer.param_groups, strict=True):
-        group.update({name: value for name, value in made_anew.items() if name != "params"})
+    take_over(restored.optimizer, optimizer)

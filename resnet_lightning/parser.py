@@ -2,14 +2,18 @@
 
 import inspect
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import yaml
+from jsonargparse import Namespace
 from lightning import Trainer
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.cli import LightningArgumentParser
 
+from .build import import_by_path
 from .classifier import ImageClassifier
 from .data import Augmentation, ImageDataModule
 from .errors import InputError, did_you_mean
@@ -22,6 +26,9 @@ _UNKNOWN_KEY = re.compile(
 _UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (\S+)|[Pp]roblem with given class_path '([^']+)'")
 
 _GROUPS = {"data", "model", "checkpoint", "trainer"}
+_OBJECT = {"class_path", "init_args", "dict_kwargs"}
+# The mappings whose keys are all known here; others are those of classes from anywhere.
+_KNOWN_PLACES = {"", *(f"{group}." for group in _GROUPS), "data.init_args.", "data.init_args.augment."}
 
 
 class Parser(LightningArgumentParser):
@@ -29,6 +36,12 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         raise InputError(_one_line(message)) from ex
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
+        config = super().parse_args(*args, **kwargs)
+        if config.get("subcommand"):
+            _check_values(config[config.subcommand])
+        return config
 
 
 def given(option: str, arguments: list[str], short: str | None = None) -> list[str]:
@@ -60,6 +73,59 @@ def check_config_file(path: str) -> None:
         raise InputError(f"the config {path!r} is not YAML{place}") from error
     if not isinstance(content, dict):
         raise InputError(f"the config {path!r} is not a mapping of options, such as `trainer: {{max_epochs: 10}}`")
+    _check_shape(content)
+
+
+def _check_shape(mapping: dict[Any, Any], place: str = "") -> None:
+    """Refuses what jsonargparse passes over in silence, or refuses in words that name no key."""
+    is_object = not _OBJECT.isdisjoint(mapping)
+    for key, value in mapping.items():
+        name = f"{place}{key}"
+        if not isinstance(key, str):
+            raise InputError(f"the name of an option is text, and not {name}")
+        if is_object and key not in _OBJECT:
+            raise InputError(f"unknown option {name!r}; {did_you_mean(key, _OBJECT)}")
+        if is_object and key == "class_path" and not isinstance(value, str):
+            raise InputError(f"{name} is {value!r}; give the name of a class")
+        # Text is the path of a file with these options or, of data, a class.
+        if (is_object and key == "init_args") or (not place and key in _GROUPS and not isinstance(value, str)):
+            _check_mapping(name, value)
+        if value == {} and place in _KNOWN_PLACES and key.rstrip("+") not in _argument_names() | _OBJECT:
+            raise InputError(_unknown_option(name))
+        for number, item in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(item, dict) and (key == "init_args" or not key.endswith("_args")):
+                _check_shape(item, f"{name}.{number}." if isinstance(value, list) else f"{name}.")
+
+
+def _check_mapping(name: str, value: Any) -> None:
+    if not isinstance(value, dict | Namespace):
+        shown = "null" if value is None else repr(value)
+        raise InputError(f"{name} is {shown}; give a mapping of its options, or leave it out")
+
+
+def _check_values(config: Namespace) -> None:
+    """Refuses values that jsonargparse lets through to where they end in a traceback."""
+    seed = config.get("seed_everything")
+    if isinstance(seed, int) and not 0 <= seed < 2**32:
+        raise InputError(f"seed_everything is {seed}; give a whole number from 0 to {2**32 - 1}")
+    if not isinstance(config.model.backbone, str) or not config.model.backbone:
+        raise InputError(f"model.backbone is {config.model.backbone!r}; give the name of a net or a dotted path")
+    data = config.data.get("init_args") or Namespace()
+    augment = data.get("augment", Namespace())
+    _check_mapping("data.augment", augment)
+    groups: list[tuple[str, Namespace, Sequence[Any]]] = [
+        ("model", config.model, [ImageClassifier]),
+        ("data", data, _data_modules()),
+        ("data.augment", augment, [Augmentation]),
+    ]
+    for callback in config.trainer.callbacks if isinstance(config.trainer.callbacks, list) else []:
+        name = callback.class_path
+        groups.append((name.rpartition(".")[2], callback.get("init_args") or Namespace(), [import_by_path("", name)]))
+    for place, values, sources in groups:
+        for name, parameter in _parameters(sources).items():
+            can_be_null = parameter.default is None or NoneType in get_args(parameter.annotation)
+            if not can_be_null and values.get(name, ...) is None:
+                raise InputError(f"{place}.{name} is null; give a value, or leave it out")
 
 
 def _one_line(message: str) -> str:
@@ -68,7 +134,9 @@ def _one_line(message: str) -> str:
         return _unknown_option(next(group for group in found.groups() if group))
     if found := _UNKNOWN_CLASS.search(message):
         name = next(group for group in found.groups() if group)
-        return f"unknown class {name!r}; {did_you_mean(name.rpartition('.')[2], _class_names())}"
+        leaf = name.rpartition(".")[2]
+        if leaf not in _class_names():
+            return f"unknown class {name!r}; {did_you_mean(leaf, _class_names())}"
     if "arguments are required" in message:
         return f"{message}; give a config, such as --config configs/digits.yaml"
     if f"{ImageDataModule.__name__} is abstract" in message:
@@ -90,14 +158,20 @@ def _unknown_option(key: str) -> str:
 def _wrong_value(message: str) -> str:
     lines = [line.strip() for line in message.splitlines()]
     # Of the types that an option could have, None is always the last and never what was meant.
-    errors = [line.removeprefix("- ") for line in lines if line.startswith("- ") and "NoneType" not in line]
+    errors = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+    passed_over = ("Expected a <class 'NoneType'>", "Does not validate against any")
+    errors = [error for error in errors if not error.startswith(passed_over)]
     if not errors:
         return " ".join(line for line in lines if not line.startswith("Given value type"))
     key = re.search(r'[Kk]ey "([^"]+)"', message)
     if errors[0].startswith("Expected") and key:
         value = next((line for line in lines if line.startswith("Given value:")), "")
         return f"{key[1]}: {' or: '.join(errors)}. {value}"
-    return errors[0]
+    if not key or key[1].rpartition(".")[2] in errors[0].partition(": ")[2]:
+        return errors[0]
+    if inner := re.match(r'Parser key "([^"]+)": (.*)', errors[0]):
+        return f"{key[1]}.{inner[1]}: {inner[2]}"
+    return f"{key[1]}: {errors[0]}"
 
 
 def what_it_says(error: Exception) -> str | None:
@@ -107,8 +181,11 @@ def what_it_says(error: Exception) -> str | None:
 
 def _argument_names() -> set[str]:
     sources = [Trainer, ImageClassifier, Augmentation, callbacks.ModelCheckpoint, *_data_modules()]
-    names = {name for source in sources for name in inspect.signature(source).parameters}
-    return names - {"self", "options"} | _GROUPS | {"seed_everything", "ckpt_path"}
+    return _parameters(sources).keys() - {"self", "options"} | _GROUPS | {"seed_everything", "ckpt_path"}
+
+
+def _parameters(sources: Sequence[Any]) -> dict[str, inspect.Parameter]:
+    return {name: parameter for source in sources for name, parameter in inspect.signature(source).parameters.items()}
 
 
 def _class_names() -> set[str]:

@@ -76,14 +76,14 @@ class Augmentation:
             ("rotate", 0 <= self.rotate <= 180, "degrees from 0 to 180"),
             ("translate", 0 <= self.translate <= 1, "a share of the side from 0 to 1"),
             ("scale", 0 <= self.scale < 1, "a number from 0 up to, but not including, 1"),
-            ("crop", self.crop >= 0, "the padding in pixels, 0 for none"),
+            ("crop", 0 <= self.crop < 1 << 31, "the padding in pixels, 0 for none"),
             ("pad", self.pad in ("zero", "reflect"), "'zero' or 'reflect'"),
             ("flip", self.flip in (True, False, "alternate"), "true, false or 'alternate'"),
             ("brightness", 0 <= self.brightness < math.inf, factor),
             ("contrast", 0 <= self.contrast < math.inf, factor),
             ("saturation", 0 <= self.saturation < math.inf, factor),
             ("hue", 0 <= self.hue <= 0.5, "a share of the circle from 0 to 0.5"),
-            ("cutout", self.cutout >= 0, "the side of the square in pixels, 0 for none"),
+            ("cutout", 0 <= self.cutout < 1 << 31, "the side of the square in pixels, 0 for none"),
             ("erase", 0 <= self.erase <= 1, "a probability from 0 to 1"),
             ("mixup", 0 <= self.mixup < math.inf, alpha),
             ("cutmix", 0 <= self.cutmix < math.inf, alpha),
@@ -114,6 +114,8 @@ class Augmentation:
             )
         if side is not None and self.pad == "reflect" and self.crop >= side:
             raise InputError(f"augment.crop is {self.crop}; an image of {side} pixels cannot be mirrored so far out")
+        if side is not None and self.crop > side:  # nor does memory hold what a slip of the finger asks for
+            raise InputError(f"augment.crop is {self.crop}; an image of {side} pixels would be cropped away; give less")
 
     def __call__(
         self,

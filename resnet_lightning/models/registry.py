@@ -96,7 +96,7 @@ def create_model(
         InputError: for an unknown name or option, naming the nearest known ones, for a value that does not exist, and
             for weights that do not fit.
     """
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise InputError(f"unknown model {name!r}; {did_you_mean(str(name), MODELS)}")
     factory = MODELS[name].factory
     known = (option_names(factory) | option_names(create_model)) - {"block", "depths", "planes"}
