@@ -7,8 +7,11 @@ from typing import Any, Self
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -17,7 +20,7 @@ from torchmetrics import MeanMetric, Metric
 from .build import build, import_by_path
 from .errors import InputError
 from .models import create_model
-from .optim import follow, make_optimizer, make_scheduler, parameter_groups
+from .optim import follow, make_optimizer, make_scheduler, parameter_groups, take_over
 
 
 class _EpochMetrics(nn.Module):
@@ -109,8 +112,8 @@ class ImageClassifier(LightningModule):
         super().__init__()
         if num_classes < 2:
             raise InputError(f"model.num_classes is {num_classes}; a classifier needs at least 2")
-        if not lr > 0:
-            raise InputError(f"model.lr is {lr}; a learning rate is larger than 0")
+        if not 0 < lr < math.inf:
+            raise InputError(f"model.lr is {lr}; a learning rate is larger than 0, and finite")
         if not 0 <= label_smoothing < 1:
             raise InputError(f"model.label_smoothing is {label_smoothing}; give a number from 0 up to 1")
         hparams = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -129,6 +132,7 @@ class ImageClassifier(LightningModule):
         if compile:
             self.backbone.compile()  # in place: the state dict keeps its keys
         self.lr = lr  # where Lightning's learning-rate finder looks for it
+        self._lr_before = lr  # that of the run which goes on
         # Once without the net, so that a wrong option is found here and not when training starts.
         self._make_idle_optimizer(total_steps=1000)
 
@@ -176,7 +180,22 @@ class ImageClassifier(LightningModule):
     def _log(self, stage: str, metrics: _EpochMetrics) -> None:
         self.log_dict({f"{stage}/{name}": metric for name, metric in metrics.by_name().items()})
 
+    def configure_model(self) -> None:
+        if self.device_mesh is not None:  # of ModelParallelStrategy
+            _shard(self.backbone, self.device_mesh)
+
+    def on_validation_start(self) -> None:
+        # Sharded, each process has the running statistics of its own images. Like DDP, all take the first one's, which
+        # are those in the checkpoint.
+        if self.device_mesh is not None:
+            for buffer in self.backbone.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
+        if isinstance(self.trainer.strategy, FSDPStrategy):
+            raise InputError(
+                "this FSDP flattens weights, which lose their decay by it; use FSDP2, as in configs/overlays/fsdp.yaml"
+            )
         total_steps = self.trainer.estimated_stepping_batches
         if self.hparams["scheduler"] and not math.isfinite(total_steps):
             raise InputError("the schedule fits the run's length, which is not limited; give --trainer.max_epochs")
@@ -200,20 +219,42 @@ class ImageClassifier(LightningModule):
         groups = [{"params": [nn.Parameter(torch.zeros(1))], **options} for options in ({}, {"weight_decay": 0.0})]
         return self._make_optimizer(groups, total_steps)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._lr_before = checkpoint.get("hyper_parameters", {}).get("lr", self.lr)
+
     def on_train_start(self) -> None:
         # A resumed run: how far the schedule has come is the checkpoint's; its shape and the optimizer's settings are
         # the config's.
-        configs = self.trainer.lr_scheduler_configs
-        if self.trainer.global_step and len(configs) == 1 and configs[0].interval == "step":
-            total_steps = self.trainer.estimated_stepping_batches
-            if configs[0].scheduler.last_epoch > total_steps:
-                raise InputError(
-                    f"the checkpoint has {configs[0].scheduler.last_epoch} steps behind it, more than the "
-                    f"{total_steps} of this run; give a larger --trainer.max_epochs"
-                )
-            idle, schedule = self._make_idle_optimizer(total_steps)
-            if schedule is not None:
-                follow(configs[0].scheduler, idle, schedule)
+        steps = self.trainer.global_step
+        if not steps:
+            return
+        total_steps = self.trainer.estimated_stepping_batches
+        if steps > total_steps:
+            raise InputError(
+                f"the checkpoint has {steps} steps behind it, more than the {total_steps} of this run; "
+                "give a larger --trainer.max_epochs"
+            )
+        idle, schedule = self._make_idle_optimizer(total_steps)
+        if isinstance(schedule, ReduceLROnPlateau):
+            # As far down as it had come, from where the config begins now.
+            for group, restored in zip(idle.param_groups, self.trainer.optimizers[0].param_groups, strict=True):
+                group["lr"] = restored["lr"] * (self.lr / self._lr_before)
+        if schedule is None or isinstance(schedule, ReduceLROnPlateau):
+            take_over(self.trainer.optimizers[0], idle)
+        else:
+            follow(self.trainer.lr_scheduler_configs[0].scheduler, idle, schedule, steps)
+
+
+def _shard(net: nn.Module, mesh: DeviceMesh) -> None:
+    """FSDP2: splits each parameter among all processes, to be gathered stage by stage where it is needed."""
+    if isinstance(net, FSDPModule):  # by the training before this test
+        return
+    mesh = init_device_mesh(mesh.device_type, (mesh.size(),))
+    net.to(memory_format=torch.contiguous_format)  # FSDP2 takes no other; the feature maps stay as they are
+    for stage in net.children():
+        if any(True for _ in stage.children()) and any(True for _ in stage.parameters()):
+            fully_shard(stage, mesh=mesh)
+    fully_shard(net, mesh=mesh)
 
 
 def make_backbone(backbone: str | nn.Module, num_classes: int, in_chans: int, options: Mapping[str, Any]) -> nn.Module:

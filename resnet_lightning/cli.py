@@ -1,8 +1,6 @@
 """The command line: ``lightning fit|validate|test|predict --config ...``."""
 
-import contextlib
-import datetime
-import itertools
+import errno
 import logging
 import os
 import shutil
@@ -12,29 +10,46 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 from lightning import Callback, Trainer
+from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ProgressBar, WeightAveraging
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich.console import Console
 from rich.table import Table
 
-from . import __version__
-from .callbacks import PredictionWriter, RunProgress, RunRecord, Throughput
+from . import __version__, runs
+from .callbacks import (
+    BestCheckpoint,
+    ExactResume,
+    FiniteLoss,
+    Interrupted,
+    LastCheckpoint,
+    MovingAverage,
+    PredictionWriter,
+    RunProgress,
+    RunRecord,
+    Throughput,
+)
+from .checkpoints import WholeCheckpoints
 from .classifier import ImageClassifier
+from .combinations import check_combination, check_machines
 from .data import ImageDataModule
 from .errors import InputError
 from .models.weights import check_state_dict, read_checkpoint
 from .parser import Parser, check_config_file, given, what_it_says
+from .resuming import changes, check_is_sharded, check_net, check_training
 from .tools import TOOLS
-from .tracking import wandb_is_usable
+from .tracking import make_resumable, wandb_is_usable
 
-# Tells the processes that Lightning starts for the other devices which run they belong to.
-_RUN_FOLDER = "RESNET_LIGHTNING_RUN_FOLDER"
-
+# What a program exits with that SIGTERM has ended, as shells count.
+_INTERRUPTED = 143
 
 _log = logging.getLogger(__package__)
 _log.setLevel(logging.INFO)
@@ -66,16 +81,23 @@ class CommandLine(LightningCLI):
         self.checkpoint: dict[str, Any] | None = None
         self.run_name = "run"
         self.run_folder: Path | None = None
+        self._own_levels = 3  # of folders that may have been made for this run: root, name, time
+        self._lock: runs.Lock | None = None
         self.console = Console()
         self._handler = _ConsoleHandler(self.console)
         _log.addHandler(self._handler)
         try:
             self._run(arguments)
+        except Interrupted as stop:
+            self._say(f"[yellow]{stop}. To go on: {_program()} fit --resume {self.run_folder}")
+            raise
         finally:
             _log.removeHandler(self._handler)
+            if self._lock:
+                self._lock.release()
             if self.run_folder:
-                _remove_empty(self.run_folder)
-            os.environ.pop(_RUN_FOLDER, None)
+                runs.remove_empty(self.run_folder, levels=self._own_levels)
+            os.environ.pop(runs.FOLDER_VARIABLE, None)
 
     def _run(self, arguments: list[str]) -> None:
         super().__init__(
@@ -119,7 +141,7 @@ class CommandLine(LightningCLI):
         # In the order in which people need them; Lightning's own has forty options of the trainer first.
         parser.add_lightning_class_args(ImageDataModule, "data", subclass_mode=True)
         parser.add_lightning_class_args(ImageClassifier, "model")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Trainer, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
 
@@ -136,24 +158,53 @@ class CommandLine(LightningCLI):
         for name in "num_classes", "in_chans":
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "fit":
+            parser.add_argument(
+                "--resume",
+                type=str | None,
+                help="The folder of a run to go on with, from its newest checkpoint; to begin, where there is none. "
+                "`auto` is the newest folder of a run with this config.",
+            )
+        return parser
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         configs = given("--config", args, short="-c")
         for path in configs:
             check_config_file(path)
         if configs:
             self.run_name = Path(configs[0]).stem
-        checkpoints = given("--ckpt_path", args)
+        resume, checkpoints = given("--resume", args), given("--ckpt_path", args)
+        if resume and checkpoints:
+            raise InputError("give --resume or --ckpt_path: the first goes on with a run, the second begins a new one")
+        if resume and (parents := runs.folder_of_parent()):
+            resume = [str(parents)]
+        if resume and resume[-1] != "auto":
+            checkpoints = self._find_checkpoint(Path(resume[-1]))
         if checkpoints:
             self.checkpoint = read_checkpoint(checkpoints[-1])
-        if self.checkpoint is not None and not configs:
-            run = self.checkpoint.get("run")
-            if run is None:
-                raise InputError(f"{checkpoints[-1]!r} brings no config along; give the one that it was trained with")
-            self.run_name = run["name"]
-            args = [args[0], "--config", run["config"], *args[1:]]
+        if not configs:
+            if self.checkpoint is not None:
+                run = self.checkpoint.get("run")
+                if run is None:
+                    raise InputError(
+                        f"{checkpoints[-1]!r} brings no config along; give the one that it was trained with"
+                    )
+                self.run_name = run["name"]
+                args = [args[0], "--config", run["config"], *args[1:]]
+            elif resume:
+                raise InputError(f"there is no checkpoint in {resume[-1]!r} to go on from; to begin, give a --config")
         self.config = parser.parse_args(args)
-        if self.checkpoint is not None:  # it holds all weights; those that the net once began with may be gone
-            (self.config[self.config.subcommand].model.backbone_args or {}).pop("pretrained", None)
+        if resume and checkpoints:
+            self.config[self.config.subcommand].ckpt_path = checkpoints[-1]
+
+    def _find_checkpoint(self, folder: Path) -> list[str]:
+        """Takes a folder for this run; the path of its newest checkpoint, or nothing."""
+        self.run_folder, self._own_levels = folder, 1
+        self._lock = runs.Lock.of_a_run(folder)
+        newest = runs.newest_checkpoint(folder)
+        return [str(newest)] if newest else []
 
     def _parse_ckpt_path(self) -> None:
         """Lightning's would put the checkpoint's hyper-parameters over what the user typed."""
@@ -167,14 +218,44 @@ class CommandLine(LightningCLI):
         parser = self._parser(self.subcommand)
         self.config_text = parser.dump(Namespace(parts), skip_unset=False, skip_validation=True)
         if self.subcommand in ("fit", "predict") and not config.trainer.fast_dev_run:
-            self.run_folder = _make_run_folder(Path(config.trainer.default_root_dir), self.run_name)
+            self._choose_run_folder(Path(config.trainer.default_root_dir))
+        if self.checkpoint is not None:  # it holds all weights; those that the net once began with may be gone
+            (config.model.backbone_args or {}).pop("pretrained", None)
+        if config.checkpoint.save_on_train_epoch_end is None and (config.checkpoint.monitor or "").startswith("val/"):
+            # Before the epoch's last things are done and not amid them: from there a run can go on exactly.
+            config.checkpoint.save_on_train_epoch_end = False
+        for callback in _as_list(config.trainer.callbacks):
+            if getattr(callback, "class_path", "").endswith(".EMAWeightAveraging"):
+                callback.class_path = f"{MovingAverage.__module__}.{MovingAverage.__name__}"
         for logger in _as_list(config.trainer.logger):
             if getattr(logger, "class_path", "").endswith(".WandbLogger"):
                 logger.init_args.save_dir = str(self.run_folder or config.trainer.default_root_dir)
+                if self.subcommand == "fit" and self.run_folder:
+                    make_resumable(logger, self.run_folder)
                 if logger.init_args.get("mode") is None and not wandb_is_usable():
                     logger.init_args.mode = "offline"
 
+    def _choose_run_folder(self, base: Path) -> None:
+        resume = self.config[self.subcommand].get("resume")
+        if self.run_folder is None and resume not in (None, "auto"):
+            raise InputError("resume belongs on the command line, as --resume FOLDER; leave it out of the config")
+        if self.run_folder is None and resume:
+            found = runs.find_run(base, self.run_name, self.config_text)
+            if found is None:
+                self._say(f"[dim]No run in {base / self.run_name} with this config to go on with: a new one begins.")
+            elif checkpoints := self._find_checkpoint(found):
+                self.config[self.subcommand].ckpt_path = checkpoints[-1]
+                self.checkpoint = read_checkpoint(checkpoints[-1])
+        if self.run_folder is None:
+            self.run_folder = runs.folder_of_parent() or runs.new_folder(base, self.run_name)
+            if self.subcommand == "fit":
+                self._lock = runs.Lock.of_a_run(self.run_folder)
+        runs.tell_children(self.run_folder)
+
     def after_instantiate_classes(self) -> None:
+        check_machines(self.trainer)
+        if self.subcommand == "fit":
+            check_combination(self.trainer, self.model, self.datamodule)
         path = self.config[self.subcommand].ckpt_path
         if path:
             self.checkpoint = self.checkpoint or read_checkpoint(path)
@@ -186,15 +267,26 @@ class CommandLine(LightningCLI):
         for key in "state_dict", "pytorch-lightning_version":
             if key not in checkpoint:
                 raise InputError(f"{path!r} is not the checkpoint of a run: it has no {key!r}")
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            check_is_sharded(path, checkpoint)
+        before = checkpoint.get("hyper_parameters", {})
+        check_net(path, before, self.model.hparams)
         check_state_dict(self.model.state_dict(), checkpoint["state_dict"], repr(path))
         if "run" in checkpoint:
             self.datamodule.load_state_dict(checkpoint["run"]["data"])
         if self.subcommand == "fit":
             if "optimizer_states" not in checkpoint:
                 raise InputError(f"{path!r} holds weights alone, and no training can go on from it")
-            before, now = checkpoint["hyper_parameters"]["optimizer"], self.model.hparams["optimizer"]
-            if before != now:
-                raise InputError(f"{path!r} was trained with optimizer {before!r}, which cannot go on as {now!r}")
+            if "run" not in checkpoint:
+                raise InputError(f"{path!r} is not of a run of this command, which alone can go on with it")
+            averages = any(isinstance(c, WeightAveraging) for c in self.trainer.callbacks)  # type: ignore[attr-defined]
+            if "current_model_state" in checkpoint and not averages:
+                raise InputError(
+                    f"{path!r} holds a moving average; go on with --config configs/overlays/ema.yaml, or begin with "
+                    "the average, its path as --model.backbone_args.pretrained"
+                )
+            before, now = (yaml.safe_load(config) for config in (checkpoint["run"]["config"], self.config_text))
+            check_training(path, before, now)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config_init[self.subcommand]
@@ -204,32 +296,50 @@ class CommandLine(LightningCLI):
             callbacks.append(RunProgress(console=self.console))
         if self.subcommand == "fit":
             if self.run_folder and config.trainer.logger is not False:
-                loggers.insert(0, CSVLogger(str(self.run_folder), name="", version=""))
+                loggers.insert(0, runs.csv_logger(self.run_folder))
             if loggers and not any(isinstance(c, LearningRateMonitor) for c in callbacks):
                 callbacks.append(LearningRateMonitor(logging_interval="epoch"))
             self.throughput = Throughput()
-            callbacks.append(self.throughput)
+            callbacks += [self.throughput, FiniteLoss()]
             if self.run_folder:
-                callbacks.append(RunRecord(self.run_name, self.config_text, self.run_folder))
+                callbacks += [ExactResume(), self._record()]
                 if config.trainer.enable_checkpointing is not False:
-                    callbacks += self._checkpoint_callbacks(config.checkpoint, self.run_folder / "checkpoints")
+                    callbacks = self._with_checkpoints(callbacks, config.checkpoint, self.run_folder / "checkpoints")
         if self.subcommand == "predict" and self.run_folder:
             callbacks.append(PredictionWriter(self.run_folder / "predictions.csv"))
+        plugins = _as_list(config.trainer.plugins)
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(WholeCheckpoints())
+        if _is_slurms() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+            # `LastCheckpoint` asks for it, where a run can go on. Lightning would besides, outside of training, leave a
+            # checkpoint in `runs/` that each new run on SLURM then begins from.
+            plugins.append(SLURMEnvironment(auto_requeue=False))
         summary = bool(config.trainer.enable_model_summary)  # off unless asked for: a line says how large the net is
-        own = {"logger": loggers or False, "callbacks": callbacks, "enable_model_summary": summary}
+        own = {
+            "logger": loggers or False,
+            "callbacks": callbacks,
+            "enable_model_summary": summary,
+            "plugins": plugins,
+            # Without a checkpoint callback of Lightning's, it would add one with names of its own.
+            "enable_checkpointing": any(isinstance(c, Checkpoint) for c in callbacks),
+        }
         try:
             return Trainer(**{**config.trainer, **own})
         except (ValueError, TypeError) as error:  # an accelerator or a strategy that does not exist
             raise InputError(f"trainer: {error}") from error
 
-    def _checkpoint_callbacks(self, best: ModelCheckpoint, folder: Path) -> list[Callback]:
-        # Not by `save_last`: that one is a copy of the last checkpoint that was the best.
-        last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-        last.dirpath = str(folder)  # as an argument it would become absolute
+    def _record(self) -> RunRecord:
+        assert self.run_folder is not None
+        return RunRecord(self.run_name, self.config_text, self.run_folder, self.config[self.subcommand].ckpt_path)
+
+    def _with_checkpoints(self, callbacks: list[Callback], best: BestCheckpoint, folder: Path) -> list[Callback]:
+        last = next((c for c in callbacks if isinstance(c, LastCheckpoint)), LastCheckpoint())
+        last.folder = folder
+        callbacks = [last, *(c for c in callbacks if c is not last)]
         if not self.datamodule.validates:
-            return [last]  # there is nothing to choose the best by
-        best.dirpath = best.dirpath or str(folder)
-        return [best, last]
+            return callbacks  # there is nothing to choose the best by
+        best.dirpath = best.dirpath or str(folder)  # as an argument it would become absolute
+        return [*callbacks, best]
 
     def instantiate_classes(self) -> None:
         try:
@@ -254,17 +364,23 @@ class CommandLine(LightningCLI):
         self._started = time.perf_counter()
         where = f", in {self.run_folder}" if self.run_folder else ""
         device = self.trainer.strategy.root_device.type
+        if self.checkpoint is not None:
+            self._say(f"Goes on from step {self.checkpoint['global_step']:,} of {self.config.fit.ckpt_path}")
+            for change in changes(self.checkpoint["run"]["config"], self.config_text):
+                self._say(f"[yellow]{change}")
         self._say(f"[bold]{self.run_name}[/]: {self._net()} on {self.trainer.world_size} x {device}{where}")
 
     def after_fit(self) -> None:
         seconds = time.perf_counter() - self._started
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        images_per_second = self.throughput.images_per_second  # before the test loads what the checkpoint knows of it
+        last = self.run_folder / "checkpoints" / "last.ckpt" if self.run_folder else None
+        was_trained = last is not None and last.is_file()
+        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or (str(last) if was_trained else "")
         self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
         if self.run_folder is None:
             self._say("One batch went through training, validation and testing. Nothing was kept.")
             return
-        images_per_second = self.throughput.images_per_second
-        if not images_per_second:
+        if self.checkpoint is not None and self.trainer.global_step == self.checkpoint["global_step"]:
             self._say("[yellow]There was nothing left to train; to train on, give a larger --trainer.max_epochs.")
         rows = {
             **({"test accuracy": f"[bold green]{self._metric('test/acc'):.2%}[/]"} if self._tested() else {}),
@@ -274,13 +390,12 @@ class CommandLine(LightningCLI):
         }
         self._show(rows)
         if best:
-            newest = self.run_folder / "checkpoints" / "last.ckpt"
-            last = newest if newest.is_file() else self.config[self.subcommand].ckpt_path
             self._say(f"[dim]test it again     [/] {_program()} test --ckpt_path {best}")
             self._say(
                 f"[dim]label your images [/] {_program()} predict --ckpt_path {best} --data.predict_folder FOLDER"
             )
             length = "max_steps" if (self.trainer.max_steps or 0) > 0 else "max_epochs"
+            last = last if was_trained else self.config[self.subcommand].ckpt_path
             self._say(f"[dim]train on          [/] {_program()} fit --ckpt_path {last} --trainer.{length} N")
 
     def after_validate(self) -> None:
@@ -317,14 +432,26 @@ class CommandLine(LightningCLI):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command and returns the exit code: 0, or 2 where the input was wrong."""
+    """Runs a command and returns the exit code: 0, 2 where the input was wrong, or 143 where a signal ended it."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    has_parent = runs.folder_of_parent() is not None
+    if has_parent:
+        runs.end_with_parent()
     _quieten()
     try:
         if arguments and arguments[0] in TOOLS:
             TOOLS[arguments[0]]([a for a in arguments[1:] if a != "--debug"], main)
         else:
             CommandLine(arguments)
+    except (Interrupted, SIGTERMException):
+        # Lightning kills a parent whose children fail, and the parent's code is the one that counts.
+        return 0 if has_parent else _INTERRUPTED
+    except OSError as error:
+        if "--debug" in arguments or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        where = repr(error.filename) if error.filename else "a file of the run"
+        print(f"error: {where} cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
     except (InputError, MisconfigurationException) as error:
         if "--debug" in arguments:
             raise
@@ -340,11 +467,13 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run")
     warnings.filterwarnings("ignore", message=r".*`isinstance\(treespec, LeafSpec\)` is deprecated")
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
-    # A run that goes on from a checkpoint does so in a folder of its own, and a test needs no ModelCheckpoint.
-    warnings.filterwarnings("ignore", message="The dirpath has changed from")
+    # A run that goes on does so in its folder, and a test needs no ModelCheckpoint.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`, callbacks used to create")
     # Ours is: it is told at which step to begin.
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    # The net is not configured but where it is sharded, and then there is no average.
+    warnings.filterwarnings("ignore", message="You're using the WeightAveraging callback with a model that overrides")
     # With frozen stages.
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode at the start of training")
     # With data.val_split 0.
@@ -355,30 +484,9 @@ def _quieten() -> None:
     )
 
 
-def _make_run_folder(base: Path, name: str) -> Path:
-    """A new folder ``base/name/<time>``, the same for all processes of a run."""
-    if "LOCAL_RANK" in os.environ and _RUN_FOLDER in os.environ:
-        return Path(os.environ[_RUN_FOLDER])
-    started = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for suffix in itertools.chain([""], (f"_{n}" for n in itertools.count(2))):
-        folder = base / name / f"{started}{suffix}"
-        try:
-            if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-                folder.mkdir(parents=True)
-        except FileExistsError:  # another run began in the same second
-            continue
-        except OSError as error:
-            raise InputError(f"cannot make the run's folder {str(folder)!r}: {error.strerror}") from error
-        os.environ[_RUN_FOLDER] = str(folder)
-        return folder
-    raise AssertionError("unreachable")
-
-
-def _remove_empty(folder: Path) -> None:
-    """Removes the folder of a run that ended before it wrote anything, and those above it that are empty then."""
-    with contextlib.suppress(OSError):  # not empty
-        for level in (folder, *folder.parents[:2]):
-            level.rmdir()
+def _is_slurms() -> bool:
+    """Whether SLURM starts the processes; torchrun may do so inside of a job."""
+    return SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
 
 
 def _as_list(value: Any) -> list[Any]:

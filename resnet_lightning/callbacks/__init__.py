@@ -1,8 +1,24 @@
 """Callbacks for any LightningModule: one concern a file."""
 
+from .best_checkpoint import BestCheckpoint
+from .exact_resume import ExactResume
+from .finite_loss import FiniteLoss
+from .last_checkpoint import Interrupted, LastCheckpoint
+from .moving_average import MovingAverage
 from .prediction_writer import PredictionWriter
 from .run_progress import RunProgress
 from .run_record import RunRecord
 from .throughput import Throughput
 
-__all__ = ["PredictionWriter", "RunProgress", "RunRecord", "Throughput"]
+__all__ = [
+    "BestCheckpoint",
+    "ExactResume",
+    "FiniteLoss",
+    "Interrupted",
+    "LastCheckpoint",
+    "MovingAverage",
+    "PredictionWriter",
+    "RunProgress",
+    "RunRecord",
+    "Throughput",
+]

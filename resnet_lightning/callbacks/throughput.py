@@ -22,10 +22,25 @@ class Throughput(Callback):
         self._epoch_seconds = 0.0
         self._started = 0.0
 
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "images": self.images,
+            "seconds": self.seconds,
+            "epoch_images": self._epoch_images,
+            "epoch_seconds": self._epoch_seconds + time.perf_counter() - self._started,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
+        self._epoch_images, self._epoch_seconds = state_dict["epoch_images"], state_dict["epoch_seconds"]
+
     @property
     def images_per_second(self) -> float:
         """The mean over the run; 0 before the first epoch has ended."""
         return self.images / self.seconds if self.seconds else 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = _now(pl_module)  # where a run goes on inside an epoch, which does not start then
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_images, self._epoch_seconds = 0, 0.0

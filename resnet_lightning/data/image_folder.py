@@ -235,6 +235,11 @@ class ImageFolderDataModule(ImageDataModule):
         images, readable = split.images.read_all(split.indices[::step].tolist(), self.on_error)
         return images, readable.nonzero().flatten()
 
+    def on_exception(self, exception: BaseException) -> None:
+        # Lightning tears nothing down then, and workers that nobody ends keep the process for five seconds each time.
+        for loader in self._streams.values():
+            loader.close()
+
     def teardown(self, stage: str) -> None:
         for loader in self._streams.values():
             loader.close()

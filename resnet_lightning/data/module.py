@@ -1,6 +1,7 @@
 """The data module that every data set shares: splits, statistics, loaders, and what happens to a batch."""
 
 import logging
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -116,6 +117,8 @@ class ImageDataModule(LightningDataModule, ABC):
         for name, values in ("mean", mean), ("std", std):
             if values is not None and len(values) not in (1, self.in_chans):
                 raise InputError(f"data.{name} has {len(values)} values; these images have {self.in_chans} channels")
+            if values is not None and not all(map(math.isfinite, values)):
+                raise InputError(f"data.{name} is {list(values)}; give finite numbers")
         if std is not None and min(std) <= 0:
             raise InputError(f"data.std is {list(std)}; a standard deviation is larger than 0")
         self.root = Path(root)
@@ -139,6 +142,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self._scale: tuple[Tensor, ...] | None = None
         self._splits: dict[str, Split] = {}
         self._placed: dict[tuple[int, torch.device], Tensor] = {}
+        self._trained_on: int | None = None  # how many images the checkpoint's net has seen
         self._readable: dict[str, Tensor] = {}  # of parts that were read, which of their images could be
 
     # What a data set says of itself.
@@ -287,6 +291,13 @@ class ImageDataModule(LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         for name in _SPLITS_OF_STAGE[stage]:
             self.split(name)
+        if stage == "fit" and self._trained_on not in (None, len(self.split("train"))):
+            raise InputError(
+                f"the checkpoint was trained on {self._trained_on} images, and here are {len(self.split('train'))}; "
+                "to fine-tune on other images, give its path as --model.backbone_args.pretrained"
+            )
+        if stage == "fit":
+            self.augment.check_images(self.in_chans, min(self.split("train").images.shape[-3:-1]))
         if stage == "fit" and not len(self._order("train")):
             images = len(self.split("train"))
             among = (
@@ -324,9 +335,19 @@ class ImageDataModule(LightningDataModule, ABC):
             return self.make_loader(split, order, lambda: 0, lambda: 0)
         # The steps of this epoch that are behind us: none, or those before a run was interrupted.
         progress = trainer.fit_loop.epoch_loop.batch_progress
-        # With `overfit_batches` the same images come in every epoch.
-        epoch = (lambda: 0) if getattr(trainer, "overfit_batches", 0) else (lambda: trainer.current_epoch)
-        return self.make_loader(split, order, epoch, lambda: progress.current.ready)
+        return self.make_loader(
+            split, order, lambda: self._order_of(trainer.current_epoch), lambda: progress.current.ready
+        )
+
+    def _order_of(self, epoch: int) -> int:
+        """The epoch whose order it takes: with ``overfit_batches`` the same images come in every one."""
+        trainer: Any = self.trainer
+        return 0 if getattr(trainer, "overfit_batches", 0) else epoch
+
+    def training_indices(self, epoch: int, batch_idx: int) -> list[int]:
+        """Which images this process trains on in a step: their numbers in the data set."""
+        step = next(self._order("train").steps(self._order_of(epoch), batch_idx))
+        return step.indices[: self.batch_size].tolist()
 
     def make_loader(
         self, split: Split, order: Order, epoch: Callable[[], int], start: Callable[[], int]
@@ -417,10 +438,17 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         mean, std = self.statistics()
-        return {"class_names": list(self.class_names), "mean": mean.tolist(), "std": std.tolist()}
+        return {
+            "class_names": list(self.class_names),
+            "mean": mean.tolist(),
+            "std": std.tolist(),
+            "trained_on": len(self._splits["train"]) if "train" in self._splits else None,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over the statistics that the checkpoint's net was trained with, unless others were given.
+
+        Training goes on with as many images only.
 
         Raises:
             InputError: where the checkpoint's net knows other classes.
@@ -431,6 +459,7 @@ class ImageDataModule(LightningDataModule, ABC):
                 f"but this data set has {', '.join(self.class_names)}"
             )
         self._usual_statistics = (torch.tensor(state_dict["mean"]), torch.tensor(state_dict["std"]))
+        self._trained_on = state_dict.get("trained_on")
         self._scale = None
 
     def __str__(self) -> str:  # Lightning's asks the loaders for data sets that ours do not have
