@@ -360,7 +360,7 @@ def test_the_checkpoint_holds_the_config(tmp_path):
     trainer.fit(Plain(), data)
     trainer.save_checkpoint(tmp_path / "run.ckpt")
     saved = torch.load(tmp_path / "run.ckpt", weights_only=True)
-    assert saved["run"] == {"name": "digits", "config": CONFIG, "data": data.state_dict()}
+    assert saved["run"] == {"name": "digits", "config": CONFIG, "data": data.state_dict(), "metrics": ""}
 
 
 def test_testing_does_not_touch_the_folder(tmp_path):

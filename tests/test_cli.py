@@ -79,7 +79,8 @@ def write_images(folder: Path, classes: list[str], count: int, size: int = 32) -
 
 def test_fit_leaves_config_metrics_and_checkpoints_in_one_folder(run_folder, capsys):
     files = {str(path.relative_to(run_folder)) for path in run_folder.rglob("*") if path.is_file()}
-    assert files == {"config.yaml", "hparams.yaml", "metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    checkpoints = {f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")}
+    assert files == {"config.yaml", "hparams.yaml", "metrics.csv", *checkpoints}
     assert {path.name for path in Path.cwd().iterdir()} == {"runs"}
     assert last_value(run_folder, "lr-SGD/pg1") > 0
 
@@ -106,13 +107,13 @@ def test_the_last_checkpoint_is_the_last_even_where_an_earlier_one_is_best():
     assert main(["fit", *SHORT, "--checkpoint.mode", "max"]) == 0
     folder = only_run("digits") / "checkpoints"
     saved = {name: torch.load(folder / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")}
-    assert saved == {"best": 0, "last": 1}
+    assert saved == {"best": 0, "last": 2}  # the epoch that it would go on with
 
 
 def test_without_validation_images_the_last_checkpoint_is_tested(capsys):
     assert main(["fit", *SHORT, "--data.val_split", "0"]) == 0
     folder = only_run("digits")
-    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["last.ckpt", "previous.ckpt"]
     assert f"test --ckpt_path {folder}/checkpoints/last.ckpt" in capsys.readouterr().out
 
 
@@ -165,7 +166,7 @@ def test_training_goes_on_from_a_checkpoint(run_folder):
     last = str(run_folder / "checkpoints" / "last.ckpt")
     assert main(["fit", "--ckpt_path", last, "--trainer.max_epochs", "4"]) == 0
     folder = max(Path("runs/digits").iterdir())
-    assert sorted({int(row["epoch"]) for row in metrics(folder) if row["train/loss"]}) == [2, 3]
+    assert [int(row["epoch"]) for row in metrics(folder) if row["train/loss"]] == [0, 1, 2, 3]
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 16
 
 
@@ -284,11 +285,23 @@ def test_every_config_trains_and_its_checkpoint_loads_without_arguments(config):
         data = ["--data", "ImageFolderDataModule", "--data.root", "images", "--data.val_split", "0.25"]
     limits = ["--data.batch_size", "8", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
     assert main(["fit", "--config", str(config), *data, *limits]) == 0
-    path = only_run(config.stem) / "checkpoints" / "best.ckpt"
+    folder = only_run(config.stem) / "checkpoints"
+    path = folder / "best.ckpt"
     saved = torch.load(path, weights_only=True)
     module = ImageClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True)
     assert module.hparams["backbone"] == yaml.safe_load(config.read_text())["model"]["backbone"]
     assert all(torch.equal(value, saved["state_dict"][key]) for key, value in module.state_dict().items())
+
+    # All of them, in a process that knows nothing of the run.
+    script = (
+        "import sys, torch; from resnet_lightning import ImageClassifier\n"
+        "for path in sys.argv[1:]:\n"
+        "    torch.load(path, weights_only=True)\n"
+        "    print({p.device.type for p in ImageClassifier.load_from_checkpoint(path).parameters()})"
+    )
+    paths = sorted(map(str, folder.glob("*.ckpt")))
+    done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["{'cpu'}"] * 2
 
 
 # Overlays.
@@ -450,11 +463,36 @@ def test_a_missing_config_names_the_nearest(capsys):
     assert "mnist_resnet18.yaml" in error_line(capsys, "fit", "--config", path)
 
 
-def test_a_checkpoint_of_another_architecture_names_the_keys(run_folder, capsys):
+@pytest.mark.parametrize("command", ["fit", "test"])
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("model.backbone", "resnet32", "is of the backbone 'resnet20', and this one is 'resnet32'"),
+        # The same keys and shapes: nothing but the options could tell.
+        ("model.backbone_args", "{act_layer: silu}", "with act_layer None, and this one has 'silu'"),
+        ("data.classes", "[0, 1]", "backbone.fc.weight (10, 64) instead of (2, 64)"),
+    ],
+)
+def test_a_checkpoint_of_another_architecture_is_refused(run_folder, capsys, command, option, value, said):
     checkpoint = str(run_folder / "checkpoints" / "best.ckpt")
-    line = error_line(capsys, "test", "--ckpt_path", checkpoint, "--model.backbone", "resnet32")
-    assert "backbone.layer1.3.conv1.weight" in line
-    assert "missing" in line
+    assert said in error_line(capsys, command, "--ckpt_path", checkpoint, f"--{option}", value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--model.optimizer AdamW --model.optimizer_args null", "with optimizer 'SGD', which cannot go on as 'AdamW'"),
+        ("--model.scheduler ReduceLROnPlateau --model.scheduler_args null", "was trained with scheduler 'OneCycleLR'"),
+        ("--model.backbone_args.frozen_stages 1", "was trained with frozen_stages None"),
+        ("--data MNISTDataModule", "was trained on DigitsDataModule, and this is MNISTDataModule"),
+        ("--data.train_fraction 0.5", "was trained on 1299 images, and here are 651"),
+    ],
+)
+def test_what_cannot_go_on_as_something_else_is_refused(run_folder, capsys, options, said):
+    kept = (run_folder / "metrics.csv").read_bytes()
+    for where in ["--ckpt_path", str(run_folder / "checkpoints" / "last.ckpt")], ["--resume", str(run_folder)]:
+        assert said in error_line(capsys, "fit", *where, *options.split())
+        assert (run_folder / "metrics.csv").read_bytes() == kept
 
 
 def test_a_checkpoint_of_other_classes_is_refused(run_folder, capsys):
@@ -507,6 +545,12 @@ def test_a_checkpoint_of_other_classes_is_refused_whatever_the_data_module(capsy
     best = str(only_run("digits") / "checkpoints" / "best.ckpt")
     other = ["--data", "CIFAR10DataModule", "--data.classes", "[ship, truck]"]
     assert "trained on the classes cat, dog" in error_line(capsys, "test", "--ckpt_path", best, *other)
+
+
+def test_a_folder_to_go_on_with_is_no_part_of_a_config(capsys):
+    Path("more.yaml").write_text("resume: runs/mine")
+    line = error_line(capsys, "fit", *SHORT, "--config", "more.yaml")
+    assert "resume belongs on the command line, as --resume FOLDER" in line
 
 
 def test_a_run_that_is_over_says_so(run_folder, capsys):
