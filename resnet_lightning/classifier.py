@@ -148,25 +148,28 @@ class ImageClassifier(LightningModule):
         return self.backbone(images.contiguous(memory_format=layout))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        return self._step(batch, self.train_metrics)
+        loss, _ = self._step(batch, self.train_metrics)
+        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._step(batch, self.val_metrics)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._step(batch, self.test_metrics)
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Returns the logits (B, num_classes), for callbacks to look at."""
+        _, logits = self._step(batch, self.test_metrics)
+        return logits
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Images (B, C, H, W) to the probability of each class (B, num_classes), float32."""
         return self(batch[0]).float().softmax(dim=1)
 
-    def _step(self, batch: tuple[Tensor, Tensor], metrics: _EpochMetrics) -> Tensor:
+    def _step(self, batch: tuple[Tensor, Tensor], metrics: _EpochMetrics) -> tuple[Tensor, Tensor]:
         images, targets = batch
         logits = self(images)
         losses = F.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"], reduction="none")
         if len(targets):  # in evaluation the last step can leave a process without images
             metrics.update(losses.detach(), logits.detach(), targets)
-        return losses.mean()
+        return losses.mean(), logits
 
     def on_train_epoch_end(self) -> None:
         self._log("train", self.train_metrics)

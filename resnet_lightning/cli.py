@@ -3,12 +3,13 @@
 import errno
 import logging
 import os
+import shlex
 import shutil
 import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from jsonargparse import Namespace
@@ -27,8 +28,11 @@ from rich.table import Table
 from . import __version__, runs
 from .callbacks import (
     BestCheckpoint,
+    Evaluation,
     ExactResume,
     FiniteLoss,
+    FirstBatch,
+    GradientNorm,
     Interrupted,
     LastCheckpoint,
     MovingAverage,
@@ -40,10 +44,10 @@ from .callbacks import (
 from .checkpoints import WholeCheckpoints
 from .classifier import ImageClassifier
 from .combinations import check_combination, check_machines
-from .data import ImageDataModule
+from .data import ImageDataModule, PredictionDataModule
 from .errors import InputError
 from .models.weights import check_state_dict, read_checkpoint
-from .parser import Parser, check_config_file, given, what_it_says
+from .parser import Parser, check_config_file, given, what_it_says, with_overlays
 from .resuming import changes, check_is_sharded, check_net, check_training
 from .tools import TOOLS
 from .tracking import make_resumable, wandb_is_usable
@@ -79,6 +83,7 @@ class CommandLine(LightningCLI):
 
     def __init__(self, arguments: list[str]) -> None:
         self.checkpoint: dict[str, Any] | None = None
+        self._arguments = arguments
         self.run_name = "run"
         self.run_folder: Path | None = None
         self._own_levels = 3  # of folders that may have been made for this run: root, name, time
@@ -154,6 +159,7 @@ class CommandLine(LightningCLI):
                 "checkpoint.enable_version_counter": False,
             }
         )
+        parser.add_argument("--overlay", help="The name of a config in `overlays/` to lay over, such as `wandb`.")
         parser.add_argument("--debug", action="store_true", help="Show the traceback of an error in the input.")
         for name in "num_classes", "in_chans":
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
@@ -167,11 +173,21 @@ class CommandLine(LightningCLI):
                 help="The folder of a run to go on with, from its newest checkpoint; to begin, where there is none. "
                 "`auto` is the newest folder of a run with this config.",
             )
+            parser.add_argument(
+                "--find",
+                type=Literal["lr", "batch_size"] | None,
+                help="Find a good learning rate, with a picture, or the largest batch, by trying; nothing is trained.",
+            )
+        if subcommand == "predict":
+            parser.add_argument(
+                "--top_k", type=int, default=1, help="How many labels each image gets, likeliest first."
+            )
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         configs = given("--config", args, short="-c")
-        for path in configs:
+        args = with_overlays(args)
+        for path in given("--config", args, short="-c"):
             check_config_file(path)
         if configs:
             self.run_name = Path(configs[0]).stem
@@ -219,6 +235,8 @@ class CommandLine(LightningCLI):
         self.config_text = parser.dump(Namespace(parts), skip_unset=False, skip_validation=True)
         if self.subcommand in ("fit", "predict") and not config.trainer.fast_dev_run:
             self._choose_run_folder(Path(config.trainer.default_root_dir))
+        if self.subcommand == "predict" and self.checkpoint is not None:
+            self._predict_without_training_data(config, self.checkpoint.get("run"))
         if self.checkpoint is not None:  # it holds all weights; those that the net once began with may be gone
             (config.model.backbone_args or {}).pop("pretrained", None)
         if config.checkpoint.save_on_train_epoch_end is None and (config.checkpoint.monitor or "").startswith("val/"):
@@ -234,6 +252,19 @@ class CommandLine(LightningCLI):
                     make_resumable(logger, self.run_folder)
                 if logger.init_args.get("mode") is None and not wandb_is_usable():
                     logger.init_args.mode = "offline"
+
+    def _predict_without_training_data(self, config: Namespace, run: dict[str, Any] | None) -> None:
+        """A folder of images needs nothing of the data set that the checkpoint does not know."""
+        options = config.data.get("init_args") or Namespace()
+        if run is None or not options.get("predict_folder"):
+            return
+        kept = {name: options[name] for name in ("predict_folder", "batch_size", "num_workers") if name in options}
+        given = {name: options[name] for name in ("mean", "std") if options.get(name)}
+        arguments = PredictionDataModule.arguments_of({**run["data"], **given}) | kept
+        config.data = Namespace(
+            class_path=f"{PredictionDataModule.__module__}.{PredictionDataModule.__name__}",
+            init_args=Namespace(**arguments),
+        )
 
     def _choose_run_folder(self, base: Path) -> None:
         resume = self.config[self.subcommand].get("resume")
@@ -288,8 +319,16 @@ class CommandLine(LightningCLI):
             before, now = (yaml.safe_load(config) for config in (checkpoint["run"]["config"], self.config_text))
             check_training(path, before, now)
 
+    @property
+    def _finds(self) -> str | None:
+        """What is to be found by trying, instead of a training."""
+        return self.config[self.subcommand].get("find")
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config_init[self.subcommand]
+        if self._finds:
+            nothing = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "callbacks": None}
+            return self._make_trainer({**config.trainer, **nothing, "enable_progress_bar": False})
         callbacks: list[Callback] = _as_list(config.trainer.callbacks)
         loggers = [logger for logger in _as_list(config.trainer.logger) if isinstance(logger, Logger)]
         if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
@@ -300,13 +339,14 @@ class CommandLine(LightningCLI):
             if loggers and not any(isinstance(c, LearningRateMonitor) for c in callbacks):
                 callbacks.append(LearningRateMonitor(logging_interval="epoch"))
             self.throughput = Throughput()
-            callbacks += [self.throughput, FiniteLoss()]
+            callbacks += [self.throughput, GradientNorm(), FiniteLoss()]
             if self.run_folder:
-                callbacks += [ExactResume(), self._record()]
+                self._record = self._make_record(self.run_folder)
+                callbacks += [ExactResume(), self._record, FirstBatch(self.run_folder), Evaluation(self.run_folder)]
                 if config.trainer.enable_checkpointing is not False:
                     callbacks = self._with_checkpoints(callbacks, config.checkpoint, self.run_folder / "checkpoints")
         if self.subcommand == "predict" and self.run_folder:
-            callbacks.append(PredictionWriter(self.run_folder / "predictions.csv"))
+            callbacks.append(PredictionWriter(self.run_folder / "predictions.csv", config.top_k))
         plugins = _as_list(config.trainer.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeCheckpoints())
@@ -323,14 +363,17 @@ class CommandLine(LightningCLI):
             # Without a checkpoint callback of Lightning's, it would add one with names of its own.
             "enable_checkpointing": any(isinstance(c, Checkpoint) for c in callbacks),
         }
+        return self._make_trainer({**config.trainer, **own})
+
+    def _make_trainer(self, options: dict[str, Any]) -> Trainer:
         try:
-            return Trainer(**{**config.trainer, **own})
+            return Trainer(**options)
         except (ValueError, TypeError) as error:  # an accelerator or a strategy that does not exist
             raise InputError(f"trainer: {error}") from error
 
-    def _record(self) -> RunRecord:
-        assert self.run_folder is not None
-        return RunRecord(self.run_name, self.config_text, self.run_folder, self.config[self.subcommand].ckpt_path)
+    def _make_record(self, folder: Path) -> RunRecord:
+        command = shlex.join(["lightning", *self._arguments])
+        return RunRecord(self.run_name, self.config_text, folder, self.config[self.subcommand].ckpt_path, command)
 
     def _with_checkpoints(self, callbacks: list[Callback], best: BestCheckpoint, folder: Path) -> list[Callback]:
         last = next((c for c in callbacks if isinstance(c, LastCheckpoint)), LastCheckpoint())
@@ -351,6 +394,25 @@ class CommandLine(LightningCLI):
             raise
 
     # Running.
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if self._finds:
+            self._find(self._finds)
+        else:
+            super()._run_subcommand(subcommand)
+
+    def _find(self, what: str) -> None:
+        from . import finding  # with what it draws with, which no training waits for
+
+        if self.checkpoint is not None or self.run_folder is None:
+            raise InputError(f"--find {what} tries a new run; leave out --ckpt_path, --resume and fast_dev_run")
+        if what == "lr":
+            picture = self.run_folder / "pictures" / "learning_rates.png"
+            found = finding.find_lr(self.trainer, self.model, self.datamodule, picture)
+            self._say(f"The loss falls fastest at [bold]{found:.2g}[/]: --model.lr {found:.2g}\n[dim]see[/] {picture}")
+        else:
+            size = finding.find_batch_size(self.trainer, self.model, self.datamodule)
+            self._say(f"There is room for batches of [bold]{size}[/]: --data.batch_size {size}")
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
@@ -377,7 +439,9 @@ class CommandLine(LightningCLI):
         was_trained = last is not None and last.is_file()
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or (str(last) if was_trained else "")
         self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
-        if self.run_folder is None:
+        if self.run_folder is not None:
+            self._record.finish(training_seconds=round(seconds, 3), images_per_second=round(images_per_second, 1))
+        else:
             self._say("One batch went through training, validation and testing. Nothing was kept.")
             return
         if self.checkpoint is not None and self.trainer.global_step == self.checkpoint["global_step"]:

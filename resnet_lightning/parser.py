@@ -55,6 +55,31 @@ def given(option: str, arguments: list[str], short: str | None = None) -> list[s
     return values
 
 
+def with_overlays(arguments: list[str]) -> list[str]:
+    """Puts the config in the place of each ``--overlay NAME``: ``overlays/NAME.yaml`` beside the first config.
+
+    Raises:
+        InputError: where there is none of that name.
+    """
+    configs = given("--config", arguments, short="-c")
+    folder = (Path(configs[0]).parent if configs else Path("configs")) / "overlays"
+    done: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        option, is_joined, value = argument.partition("=")
+        if option != "--overlay":
+            done.append(argument)
+            continue
+        name = value if is_joined else next(rest, "")
+        path = folder / f"{name}.yaml"
+        if not path.is_file():
+            known = [file.stem for file in folder.glob("*.yaml")]
+            hint = did_you_mean(name, known) if known else f"there are none in {str(folder)!r}"
+            raise InputError(f"there is no overlay {name!r}; {hint}")
+        done += ["--config", str(path)]
+    return done
+
+
 def check_config_file(path: str) -> None:
     """Makes sure that a config can be read, before the parser tries.
 
@@ -115,7 +140,7 @@ def _check_values(config: Namespace) -> None:
     _check_mapping("data.augment", augment)
     groups: list[tuple[str, Namespace, Sequence[Any]]] = [
         ("model", config.model, [ImageClassifier]),
-        ("data", data, _data_modules()),
+        ("data", data, _with_bases(import_by_path("", config.data.class_path))),
         ("data.augment", augment, [Augmentation]),
     ]
     for callback in config.trainer.callbacks if isinstance(config.trainer.callbacks, list) else []:
@@ -186,6 +211,11 @@ def _argument_names() -> set[str]:
 
 def _parameters(sources: Sequence[Any]) -> dict[str, inspect.Parameter]:
     return {name: parameter for source in sources for name, parameter in inspect.signature(source).parameters.items()}
+
+
+def _with_bases(module: Any) -> list[type]:
+    """A data module after those that it takes arguments for."""
+    return [base for base in reversed(getattr(module, "__mro__", ())) if issubclass(base, ImageDataModule)]
 
 
 def _class_names() -> set[str]:

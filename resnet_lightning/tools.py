@@ -1,11 +1,13 @@
-"""The commands beside those of the Trainer: ``resnet-lightning models|bench|cross_validate``."""
+"""The commands beside those of the Trainer: ``resnet-lightning models|bench|report|...``."""
 
 import argparse
 import importlib
 from collections.abc import Callable
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from .errors import InputError
 
@@ -53,6 +55,65 @@ def _bench(arguments: list[str], fit: CommandLine) -> None:
         write_csv(options.csv, comparisons)
 
 
+def _explain(arguments: list[str], fit: CommandLine) -> None:
+    from .explain import explain, save_overlays
+    from .trained import load_trained
+
+    description = "Says what a net sees in images, and draws over each which part of it speaks for that (Grad-CAM)."
+    parser = argparse.ArgumentParser(prog="resnet-lightning explain", description=description)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("images", type=Path, nargs="+")
+    parser.add_argument("--output", type=Path, help="a folder for the pictures (default: in that of the run)")
+    options = parser.parse_args(arguments)
+    trained = load_trained(options.checkpoint)
+    explanations = explain(trained, options.images)
+    folder = options.output or options.checkpoint.parent.parent / "explanations"
+    table = Table("image", "label", "probability", "then", "picture", box=box.SIMPLE)
+    pictures = save_overlays(explanations, options.images, folder)
+    for image, explanation, picture in zip(options.images, explanations, pictures, strict=True):
+        ranked = explanation.probabilities.topk(min(3, len(trained.data.class_names)))
+        names = [trained.data.class_names[label] for label in ranked.indices]
+        label, *others = (f"{p:.1%}" for p in ranked.values)
+        then = ", ".join(f"{name} {p}" for name, p in zip(names[1:], others, strict=True))
+        table.add_row(str(image), f"[bold]{names[0]}", label, then, str(picture))
+    Console().print(table)
+
+
+def _features(arguments: list[str], fit: CommandLine) -> None:
+    from . import pictures
+    from .callbacks import Embedding
+    from .explain import first_filters
+    from .trained import load_trained
+
+    description = "Draws what a net has learnt: the filters of its first layer, and where it puts the test images."
+    parser = argparse.ArgumentParser(
+        prog="resnet-lightning features",
+        description=description,
+        epilog="All other options are those of `lightning test`, such as --data.root.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--output", type=Path, help="a folder for the pictures (default: in that of the run)")
+    options, of_test = parser.parse_known_args(arguments)
+    folder = options.output or options.checkpoint.parent.parent / "pictures"
+    filters = pictures.save_mosaic(first_filters(load_trained(options.checkpoint).classifier), folder / "filters.png")
+    embedding = folder / "embedding.png"
+    callback = f"{Embedding.__module__}.{Embedding.__name__}"
+    own = [f"--trainer.callbacks+={callback}", f"--trainer.callbacks.path={embedding}"]
+    if code := fit(["test", "--ckpt_path", str(options.checkpoint), *of_test, *own]):
+        raise SystemExit(code)  # which it has said why
+    Console().print(f"[dim]filters  [/] {filters}\n[dim]embedding[/] {embedding}", highlight=False, soft_wrap=True)
+
+
+def _completion(arguments: list[str], fit: CommandLine) -> None:
+    from .completion import bash_script
+
+    description = "Prints a script for bash, and zsh with bashcompinit, that completes commands and options."
+    parser = argparse.ArgumentParser(prog="resnet-lightning completion", description=description)
+    parser.parse_args(arguments)
+    print(bash_script(["fit", "validate", "test", "predict", *TOOLS], fit), end="")
+
+
 def _cross_validate(arguments: list[str], fit: CommandLine) -> None:
     from .cross_validation import as_table, cross_validate, new_folder
 
@@ -81,5 +142,8 @@ TOOLS: dict[str, Callable[[list[str], CommandLine], None]] = {
     "models": _models,
     "bench": _bench,
     "cross_validate": _cross_validate,
+    "explain": _explain,
+    "features": _features,
+    "completion": _completion,
 }
 """By name; each takes what follows the name, and the command line for those that train."""

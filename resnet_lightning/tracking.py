@@ -1,6 +1,8 @@
 """Weights & Biases without surprises: nothing is asked for, and a run that goes on is one run there too."""
 
+import base64
 import contextlib
+import io
 import json
 import logging
 import os
@@ -16,7 +18,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 if TYPE_CHECKING:
-    from wandb import Run
+    from wandb import Image, Run
 
 # In a run's folder: a line for the W&B run, and one for each row that it was given.
 RECORD = "wandb.jsonl"
@@ -24,6 +26,9 @@ RECORD = "wandb.jsonl"
 # Each piece of a record in W&B's file has one: checksum, length, and whether it is the record's first or last.
 _PIECE = struct.Struct("<IHB")
 _WHOLE, _FIRST, _LAST = 1, 2, 4
+
+# Of more, W&B's confusion matrix, a table of all pairs, would be cut off.
+_MOST_CLASSES = 100
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +95,7 @@ class ResumableWandbLogger(WandbLogger):
                 self._wandb_init["id"] = before.id
                 self._write(before, [])
             first = _first_free_step(self._record.parent, before, rows)
+            self._wandb_init.pop("anonymous", None)  # of which W&B warns
             run: Any = super().experiment
             if not run.disabled and run.settings.mode != "shared":  # those have no steps
                 self._begin(run, *((rows, first) if before.id == run.id else ([], 0)))
@@ -139,6 +145,30 @@ class ResumableWandbLogger(WandbLogger):
         self.rows += 1
         super().log_metrics(metrics, step)
 
+    @rank_zero_only
+    def log_evaluation(self, evaluation: Mapping[str, Any]) -> None:
+        """Logs what ``callbacks.Evaluation`` has found: confusion matrix, accuracy of each class, worst mistakes."""
+        import wandb
+
+        classes, counts = evaluation["classes"], evaluation["confusion"]
+        panels: dict[str, Any] = {}
+        if len(classes) <= _MOST_CLASSES:
+            pairs = [(row, i) for row, line in enumerate(counts) for i, count in enumerate(line) for _ in range(count)]
+            labels, predictions = map(list, zip(*pairs, strict=True))
+            panels["test/confusion_matrix"] = wandb.plot.confusion_matrix(
+                y_true=labels, preds=predictions, class_names=list(classes)
+            )
+        accuracies = [line[row] / max(sum(line), 1) for row, line in enumerate(counts)]
+        panels["test/per_class_accuracy"] = wandb.Table(
+            ["class", "accuracy", "images"], list(zip(classes, accuracies, map(sum, counts), strict=True))
+        )
+        names = "label", "prediction", "confidence"
+        panels["test/worst_mistakes"] = wandb.Table(
+            ["image", "file", *names],
+            [[_picture(m["png"]), m["image"], *(m[name] for name in names)] for m in evaluation["mistakes"]],
+        )
+        self.log_metrics(panels)
+
     @property
     def _record(self) -> Path:
         return Path(self._save_dir or ".") / RECORD
@@ -148,6 +178,14 @@ class ResumableWandbLogger(WandbLogger):
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(_line(session) + "".join(map(_line, rows)))
         unfinished.replace(self._record)
+
+
+def _picture(png: str) -> "Image":
+    import wandb
+    from PIL import Image as Pillow
+
+    with Pillow.open(io.BytesIO(base64.b64decode(png))) as image:
+        return wandb.Image(image.copy())
 
 
 # The record.

@@ -3,8 +3,10 @@
 import csv
 import io
 import re
+import subprocess
 import sys
 import time
+from importlib.metadata import version
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -351,7 +353,10 @@ def test_the_loggers_get_the_whole_nested_config(tmp_path):
         Plain(), Batches(8), Batches(8)
     )
     for name in "a", "b":
-        assert yaml.safe_load((tmp_path / name / "hparams.yaml").read_text()) == yaml.safe_load(CONFIG)
+        logged = yaml.safe_load((tmp_path / name / "hparams.yaml").read_text())
+        assert logged.pop("versions")["torch"] == version("torch")
+        assert logged.pop("git")["commit"] == subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
+        assert logged == yaml.safe_load(CONFIG)
 
 
 def test_the_checkpoint_holds_the_config(tmp_path):

@@ -777,9 +777,9 @@ def test_a_folder_of_images_is_predicted_by_name(tmp_path):
 def test_predicted_images_get_the_size_and_channels_of_the_data_set(tmp_path):
     Image.fromarray(np.full((30, 20, 3), 100, np.uint8)).save(tmp_path / "x.png")
     data = DigitsDataModule(predict_folder=str(tmp_path))
-    images = data.split("predict").images
-    assert images.shape == (1, 8, 8, 1)
-    assert (images == 100).all()
+    image = data.split("predict").images.read(0)
+    assert image.shape == (1, 8, 8)
+    assert (image == 100).all()
 
 
 def test_a_folder_without_images_to_predict_is_named(tmp_path):

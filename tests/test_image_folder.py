@@ -220,7 +220,8 @@ def test_predicted_images_get_the_size_of_the_training_images(tmp_path):
     (tmp_path / "new").mkdir()
     for number, size in enumerate([(30, 20), (9, 9), (6, 6)]):
         Image.new("RGB", size, (10, 20, 30)).save(tmp_path / "new" / f"{number}.png")
-    images = ImageFolderDataModule(tmp_path / "data", predict_folder=tmp_path / "new").split("predict").images
+    files = ImageFolderDataModule(tmp_path / "data", predict_folder=tmp_path / "new").split("predict").images
+    images, _ = files.read_all(range(3))
     assert images.shape == (3, 6, 6, 3)
     assert (images == torch.tensor([10, 20, 30])).all()
 

@@ -1,8 +1,12 @@
 """Callbacks for any LightningModule: one concern a file."""
 
 from .best_checkpoint import BestCheckpoint
+from .embedding import Embedding
+from .evaluation import Evaluation
 from .exact_resume import ExactResume
 from .finite_loss import FiniteLoss
+from .first_batch import FirstBatch
+from .gradient_norm import GradientNorm
 from .last_checkpoint import Interrupted, LastCheckpoint
 from .moving_average import MovingAverage
 from .prediction_writer import PredictionWriter
@@ -12,8 +16,12 @@ from .throughput import Throughput
 
 __all__ = [
     "BestCheckpoint",
+    "Embedding",
+    "Evaluation",
     "ExactResume",
     "FiniteLoss",
+    "FirstBatch",
+    "GradientNorm",
     "Interrupted",
     "LastCheckpoint",
     "MovingAverage",

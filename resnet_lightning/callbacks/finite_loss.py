@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
-from torch.distributed.tensor import DTensor
-from torch.nn.utils import get_total_norm
 
 from ..errors import InputError
+from .gradient_norm import gradient_norm
 
 
 class FiniteLoss(Callback):
@@ -85,11 +84,10 @@ class _Loss:
 
 def _describe(trainer: Trainer, loss: _Loss) -> str:
     module = trainer.lightning_module
-    norm = get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
-    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    norm = float(gradient_norm(module))
     indices_of = getattr(trainer.datamodule, "training_indices", None)  # type: ignore[attr-defined]
     images = f", images {', '.join(map(str, indices_of(loss.epoch, loss.batch_idx)))}" if indices_of else ""
     return (
         f"the loss is {loss.value()} at step {loss.step} (epoch {loss.epoch}, batch {loss.batch_idx}): "
-        f"learning rate {loss.lr:.3g}, gradient norm {float(norm):.3g}{images}; a smaller --model.lr may help"
+        f"learning rate {loss.lr:.3g}, gradient norm {norm:.3g}{images}; a smaller --model.lr may help"
     )

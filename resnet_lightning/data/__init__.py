@@ -7,6 +7,7 @@ from .image_folder import ImageFolderDataModule
 from .loader import BatchLoader, Order, RawBatch
 from .mnist import FashionMNISTDataModule, KMNISTDataModule, MNISTDataModule
 from .module import ImageDataModule
+from .prediction import PredictionDataModule
 from .splits import Split
 from .stream import StreamLoader
 
@@ -22,6 +23,7 @@ __all__ = [
     "KMNISTDataModule",
     "MNISTDataModule",
     "Order",
+    "PredictionDataModule",
     "RawBatch",
     "Split",
     "StreamLoader",

@@ -1,9 +1,8 @@
 """Folders of images, one for each class."""
 
 import contextlib
-import logging
 import os
-from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,14 +13,10 @@ from ..errors import InputError
 from .augment import Augmentation
 from .cache import DecodedCache, usual_cache_folder
 from .decode import EXTENSIONS, size_of
-from .files import FileNames, ImageFiles, cores, list_images, walk_images
-from .loader import BatchLoader, Order
+from .files import FileNames, ImageFiles, list_images, walk_images
 from .memory import fits, in_words
 from .module import ImageDataModule
 from .splits import Split, every_fifth
-from .stream import StreamLoader
-
-_log = logging.getLogger(__name__)
 
 _PARTS_OF = {"fit": ("train", "val", "test"), "validate": ("train", "val"), "test": ("test",)}
 _MEASURED = 1000  # images whose mean and standard deviation stand for all, where files are read as they are needed
@@ -84,16 +79,15 @@ class ImageFolderDataModule(ImageDataModule):
         self._shorter_side = shorter_side or image_size or 0
         self.num_workers = num_workers
         self.on_error = on_error
+        self._names: dict[str, FileNames] = {}
         self._cache = DecodedCache(Path(cache_folder or usual_cache_folder()), int(cache_gb * 1e9))
-        self._unreadable: set[str] = set()
-        self._streams: dict[int, StreamLoader] = {}
         super().__init__(root, augment=augment, **options)
 
     @property
     def image_size(self) -> int | None:  # type: ignore[override]
         """The side that was given, or else that of the training images where they are square."""
         if self._size is None:
-            height, width = self._size_of_training_images()
+            height, width = self._size_of_training_images
             return height if height == width else None
         return self._size
 
@@ -127,8 +121,9 @@ class ImageFolderDataModule(ImageDataModule):
 
     def read(self, part: str) -> tuple[Any, Any]:
         files, labels = self._list(part)
+        self._names[part] = files.names
         if len(files) and not self._size:
-            height, width = self._size_of_training_images()
+            height, width = self._size_of_training_images
             if files.shape[:2] != (height, width):
                 raise InputError(
                     f"the {part} images are {files.shape[1]}x{files.shape[0]}, but those for training are "
@@ -138,6 +133,9 @@ class ImageFolderDataModule(ImageDataModule):
             return files, labels
         images, self._readable[part] = self._decode(files)
         return images, labels
+
+    def name_of(self, part: str, index: int) -> str:
+        return os.path.relpath(self._names[part][index], self.root)
 
     def _list(self, part: str) -> tuple[ImageFiles, Tensor]:
         names: list[str] = []
@@ -173,7 +171,7 @@ class ImageFolderDataModule(ImageDataModule):
             return cached, torch.ones(len(files), dtype=torch.bool)
         images, readable = files.read_all(range(len(files)), self.on_error)
         if self._speaks:
-            self._unreadable.update(files.names[int(number)] for number in (~readable).nonzero())
+            self._streams.unreadable.update(files.names[int(number)] for number in (~readable).nonzero())
             if readable.all():
                 self._cache.store(fingerprint, images)
         return images, readable
@@ -196,38 +194,6 @@ class ImageFolderDataModule(ImageDataModule):
                     if files.nbytes <= self._cache.limit and self._lies_in_memory(files):
                         self._decode(files)
 
-    def make_loader(
-        self, split: Split, order: Order, epoch: Callable[[], int], start: Callable[[], int]
-    ) -> BatchLoader | StreamLoader:
-        if isinstance(split.images, Tensor):
-            return super().make_loader(split, order, epoch, start)
-        loader = StreamLoader(
-            split.images,
-            split.targets,
-            order,
-            augment=self.augment,
-            seed=self.seed,
-            num_workers=self._workers,
-            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-            on_error=self.on_error,
-            epoch=epoch,
-            start=start,
-            unreadable=self._unreadable,
-        )
-        if id(split) in self._streams:
-            self._streams[id(split)].close()
-        self._streams[id(split)] = loader
-        return loader
-
-    @property
-    def _processes(self) -> int:
-        """How many processes train on this machine."""
-        return self.trainer.num_devices if self.trainer else 1
-
-    @property
-    def _workers(self) -> int:
-        return max(min(cores() // self._processes, 16), 1) if self.num_workers is None else self.num_workers
-
     def pixels_to_measure(self, split: Split) -> tuple[Tensor, Tensor]:
         if isinstance(split.images, Tensor):
             return super().pixels_to_measure(split)
@@ -235,21 +201,7 @@ class ImageFolderDataModule(ImageDataModule):
         images, readable = split.images.read_all(split.indices[::step].tolist(), self.on_error)
         return images, readable.nonzero().flatten()
 
-    def on_exception(self, exception: BaseException) -> None:
-        # Lightning tears nothing down then, and workers that nobody ends keep the process for five seconds each time.
-        for loader in self._streams.values():
-            loader.close()
-
-    def teardown(self, stage: str) -> None:
-        for loader in self._streams.values():
-            loader.close()
-        self._streams.clear()
-        if self._unreadable:
-            count, some = len(self._unreadable), ", ".join(sorted(self._unreadable)[:3])
-            what = "1 image could not be read and was" if count == 1 else f"{count} images could not be read and were"
-            _log.warning("%s left out, such as %s", what, some)
-            self._unreadable.clear()
-
+    @cached_property
     def _size_of_training_images(self) -> tuple[int, int]:
         for file in walk_images(str(self._folder("train") / self.class_names[0])):
             return size_of(file)

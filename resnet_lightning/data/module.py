@@ -4,7 +4,7 @@ import logging
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,12 +17,12 @@ from torch import Tensor
 from ..errors import InputError, did_you_mean
 from .augment import Augmentation
 from .draws import Draws
-from .files import FileNames, ImageFiles, list_images
+from .files import FileNames, ImageFiles, cores, list_images
 from .geometry import Canvas
 from .loader import BatchLoader, Order, RawBatch
 from .memory import fits, in_words
 from .splits import Split, fraction, held_out, one_fold
-from .stream import StreamLoader
+from .stream import StreamLoader, Streams
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +76,8 @@ class ImageDataModule(LightningDataModule, ABC):
     image_size: int | None = None
     can_stream: ClassVar[bool] = False
     """Whether ``read`` may give ``ImageFiles`` instead of an array."""
+    num_workers: int | None = None
+    on_error: str = "raise"
     known_statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
     """Mean and standard deviation of each channel in [0, 1]; None measures them on the training images."""
 
@@ -142,6 +144,8 @@ class ImageDataModule(LightningDataModule, ABC):
         self._scale: tuple[Tensor, ...] | None = None
         self._splits: dict[str, Split] = {}
         self._placed: dict[tuple[int, torch.device], Tensor] = {}
+        self.indices = torch.arange(0)  # the numbers, in the data set, of the images of the batch that was made last
+        self._streams = Streams()
         self._trained_on: int | None = None  # how many images the checkpoint's net has seen
         self._readable: dict[str, Tensor] = {}  # of parts that were read, which of their images could be
 
@@ -162,6 +166,14 @@ class ImageDataModule(LightningDataModule, ABC):
     def sizes(self) -> tuple[int | None, int]:
         """The side of the images, and what the shorter side of a file is scaled to before the middle is cut out."""
         return self.image_size, self.image_size or 0
+
+    def name_of(self, part: str, index: int) -> str:
+        """What a person finds an image of ``read(part)`` by: its file, or else its number."""
+        return str(index)
+
+    def files(self, names: Iterable[str]) -> ImageFiles:
+        """Images of any origin, read as those of the data set are."""
+        return ImageFiles(FileNames(names), *self.sizes(), self.in_chans)
 
     @abstractmethod
     def read(self, part: str) -> tuple[Any, Any]:
@@ -268,9 +280,9 @@ class ImageDataModule(LightningDataModule, ABC):
             test = self.split("test")
             return replace(test, targets=torch.arange(len(test.targets)))
         self.predict_files = [Path(name) for name in list_images(Path(self.predict_folder))]
-        files = ImageFiles(FileNames(map(str, self.predict_files)), *self.sizes(), self.in_chans)
+        files = self.files(map(str, self.predict_files))
         numbers = torch.arange(len(files))
-        return Split(files.read_all(numbers.tolist())[0], numbers, numbers)
+        return Split(files, numbers, numbers)
 
     def _choose(self, classes: Sequence[str | int]) -> tuple[str, ...]:
         chosen = tuple(str(name) for name in classes)
@@ -353,10 +365,25 @@ class ImageDataModule(LightningDataModule, ABC):
         self, split: Split, order: Order, epoch: Callable[[], int], start: Callable[[], int]
     ) -> BatchLoader | StreamLoader:
         """A loader of these images; see ``BatchLoader`` for the arguments."""
-        assert isinstance(split.images, Tensor)
+        if isinstance(split.images, ImageFiles):
+            stream = StreamLoader(
+                split.images,
+                split.targets,
+                order,
+                augment=self.augment,
+                seed=self.seed,
+                pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+                epoch=epoch,
+                start=start,
+                # What is asked of a folder of any origin is never a reason to stop.
+                on_error="skip" if split is self._splits.get("predict") else self.on_error,
+                num_workers=self._workers_for(order),
+                unreadable=self._streams.unreadable,
+            )
+            return self._streams.add(split, stream)
         images = self._place(split.images)
         loader = BatchLoader(images, split.targets, order, epoch, start)
-        size = Canvas.nbytes(images, self.augment.crop) * (self.trainer.num_devices if self.trainer else 1)
+        size = Canvas.nbytes(images, self.augment.crop) * self._processes
         if order.seed is None or not self.augment.moves_whole_pixels or not fits(images.device, 4 * size):
             return loader
         # Cropped and mirrored while they are gathered: one copy of the pixels instead of five.
@@ -366,6 +393,16 @@ class ImageDataModule(LightningDataModule, ABC):
             return canvas.cut(indices.numpy(), *self.augment.shifts(Draws(indices, self.seed, epoch)))
 
         return replace(loader, take=take, done=("crop", "flip"))
+
+    @property
+    def _processes(self) -> int:
+        """How many processes train on this machine."""
+        return self.trainer.num_devices if self.trainer else 1
+
+    def _workers_for(self, order: Order) -> int:
+        """How many processes read files: one batch is read as fast by this one."""
+        usual = max(min(cores() // self._processes, 16), 1) if len(order) > 1 else 0
+        return usual if self.num_workers is None else self.num_workers
 
     def _place(self, images: Tensor) -> Tensor:
         """Moves the images of a data set to where they are to lie; once for all its splits."""
@@ -391,6 +428,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def transfer_batch_to_device(self, batch: RawBatch, device: torch.device, dataloader_idx: int) -> RawBatch:
         """Moves what is needed on the device; random numbers are drawn on the CPU, by the images' indices."""
+        self.indices = batch.indices
         images, targets = (values.to(device, non_blocking=True) for values in (batch.images, batch.targets))
         return batch._replace(images=images, targets=targets)
 
@@ -422,6 +460,11 @@ class ImageDataModule(LightningDataModule, ABC):
         pixels = pixels.to(torch.float32, copy=True)
         return torch.addcmul(shift, pixels, factor, out=pixels).permute(0, 3, 1, 2)
 
+    def to_pixels(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) that a net sees to the pixels (B, H, W, C) uint8 that a person does."""
+        mean, std = (255 * values.to(images.device)[:, None, None] for values in self.statistics())
+        return (images.float() * std + mean).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1)
+
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, for pixels in [0, 1]: given, known or measured."""
         if self._mean is not None and self._std is not None:
@@ -436,10 +479,27 @@ class ImageDataModule(LightningDataModule, ABC):
         assert isinstance(split.images, Tensor)
         return split.images, split.indices
 
+    @property
+    def unreadable(self) -> set[str]:
+        """The files that this process could not read and has left out, until the end of the stage."""
+        return set(self._streams.unreadable)
+
+    def on_exception(self, exception: BaseException) -> None:
+        # Lightning tears nothing down then, and workers that nobody ends keep the process for five seconds each time.
+        self._streams.close()
+
+    def teardown(self, stage: str) -> None:
+        self._streams.end()
+
     def state_dict(self) -> dict[str, Any]:
         mean, std = self.statistics()
+        side, shorter_side = self.sizes()
+        size = (side, side) if side else self.split("train").images.shape[-3:-1]
         return {
             "class_names": list(self.class_names),
+            "in_chans": self.in_chans,
+            "image_size": list(size),
+            "shorter_side": shorter_side or min(size),
             "mean": mean.tolist(),
             "std": std.tolist(),
             "trained_on": len(self._splits["train"]) if "train" in self._splits else None,

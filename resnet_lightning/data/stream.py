@@ -1,5 +1,6 @@
 """Batches that worker processes read from image files, in the same order as those that lie in memory."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,8 @@ from .decode import UnreadableImage
 from .draws import Draws, Integers
 from .files import ImageFiles
 from .loader import Order, RawBatch
+
+_log = logging.getLogger(__name__)
 
 
 class _Request(NamedTuple):
@@ -167,6 +170,35 @@ class StreamLoader:
                 self.close()
                 raise error
             yield batch
+
+
+class Streams:
+    """The loaders of a data module that read files, one for each of its splits, and what they could not read."""
+
+    def __init__(self) -> None:
+        self.unreadable: set[str] = set()
+        self._loaders: dict[int, StreamLoader] = {}
+
+    def add(self, split: object, loader: StreamLoader) -> StreamLoader:
+        """Takes over a loader, in the place of the split's last one."""
+        if id(split) in self._loaders:
+            self._loaders[id(split)].close()
+        self._loaders[id(split)] = loader
+        return loader
+
+    def close(self) -> None:
+        for loader in self._loaders.values():
+            loader.close()
+
+    def end(self) -> None:
+        """Closes all loaders, and says what they have left out."""
+        self.close()
+        self._loaders.clear()
+        if self.unreadable:
+            count, some = len(self.unreadable), ", ".join(sorted(self.unreadable)[:3])
+            what = "1 image could not be read and was" if count == 1 else f"{count} images could not be read and were"
+            _log.warning("%s left out, such as %s", what, some)
+            self.unreadable.clear()
 
 
 def _as_it_is(answer: _Answer) -> _Answer:

@@ -1,0 +1,49 @@
+"""How large the gradients are."""
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+
+
+class GradientNorm(Callback):
+    """Logs ``train/grad_norm``: the mean, over an epoch's steps, of the norm of all gradients before they are clipped.
+
+    A step whose norm is infinite, as float16 has them now and then and leaves out, does not count.
+    """
+
+    def __init__(self) -> None:
+        self._sum: Tensor | float = 0.0
+        self._steps: Tensor | int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sum": torch.as_tensor(self._sum).cpu(), "steps": torch.as_tensor(self._steps).cpu()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._sum, self._steps = state_dict["sum"], state_dict["steps"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._sum = torch.as_tensor(self._sum, device=pl_module.device)
+        self._steps = torch.as_tensor(self._steps, device=pl_module.device)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._sum, self._steps = 0.0, 0
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        norm = gradient_norm(pl_module)
+        is_finite = norm.isfinite()  # asked on the device, which nothing here waits for
+        self._sum = self._sum + torch.where(is_finite, norm, 0.0)
+        self._steps = self._steps + is_finite
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log("train/grad_norm", self._sum / self._steps)
+
+
+def gradient_norm(module: LightningModule) -> Tensor:
+    """The Euclidean norm of all gradients of a module together; of one that is in pieces, over all processes."""
+    norm = get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm

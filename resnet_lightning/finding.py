@@ -1,0 +1,58 @@
+"""Settings found by trying: Lightning's learning-rate and batch-size finders, on the net and data of a config."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from lightning import Trainer
+from lightning.pytorch.tuner import Tuner
+
+from . import pictures
+from .classifier import ImageClassifier
+from .data import ImageDataModule
+from .errors import InputError
+
+_UNSETTLED = 10  # steps at the beginning, of which the smoothed loss says little
+
+
+def find_lr(trainer: Trainer, model: ImageClassifier, data: ImageDataModule, picture: Path) -> float:
+    """The learning rate at which the loss falls fastest while the rate rises, in a hundred steps, from 1e-5 to 10.
+
+    Smith 2017, "Cyclical learning rates for training neural networks", section 3.3.
+
+    Args:
+        trainer: without callbacks or loggers, which would take the steps for a training.
+        model: its weights are what they were before, afterwards.
+        data: what it is to be trained on.
+        picture: where the curve is written.
+
+    Raises:
+        InputError: where the steps are too few, or no loss is finite.
+    """
+    found = Tuner(trainer).lr_find(model, datamodule=data, min_lr=1e-5, max_lr=10, update_attr=False)
+    assert found is not None  # as it is in a fast_dev_run
+    rates, losses = np.array(found.results["lr"]), np.array(found.results["loss"])
+    rates, losses = rates[np.isfinite(losses)], losses[np.isfinite(losses)]
+    if len(losses) < 2 * _UNSETTLED:
+        raise InputError(f"no learning rate can be told from {len(losses)} steps; give more --trainer.max_epochs")
+    # By its logarithm, in which the rates are evenly spaced. Lightning's own suggestion divides by the rate itself,
+    # and so is among the smallest.
+    suggestion = float(rates[_UNSETTLED:][np.gradient(losses[_UNSETTLED:]).argmin()])
+    pictures.save(pictures.learning_rates(rates.tolist(), losses.tolist(), suggestion), picture)
+    return suggestion
+
+
+def find_batch_size(trainer: Trainer, model: ImageClassifier, data: ImageDataModule) -> int:
+    """The largest power of two of images, in each process, that a training step has memory and data for.
+
+    Args:
+        trainer: without callbacks or loggers.
+        model: its weights are what they were before, afterwards.
+        data: what it is to be trained on.
+    """
+    data.prepare_data()
+    most = len(data.split("train")) // trainer.world_size
+    doublings = max(int(math.log2(most)), 1)  # from two images on
+    found = Tuner(trainer).scale_batch_size(model, datamodule=data, max_trials=doublings, max_val=2 * most)
+    assert found is not None  # as it is in a fast_dev_run
+    return found
