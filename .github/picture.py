@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-COLUMNS = 104
+COLUMNS = 116
 
 
 def record(command: list[str]) -> str:

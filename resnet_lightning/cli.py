@@ -49,6 +49,7 @@ from .errors import InputError
 from .models.weights import check_state_dict, read_checkpoint
 from .parser import Parser, check_config_file, given, what_it_says, with_overlays
 from .resuming import changes, check_is_sharded, check_net, check_training
+from .run_folders import parse_metrics
 from .tools import TOOLS
 from .tracking import make_resumable, wandb_is_usable
 
@@ -441,6 +442,7 @@ class CommandLine(LightningCLI):
         self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
         if self.run_folder is not None:
             self._record.finish(training_seconds=round(seconds, 3), images_per_second=round(images_per_second, 1))
+            self._draw_learning_curves(self.run_folder)
         else:
             self._say("One batch went through training, validation and testing. Nothing was kept.")
             return
@@ -461,6 +463,17 @@ class CommandLine(LightningCLI):
             length = "max_steps" if (self.trainer.max_steps or 0) > 0 else "max_epochs"
             last = last if was_trained else self.config[self.subcommand].ckpt_path
             self._say(f"[dim]train on          [/] {_program()} fit --ckpt_path {last} --trainer.{length} N")
+
+    @rank_zero_only
+    def _draw_learning_curves(self, folder: Path) -> None:
+        from . import pictures
+
+        file = folder / "metrics.csv"
+        curves = parse_metrics(file.read_text()) if file.exists() else {}
+        wanted = [name for name in ("train/loss", "val/loss", "train/acc", "val/acc") if name in curves]
+        if wanted:
+            figure = pictures.learning_curves({name: {self.run_name: curves[name]} for name in wanted})
+            pictures.save(figure, folder / "pictures" / "learning_curves.png")
 
     def after_validate(self) -> None:
         self._show({name: f"{self._metric(name):.4f}" for name in self.trainer.callback_metrics})

@@ -55,6 +55,18 @@ def _bench(arguments: list[str], fit: CommandLine) -> None:
         write_csv(options.csv, comparisons)
 
 
+def _runs(arguments: list[str], fit: CommandLine) -> None:
+    from .run_folders import runs_command
+
+    runs_command(arguments)
+
+
+def _report(arguments: list[str], fit: CommandLine) -> None:
+    from .report import report_command
+
+    report_command(arguments)
+
+
 def _explain(arguments: list[str], fit: CommandLine) -> None:
     from .explain import explain, save_overlays
     from .trained import load_trained
@@ -142,6 +154,8 @@ TOOLS: dict[str, Callable[[list[str], CommandLine], None]] = {
     "models": _models,
     "bench": _bench,
     "cross_validate": _cross_validate,
+    "runs": _runs,
+    "report": _report,
     "explain": _explain,
     "features": _features,
     "completion": _completion,

@@ -127,8 +127,8 @@ def text_console() -> Console:
     return Console(file=io.StringIO(), force_terminal=False, width=100)
 
 
-def bar_console() -> Console:
-    return Console(file=io.StringIO(), force_terminal=True, color_system=None, width=100)
+def bar_console(width: int = 120) -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, color_system=None, width=width)
 
 
 def written(progress: RunProgress) -> str:
@@ -143,7 +143,8 @@ def test_without_a_terminal_each_epoch_ends_in_a_line():
     assert len(lines) == 3
     for epoch, line in enumerate(lines, start=1):
         loss = model.losses[2 * epoch - 1]
-        assert re.fullmatch(rf"epoch {epoch}/3  loss {loss:.3f}  val acc \d+\.\d\d%  \d+:\d\d:\d\d left", line), line
+        accuracies, speed = r"val acc \d+\.\d\d% \(best \d+\.\d\d%\)", r"[\d,]+ images/s"
+        assert re.fullmatch(rf"epoch {epoch}/3  loss {loss:.3f}  {accuracies}  {speed}  \d+:\d\d:\d\d left", line), line
     assert lines[-1].endswith("  0:00:00 left")
 
 
@@ -187,7 +188,7 @@ def test_a_run_without_an_end_shows_no_time_left():
     progress = RunProgress(console=text_console())
     make_trainer(progress, Stop(), max_epochs=-1).fit(Plain(), Batches(8), Batches(8))
     first = written(progress).splitlines()[0]
-    assert re.fullmatch(r"epoch 1  loss \d\.\d{3}  val acc \d+\.\d\d%  \? left", first), first
+    assert re.fullmatch(r"epoch 1  loss \d\.\d{3}  val acc .*  \? left", first), first
 
 
 def test_a_module_that_optimises_by_itself_needs_no_loss():
@@ -247,7 +248,33 @@ def test_on_a_terminal_a_bar_fills_up():
     assert lengths == sorted(lengths)
     assert set(lengths) == {4, 8, 12, 16, 20, 24}  # a sixth of the 24 characters a step
     last = frames(progress)[-1]
-    assert re.fullmatch(rf"epoch 2/2  loss {model.losses[-1]:.3f}  val acc \d+\.\d\d% ━{{24}} 00:00 left", last), last
+    assert re.fullmatch(rf"epoch 2/2  loss {model.losses[-1]:.3f}  val acc .* images/s ━{{24}} 0:00:00 left", last), (
+        last
+    )
+
+
+def test_on_a_narrow_terminal_the_text_stays_on_one_line():
+    progress = RunProgress(refresh_seconds=0, console=bar_console(width=80))
+    make_trainer(progress, max_epochs=2).fit(Plain(), Batches(8, 8, 8), Batches(8))
+    assert written(progress).count("\n") == 1  # where the bar is left
+    assert all(len(frame) <= 80 and bar_length(frame) == 0 for frame in frames(progress))
+    assert re.fullmatch(r"epoch 2/2  loss .* \(best \d+\.\d\d%\).* 0:00:00 left", frames(progress)[-1])
+
+
+def test_the_best_so_far_is_shown_beside_the_last_and_survives_a_resume(tmp_path):
+    class Falling(Plain):
+        def on_validation_epoch_end(self):
+            self.log("val/acc", 0.5 - 0.1 * self.trainer.current_epoch)
+
+    progress = RunProgress(console=text_console())
+    trainer = make_trainer(progress, max_epochs=3)
+    trainer.fit(Falling(), Batches(8), Batches(8))
+    shown = re.findall(r"val acc (\S+) \(best (\S+)\)", written(progress))
+    assert shown == [("50.00%", "50.00%"), ("40.00%", "50.00%"), ("30.00%", "50.00%")]
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    later = RunProgress(console=text_console())
+    make_trainer(later, max_epochs=4).fit(Falling(), Batches(8), Batches(8), ckpt_path=tmp_path / "last.ckpt")
+    assert "val acc 20.00% (best 50.00%)" in written(later)
 
 
 def test_a_bar_counts_optimizer_steps():
@@ -296,8 +323,8 @@ def test_the_loss_is_read_only_where_it_is_shown(monkeypatch, refresh_seconds, r
     monkeypatch.setattr(torch.Tensor, "__float__", lambda tensor: (counted.append(1), to_float(tensor))[1])
     progress = RunProgress(refresh_seconds=refresh_seconds, console=bar_console())
     make_trainer(progress).fit(Plain(), Batches(*[2] * 20), Batches(1))
-    # Once more at the end of the epoch, and there the accuracy too.
-    assert len(counted) == reads + 2
+    # Once more at the end of the epoch, and there the accuracy too, which after validation was compared with the best.
+    assert len(counted) == reads + 3
 
 
 @pytest.mark.parametrize("make_console", [text_console, bar_console])
@@ -333,7 +360,7 @@ def test_an_exception_leaves_the_terminal_as_it_was(monkeypatch, method, step):
     assert written(progress).count("\x1b[?25l") == written(progress).count("\x1b[?25h") == 1  # cursor hidden, shown
     # And the bar can be used again.
     trainer.predict(Plain(), DigitsDataModule())
-    assert re.search("predicting +━{24}", frames(progress)[-1])
+    assert re.search("predicting ━{24} 3/3 batches", frames(progress)[-1])
 
 
 # The record of a run.

@@ -8,12 +8,15 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 from torch import Tensor
+
+_WIDE = 110  # columns of a terminal in which there is room for the bar beside the text
 
 
 class RunProgress(ProgressBar):
-    """Shows epoch, loss, validation accuracy and the time left for the whole run, on one line.
+    """Shows epoch, loss, validation accuracy and the best so far, speed, and the time left for the whole run: one line.
 
     Where there is no terminal (a log file, CI) it prints a line at the end of each epoch instead. The loss is read
     from the device when the bar is redrawn, a few times a second, so that the steps do not wait for it.
@@ -33,6 +36,15 @@ class RunProgress(ProgressBar):
         self._started = 0.0
         self._first_step = 0
         self._loss: Tensor | None = None
+        self._best: float | None = None
+        self._images = 0  # of the epoch so far
+        self._epoch_started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best = state_dict["best"]
 
     @property
     def is_enabled(self) -> bool:  # Lightning asks before a module prints
@@ -53,20 +65,26 @@ class RunProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.monotonic()
         self._first_step = trainer.global_step
-        self._open(trainer.estimated_stepping_batches, self._first_step)
+        self._images, self._epoch_started = 0, self._started
+        has_room = self.console.width >= _WIDE
+        self._open(trainer.estimated_stepping_batches, self._first_step, bar=has_room)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._images, self._epoch_started = 0, time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        self._images += len(batch[0]) * trainer.world_size
         if self._progress and self._is_due():
-            self._show(self._describe(trainer), trainer.global_step)
+            self._show(self._describe(trainer), trainer.global_step, self._time_left(trainer))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._progress:
-            self._show(self._describe(trainer), trainer.global_step)
+            self._show(self._describe(trainer), trainer.global_step, self._time_left(trainer))
         elif self._enabled:
-            self.console.print(f"{self._describe(trainer)}  {self._time_left(trainer)} left", highlight=False)
+            self.console.print(f"{self._describe(trainer)}  {self._time_left(trainer)}", highlight=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -87,6 +105,8 @@ class RunProgress(ProgressBar):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "validate":
             self._close()
+        elif not trainer.sanity_checking and "val/acc" in trainer.callback_metrics:
+            self._best = max(float(trainer.callback_metrics["val/acc"]), self._best or 0.0)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open(sum(trainer.num_test_batches))
@@ -108,21 +128,24 @@ class RunProgress(ProgressBar):
 
     # The bar itself.
 
-    def _open(self, total: float, completed: int = 0) -> None:
+    def _open(self, total: float, completed: int = 0, bar: bool = True) -> None:
         if not (self._enabled and self.console.is_terminal):
             return
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn(compact=True))
+        bars = [BarColumn(bar_width=24)] if bar else []
+        left = Column(min_width=13, no_wrap=True)  # where there is little room, the text before it is cut
+        columns = (TextColumn("{task.description}"), *bars, TextColumn("{task.fields[left]}", table_column=left))
         # No thread of its own: drawing happens between two batches, never during one.
-        self._progress = Progress(*columns, TextColumn("left"), console=self.console, auto_refresh=False)
+        self._progress = Progress(*columns, console=self.console, auto_refresh=False)
         self._progress.start()
-        self._progress.add_task("", total=total if math.isfinite(total) else None, completed=completed)
+        self._progress.add_task("", total=total if math.isfinite(total) else None, completed=completed, left="")
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._refreshed >= self.refresh_seconds
 
-    def _show(self, description: str, completed: int) -> None:
+    def _show(self, description: str, completed: int, left: str) -> None:
         assert self._progress is not None
-        self._progress.update(self._progress.task_ids[0], description=description, completed=completed)
+        task = self._progress.task_ids[0]
+        self._progress.update(task, description=description, completed=completed, left=left)
         self._progress.refresh()
         self._refreshed = time.monotonic()
 
@@ -131,7 +154,8 @@ class RunProgress(ProgressBar):
             task = self._progress.tasks[0]
             self._progress.update(task.id, description=description, advance=1)
             if self._is_due() or task.finished:
-                self._show(description, int(task.completed))
+                done = f"{task.completed:.0f}/{task.total:.0f} batches" if task.total else ""
+                self._show(description, int(task.completed), done)
 
     def _close(self) -> None:
         if self._progress:
@@ -143,9 +167,9 @@ class RunProgress(ProgressBar):
         done = trainer.global_step - self._first_step
         left = trainer.estimated_stepping_batches - trainer.global_step
         if not done or not math.isfinite(left):
-            return "?"
+            return "? left"
         minutes, seconds = divmod(round((time.monotonic() - self._started) / done * left), 60)
-        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
 
     def _describe(self, trainer: Trainer) -> str:
         of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
@@ -155,5 +179,8 @@ class RunProgress(ProgressBar):
             share = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
             parts.append(f"loss {float(self._loss) * share:.3f}")
         if "val/acc" in trainer.callback_metrics:
-            parts.append(f"val acc {float(trainer.callback_metrics['val/acc']):.2%}")
+            best = "" if self._best is None else f" (best {self._best:.2%})"
+            parts.append(f"val acc {float(trainer.callback_metrics['val/acc']):.2%}{best}")
+        if (seconds := time.monotonic() - self._epoch_started) > 0 and self._images:
+            parts.append(f"{self._images / seconds:,.0f} images/s")
         return "  ".join(parts)
