@@ -51,7 +51,7 @@ from .parser import Parser, check_config_file, given, what_it_says, with_overlay
 from .resuming import changes, check_is_sharded, check_net, check_training
 from .run_folders import parse_metrics
 from .tools import TOOLS
-from .tracking import make_resumable, wandb_is_usable
+from .tracking import ResumableWandbLogger, make_resumable, wandb_is_usable
 
 # What a program exits with that SIGTERM has ended, as shells count.
 _INTERRUPTED = 143
@@ -93,7 +93,7 @@ class CommandLine(LightningCLI):
         self._handler = _ConsoleHandler(self.console)
         _log.addHandler(self._handler)
         try:
-            self._run(arguments)
+            self._run_and_track(arguments)
         except Interrupted as stop:
             self._say(f"[yellow]{stop}. To go on: {_program()} fit --resume {self.run_folder}")
             raise
@@ -104,6 +104,16 @@ class CommandLine(LightningCLI):
             if self.run_folder:
                 runs.remove_empty(self.run_folder, levels=self._own_levels)
             os.environ.pop(runs.FOLDER_VARIABLE, None)
+
+    def _run_and_track(self, arguments: list[str]) -> None:
+        exit_code = 1
+        try:
+            self._run(arguments)
+            exit_code = 0
+        finally:
+            for logger in self.trainer.loggers if hasattr(self, "trainer") else []:
+                if isinstance(logger, ResumableWandbLogger):
+                    logger.end(exit_code)
 
     def _run(self, arguments: list[str]) -> None:
         super().__init__(

@@ -51,6 +51,7 @@ def find_batch_size(trainer: Trainer, model: ImageClassifier, data: ImageDataMod
         data: what it is to be trained on.
     """
     data.prepare_data()
+    model.hparams["scheduler"] = None  # all trials go on with one schedule, which may be shorter than they are
     most = len(data.split("train")) // trainer.world_size
     doublings = max(int(math.log2(most)), 1)  # from two images on
     found = Tuner(trainer).scale_batch_size(model, datamodule=data, max_trials=doublings, max_val=2 * most)

@@ -27,8 +27,13 @@ RECORD = "wandb.jsonl"
 _PIECE = struct.Struct("<IHB")
 _WHOLE, _FIRST, _LAST = 1, 2, 4
 
+# How long the end of a run waits for what is still to be uploaded; `wandb sync` does the rest.
+_FINISH_SECONDS = 300.0
+
 # Of more, W&B's confusion matrix, a table of all pairs, would be cut off.
 _MOST_CLASSES = 100
+
+_OFFLINE = "W&B cannot be reached: the run is tracked offline, for `wandb sync` later (%s)"
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +44,11 @@ def wandb_is_usable() -> bool:
         return True
     import wandb
 
-    return wandb.login(prompt=False)
+    try:
+        return wandb.login(prompt=False)
+    except wandb.errors.Error as error:  # no server, or one that does not know the key
+        _log.warning(_OFFLINE, error)
+        return False
 
 
 def make_resumable(logger: Any, folder: Path) -> None:
@@ -79,6 +88,7 @@ class ResumableWandbLogger(WandbLogger):
 
     # The constructor is to stay Lightning's, whose arguments stand in configs.
     rows = 0
+    _is_reached = True
     _session: "_Session | None" = None
     _knows_where = False
     _there: "list[_Row]"
@@ -95,11 +105,23 @@ class ResumableWandbLogger(WandbLogger):
                 self._wandb_init["id"] = before.id
                 self._write(before, [])
             first = _first_free_step(self._record.parent, before, rows)
-            self._wandb_init.pop("anonymous", None)  # of which W&B warns
-            run: Any = super().experiment
+            run: Any = self._start()
             if not run.disabled and run.settings.mode != "shared":  # those have no steps
                 self._begin(run, *((rows, first) if before.id == run.id else ([], 0)))
         return self._experiment
+
+    def _start(self) -> Any:
+        import wandb
+
+        self._wandb_init.pop("anonymous", None)  # of which W&B warns
+        if "WANDB_FINISH_TIMEOUT" not in os.environ:
+            self._wandb_init.setdefault("settings", wandb.Settings(finish_timeout=_FINISH_SECONDS))
+        try:
+            return super().experiment
+        except wandb.errors.CommError as error:
+            _log.warning(_OFFLINE, error)
+            self._wandb_init["mode"] = "offline"
+            return super().experiment
 
     def _begin(self, run: "Run", rows: "list[_Row]", first: int) -> None:
         if not run.offline:
@@ -131,6 +153,8 @@ class ResumableWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        import wandb
+
         run = self.experiment
         if not self._knows_where:  # there was no checkpoint to go on from
             self.go_on_after(0)
@@ -143,7 +167,12 @@ class ResumableWandbLogger(WandbLogger):
             with self._record.open("a") as file:
                 file.write(_line(row))
         self.rows += 1
-        super().log_metrics(metrics, step)
+        try:
+            super().log_metrics(metrics, step)
+        # Of a table, for which W&B asks its server first; or its own process has died.
+        except (wandb.errors.Error, ConnectionError) as error:
+            self._is_reached = False
+            _log.warning("W&B did not take %s, and the run goes on: %s", ", ".join(metrics), error)
 
     @rank_zero_only
     def log_evaluation(self, evaluation: Mapping[str, Any]) -> None:
@@ -167,7 +196,21 @@ class ResumableWandbLogger(WandbLogger):
             ["image", "file", *names],
             [[_picture(m["png"]), m["image"], *(m[name] for name in names)] for m in evaluation["mistakes"]],
         )
-        self.log_metrics(panels)
+        for name, panel in panels.items():
+            if self._is_reached:  # else each would wait for the server again
+                self.log_metrics({name: panel})
+
+    def end(self, exit_code: int) -> None:
+        """Ends the W&B run, which waits for what is still to be uploaded, though not for ever."""
+        run, self._experiment = self._experiment, None
+        if run is None:
+            return
+        try:
+            run.finish(exit_code)
+        except ConnectionError:
+            self._is_reached = False
+        if not run.offline and (getattr(run, "_finish_timed_out", False) or not self._is_reached):
+            _log.warning("W&B has not got everything; later: wandb sync %s", Path(run.settings.sync_dir))
 
     @property
     def _record(self) -> Path:
@@ -220,7 +263,7 @@ _Name = tuple[int | None, tuple[str, ...]]
 def _new_id() -> str:
     from wandb.sdk.lib.runid import generate_id
 
-    return generate_id()
+    return os.environ.get("WANDB_RUN_ID") or generate_id()  # the first is what a sweep calls it
 
 
 def _line(entry: _Session | _Row) -> str:

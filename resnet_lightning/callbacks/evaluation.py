@@ -103,6 +103,7 @@ class Evaluation(Callback):
                 logger.log_evaluation(evaluation)
 
     def _write(self, evaluation: dict[str, Any]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self.folder / "evaluation.json.part"
         unfinished.write_text(json.dumps(evaluation))
         unfinished.replace(self.folder / "evaluation.json")

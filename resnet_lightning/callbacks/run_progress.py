@@ -84,7 +84,8 @@ class RunProgress(ProgressBar):
         if self._progress:
             self._show(self._describe(trainer), trainer.global_step, self._time_left(trainer))
         elif self._enabled:
-            self.console.print(f"{self._describe(trainer)}  {self._time_left(trainer)}", highlight=False)
+            line = f"{self._describe(trainer)}  {self._time_left(trainer)}"
+            self.console.print(line, highlight=False, soft_wrap=True)  # as wide as it is: nobody knows the reader's
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
