@@ -25,7 +25,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from rich.console import Console
 from rich.table import Table
 
-from . import __version__, runs
+from . import __version__, finding, pictures, runs
 from .callbacks import (
     BestCheckpoint,
     Evaluation,
@@ -267,7 +267,8 @@ class CommandLine(LightningCLI):
     def _predict_without_training_data(self, config: Namespace, run: dict[str, Any] | None) -> None:
         """A folder of images needs nothing of the data set that the checkpoint does not know."""
         options = config.data.get("init_args") or Namespace()
-        if run is None or not options.get("predict_folder"):
+        is_ours = config.data.class_path.startswith(f"{__package__}.")  # another may see images in its own way
+        if run is None or not is_ours or not options.get("predict_folder"):
             return
         kept = {name: options[name] for name in ("predict_folder", "batch_size", "num_workers") if name in options}
         given = {name: options[name] for name in ("mean", "std") if options.get(name)}
@@ -339,7 +340,8 @@ class CommandLine(LightningCLI):
         config = self.config_init[self.subcommand]
         if self._finds:
             nothing = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "callbacks": None}
-            return self._make_trainer({**config.trainer, **nothing, "enable_progress_bar": False})
+            length = {"max_steps": finding.STEPS, "max_epochs": -1}
+            return self._make_trainer({**config.trainer, **nothing, **length, "enable_progress_bar": False})
         callbacks: list[Callback] = _as_list(config.trainer.callbacks)
         loggers = [logger for logger in _as_list(config.trainer.logger) if isinstance(logger, Logger)]
         if config.trainer.enable_progress_bar is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
@@ -413,8 +415,6 @@ class CommandLine(LightningCLI):
             super()._run_subcommand(subcommand)
 
     def _find(self, what: str) -> None:
-        from . import finding  # with what it draws with, which no training waits for
-
         if self.checkpoint is not None or self.run_folder is None:
             raise InputError(f"--find {what} tries a new run; leave out --ckpt_path, --resume and fast_dev_run")
         if what == "lr":
@@ -476,8 +476,6 @@ class CommandLine(LightningCLI):
 
     @rank_zero_only
     def _draw_learning_curves(self, folder: Path) -> None:
-        from . import pictures
-
         file = folder / "metrics.csv"
         curves = parse_metrics(file.read_text()) if file.exists() else {}
         wanted = [name for name in ("train/loss", "val/loss", "train/acc", "val/acc") if name in curves]

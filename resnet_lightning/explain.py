@@ -88,9 +88,9 @@ def save_overlays(explanations: Sequence[Explanation], files: Sequence[str | Pat
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for explanation, file in zip(explanations, files, strict=True):
-        path, number = folder / f"{Path(file).stem}.png", 2
+        path, number = folder / f"{Path(file).stem}_gradcam.png", 2
         while path in written:
-            path, number = folder / f"{Path(file).stem}_{number}.png", number + 1
+            path, number = folder / f"{Path(file).stem}_gradcam_{number}.png", number + 1
         Image.fromarray(explanation.overlay()).save(path)
         written.append(path)
     return written

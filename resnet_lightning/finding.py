@@ -12,11 +12,12 @@ from .classifier import ImageClassifier
 from .data import ImageDataModule
 from .errors import InputError
 
+STEPS = 100  # what the trainer that is handed over has to be allowed
 _UNSETTLED = 10  # steps at the beginning, of which the smoothed loss says little
 
 
 def find_lr(trainer: Trainer, model: ImageClassifier, data: ImageDataModule, picture: Path) -> float:
-    """The learning rate at which the loss falls fastest while the rate rises, in a hundred steps, from 1e-5 to 10.
+    """The learning rate at which the loss falls fastest while the rate rises, in ``STEPS`` steps, from 1e-5 to 10.
 
     Smith 2017, "Cyclical learning rates for training neural networks", section 3.3.
 
@@ -27,14 +28,16 @@ def find_lr(trainer: Trainer, model: ImageClassifier, data: ImageDataModule, pic
         picture: where the curve is written.
 
     Raises:
-        InputError: where the steps are too few, or no loss is finite.
+        InputError: where too few losses are finite.
     """
-    found = Tuner(trainer).lr_find(model, datamodule=data, min_lr=1e-5, max_lr=10, update_attr=False)
+    found = Tuner(trainer).lr_find(
+        model, datamodule=data, min_lr=1e-5, max_lr=10, num_training=STEPS, update_attr=False
+    )
     assert found is not None  # as it is in a fast_dev_run
     rates, losses = np.array(found.results["lr"]), np.array(found.results["loss"])
     rates, losses = rates[np.isfinite(losses)], losses[np.isfinite(losses)]
     if len(losses) < 2 * _UNSETTLED:
-        raise InputError(f"no learning rate can be told from {len(losses)} steps; give more --trainer.max_epochs")
+        raise InputError("the loss is infinite from the beginning, at the smallest learning rates; look at the data")
     # By its logarithm, in which the rates are evenly spaced. Lightning's own suggestion divides by the rate itself,
     # and so is among the smallest.
     suggestion = float(rates[_UNSETTLED:][np.gradient(losses[_UNSETTLED:]).argmin()])
@@ -47,7 +50,7 @@ def find_batch_size(trainer: Trainer, model: ImageClassifier, data: ImageDataMod
 
     Args:
         trainer: without callbacks or loggers.
-        model: its weights are what they were before, afterwards.
+        model: its weights are what they were before, afterwards; it has no schedule any more.
         data: what it is to be trained on.
     """
     data.prepare_data()

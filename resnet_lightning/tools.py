@@ -29,7 +29,7 @@ def _bench(arguments: list[str], fit: CommandLine) -> None:
 
     description = "Times our work beside what a user would pick instead, turn about, in one run."
     parser = argparse.ArgumentParser(prog="resnet-lightning bench", description=description)
-    parser.add_argument("what", choices=["backbones", "data", "startup", "step", "stream"])
+    parser.add_argument("what", choices=["backbones", "data", "progress", "startup", "step", "stream"])
     parser.add_argument("--rounds", type=int, default=9, help="how often each is timed (default: %(default)s)")
     parser.add_argument("--csv", type=Path, help="a file for the seconds of every round")
     parser.add_argument("--images", type=int, default=200_000, help="of stream (default: %(default)s)")
@@ -67,6 +67,12 @@ def _report(arguments: list[str], fit: CommandLine) -> None:
     report_command(arguments)
 
 
+def _export(arguments: list[str], fit: CommandLine) -> None:
+    from .export import export_command
+
+    export_command(arguments)
+
+
 def _explain(arguments: list[str], fit: CommandLine) -> None:
     from .explain import explain, save_overlays
     from .trained import load_trained
@@ -81,6 +87,8 @@ def _explain(arguments: list[str], fit: CommandLine) -> None:
     explanations = explain(trained, options.images)
     folder = options.output or options.checkpoint.parent.parent / "explanations"
     table = Table("image", "label", "probability", "then", "picture", box=box.SIMPLE)
+    for column in table.columns:
+        column.overflow = "fold"
     pictures = save_overlays(explanations, options.images, folder)
     for image, explanation, picture in zip(options.images, explanations, pictures, strict=True):
         ranked = explanation.probabilities.topk(min(3, len(trained.data.class_names)))
@@ -108,12 +116,13 @@ def _features(arguments: list[str], fit: CommandLine) -> None:
     parser.add_argument("--output", type=Path, help="a folder for the pictures (default: in that of the run)")
     options, of_test = parser.parse_known_args(arguments)
     folder = options.output or options.checkpoint.parent.parent / "pictures"
-    filters = pictures.save_mosaic(first_filters(load_trained(options.checkpoint).classifier), folder / "filters.png")
+    weights = first_filters(load_trained(options.checkpoint).classifier)
     embedding = folder / "embedding.png"
     callback = f"{Embedding.__module__}.{Embedding.__name__}"
     own = [f"--trainer.callbacks+={callback}", f"--trainer.callbacks.path={embedding}"]
     if code := fit(["test", "--ckpt_path", str(options.checkpoint), *of_test, *own]):
         raise SystemExit(code)  # which it has said why
+    filters = pictures.save_mosaic(weights, folder / "filters.png")
     Console().print(f"[dim]filters  [/] {filters}\n[dim]embedding[/] {embedding}", highlight=False, soft_wrap=True)
 
 
@@ -157,6 +166,7 @@ TOOLS: dict[str, Callable[[list[str], CommandLine], None]] = {
     "runs": _runs,
     "report": _report,
     "explain": _explain,
+    "export": _export,
     "features": _features,
     "completion": _completion,
 }

@@ -36,6 +36,9 @@ ALLOWED = {
     "comparing": {"run_folders"},
     "report": {"comparing", "pictures", "run_folders"},
     "explain": {"trained"},
+    "deployable": {"trained"},
+    "export": {"classifier", "data", "deployable", "model_card", "models", "trained"},
+    "model_card": {"trained"},
     "completion": {"data", "models"},
     "tools": {
         "bench",

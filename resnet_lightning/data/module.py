@@ -168,7 +168,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return self.image_size, self.image_size or 0
 
     def name_of(self, part: str, index: int) -> str:
-        """What a person finds an image of ``read(part)`` by: its file, or else its number."""
+        """What a person finds an image by: its file, or else its number among those of the classes that are kept."""
         return str(index)
 
     def files(self, names: Iterable[str]) -> ImageFiles:

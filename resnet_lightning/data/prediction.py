@@ -1,10 +1,11 @@
 """Images of any origin, seen as a net was trained to see them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError
+from .files import ImageFiles
 from .module import ImageDataModule
 
 
@@ -38,6 +39,7 @@ class PredictionDataModule(ImageDataModule):
         self._names = tuple(class_names)
         self.in_chans = in_chans  # type: ignore[misc]
         height, width = image_size
+        self.height_and_width = height, width
         self.image_size = height if height == width else None
         self._shorter_side = shorter_side
         self.num_workers = num_workers
@@ -57,6 +59,12 @@ class PredictionDataModule(ImageDataModule):
 
     def find_classes(self) -> tuple[str, ...]:
         return self._names
+
+    def files(self, names: Iterable[str]) -> ImageFiles:
+        files = super().files(names)
+        if not self.image_size:  # the first file, which could be of any size, or damaged, does not decide
+            vars(files)["shape"] = (*self.height_and_width, self.in_chans)
+        return files
 
     def sizes(self) -> tuple[int | None, int]:
         return self.image_size, self._shorter_side
