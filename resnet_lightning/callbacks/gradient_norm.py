@@ -40,7 +40,7 @@ class GradientNorm(Callback):
         self._steps = self._steps + is_finite
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log("train/grad_norm", self._sum / self._steps)
+        pl_module.log("train/grad_norm", self._sum / self._steps, sync_dist=True)  # the same in each; Lightning asks
 
 
 def gradient_norm(module: LightningModule) -> Tensor:
