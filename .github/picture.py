@@ -66,7 +66,7 @@ def picture_of_a_report(file: Path) -> None:
         record(["env", "lightning", "report", folder, "--output", page])
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            tab = browser.new_page(viewport={"width": 1000, "height": 1500}, color_scheme="light")
+            tab = browser.new_page(viewport={"width": 1200, "height": 1500}, color_scheme="light")
             tab.goto(f"file://{page}")
             tab.screenshot(path=str(file))
             browser.close()

@@ -94,9 +94,6 @@ class CommandLine(LightningCLI):
         _log.addHandler(self._handler)
         try:
             self._run_and_track(arguments)
-        except Interrupted as stop:
-            self._say(f"[yellow]{stop}. To go on: {_program()} fit --resume {self.run_folder}")
-            raise
         finally:
             _log.removeHandler(self._handler)
             if self._lock:
@@ -110,6 +107,10 @@ class CommandLine(LightningCLI):
         try:
             self._run(arguments)
             exit_code = 0
+        except Interrupted as stop:  # said at once: a scheduler does not wait long
+            self._say(f"[yellow]{stop}. To go on: {_program()} fit --resume {self.run_folder}")
+            exit_code = _INTERRUPTED
+            raise
         finally:
             for logger in self.trainer.loggers if hasattr(self, "trainer") else []:
                 if isinstance(logger, ResumableWandbLogger):
@@ -125,7 +126,7 @@ class CommandLine(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "prog": "lightning",
-                "description": "Trains residual networks. Further commands: models, bench, cross_validate.",
+                "description": "Trains residual networks. Further commands: " + ", ".join(TOOLS),
                 "version": f"resnet_lightning {__version__}",
                 "allow_abbrev": False,
                 **{
@@ -223,6 +224,8 @@ class CommandLine(LightningCLI):
             elif resume:
                 raise InputError(f"there is no checkpoint in {resume[-1]!r} to go on from; to begin, give a --config")
         self.config = parser.parse_args(args)
+        if self.config[self.config.subcommand].overlay:
+            raise InputError("overlay belongs on the command line, as --overlay NAME; leave it out of the config")
         if resume and checkpoints:
             self.config[self.config.subcommand].ckpt_path = checkpoints[-1]
 
@@ -272,6 +275,8 @@ class CommandLine(LightningCLI):
             return
         kept = {name: options[name] for name in ("predict_folder", "batch_size", "num_workers") if name in options}
         given = {name: options[name] for name in ("mean", "std") if options.get(name)}
+        if side := options.get("image_size"):
+            given |= {"image_size": (side, side), "shorter_side": options.get("shorter_side") or side}
         arguments = PredictionDataModule.arguments_of({**run["data"], **given}) | kept
         config.data = Namespace(
             class_path=f"{PredictionDataModule.__module__}.{PredictionDataModule.__name__}",
@@ -417,6 +422,10 @@ class CommandLine(LightningCLI):
     def _find(self, what: str) -> None:
         if self.checkpoint is not None or self.run_folder is None:
             raise InputError(f"--find {what} tries a new run; leave out --ckpt_path, --resume and fast_dev_run")
+        if self.trainer.world_size > 1:
+            raise InputError(
+                f"--find {what} tries on one device, and here are {self.trainer.world_size}; give --trainer.devices 1"
+            )
         if what == "lr":
             picture = self.run_folder / "pictures" / "learning_rates.png"
             found = finding.find_lr(self.trainer, self.model, self.datamodule, picture)

@@ -25,7 +25,7 @@ from .data.decode import read_image, scale_and_cut
 from .data.files import list_images
 from .deployable import deployable, reason_of
 from .errors import InputError
-from .model_card import model_card
+from .model_card import GENERATED, model_card
 from .models.weights import check_state_dict, read_checkpoint
 from .trained import Trained, load_trained
 
@@ -77,7 +77,7 @@ def export(
     Args:
         checkpoint: of ``lightning fit``.
         format: ``torch_export`` and ``onnx`` are programs from pixels to probabilities, see ``Deployable``;
-            ``safetensors`` are the backbone's weights, with a ``MODEL_CARD.md`` beside them.
+            ``safetensors`` are the backbone's weights, with a ``MODEL_CARD.md`` beside them unless it was edited.
         output: the file; beside the checkpoint and named after it by default.
         images: a folder of images to compare with; handwritten digits of the package in several sizes by default.
 
@@ -104,7 +104,8 @@ def export(
             kind.write(trained, written, metadata(trained, format))
             difference = compare(trained, kind.load(trained, written), batches)
             for file in Path(folder).iterdir():
-                os.replace(file, path.with_name(file.name))
+                if not _is_somebodys_card(path.with_name(file.name)):
+                    os.replace(file, path.with_name(file.name))
     except OSError as error:
         raise InputError(f"the output {str(path)!r} cannot be written: {error.strerror or error}") from error
     return Exported(path, difference, sum(map(len, batches)))
@@ -259,7 +260,7 @@ def _load_torch_export(trained: Trained, file: Path) -> Program:
 
 def _check_onnx() -> None:
     if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
-        raise InputError(f"ONNX wants the library {missing[0]}: pip install 'resnet-lightning[onnx]'")
+        raise InputError(f"ONNX wants the library {missing[0]}: pip install onnx onnxscript onnxruntime")
 
 
 def _write_onnx(trained: Trained, file: Path, described: dict[str, str]) -> None:
@@ -293,12 +294,18 @@ def _write_safetensors(trained: Trained, file: Path, described: dict[str, str]) 
     try:
         from safetensors.torch import save
     except ImportError as error:
-        raise InputError("safetensors wants its library: pip install 'resnet-lightning[safetensors]'") from error
+        raise InputError("safetensors wants its library: pip install safetensors") from error
     # Copies: the format knows neither weights that share memory nor channels that lie innermost.
     state = trained.classifier.backbone.state_dict()
     weights = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in state.items()}
     file.write_bytes(save(weights, metadata=described))  # its `save_file` lets nobody else read the file
     file.with_name("MODEL_CARD.md").write_text(model_card(trained, file.name), encoding="utf-8")
+
+
+def _is_somebodys_card(file: Path) -> bool:
+    return (
+        file.suffix == ".md" and file.exists() and GENERATED not in file.read_text(encoding="utf-8", errors="replace")
+    )
 
 
 def _load_safetensors(trained: Trained, file: Path) -> Program:

@@ -40,7 +40,8 @@ def find_lr(trainer: Trainer, model: ImageClassifier, data: ImageDataModule, pic
         raise InputError("the loss is infinite from the beginning, at the smallest learning rates; look at the data")
     # By its logarithm, in which the rates are evenly spaced. Lightning's own suggestion divides by the rate itself,
     # and so is among the smallest.
-    suggestion = float(rates[_UNSETTLED:][np.gradient(losses[_UNSETTLED:]).argmin()])
+    rates, losses = rates[_UNSETTLED:], losses[_UNSETTLED:]
+    suggestion = float(rates[np.gradient(losses).argmin()])
     pictures.save(pictures.learning_rates(rates.tolist(), losses.tolist(), suggestion), picture)
     return suggestion
 

@@ -9,6 +9,8 @@ from .trained import Trained
 _SPLITS = "classes", "val_split", "split_seed", "num_folds", "fold", "train_fraction"
 _MOST_NAMES = 20
 
+GENERATED = "<!-- Written by `resnet-lightning export`, which leaves a card without this line as it is. -->\n"
+
 
 def model_card(trained: Trained, file: str) -> str:
     """A model card in Markdown, headed as Hugging Face reads it. All figures are those of the checkpoint.
@@ -27,7 +29,7 @@ def model_card(trained: Trained, file: str) -> str:
         "Recipe": _recipe(trained),
     }
     body = "\n".join(f"## {title}\n\n{text}\n" for title, text in sections.items())
-    return f"---\n{_front_matter(trained)}---\n\n# {trained.name}\n\n{_summary(trained)}\n\n{body}"
+    return f"---\n{_front_matter(trained)}---\n\n# {trained.name}\n\n{_summary(trained)}\n\n{body}\n{GENERATED}"
 
 
 def _front_matter(trained: Trained) -> str:
@@ -128,7 +130,7 @@ def _code(trained: Trained, file: str) -> str:
         pixels = f"scale_and_cut({pixels}, shorter_side={data.sizes()[1]}, size={data.image_size})"
     decode = "read_image, scale_and_cut" if data.image_size is not None else "read_image"
     return f"""```
-pip install 'resnet-lightning[safetensors]'
+pip install safetensors
 ```
 
 ```python

@@ -125,7 +125,7 @@ def save_mosaic(images: NDArray[np.uint8], path: Path, columns: int = 8, side: i
     rows = math.ceil(len(images) / columns)
     height, width, channels = images.shape[1:]
     times = max(side // max(height, width), 1)
-    canvas = np.full((rows, height + 1, columns, width + 1, channels), 255, np.uint8)
+    canvas = np.full((rows, height + 1, columns, width + 1, channels), 128, np.uint8)
     for number, image in enumerate(images):
         canvas[number // columns, :height, number % columns, :width] = image
     pixels = canvas.reshape(rows * (height + 1), columns * (width + 1), channels)

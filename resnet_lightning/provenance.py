@@ -27,11 +27,8 @@ def _versions() -> dict[str, str]:
 def _git() -> dict[str, Any] | None:
     """The commit, and whether files that git knows have changed since; None outside of a repository."""
     commit = _ask_git("rev-parse", "HEAD")
-    return (
-        {"commit": commit, "changed": bool(_ask_git("status", "--porcelain", "--untracked-files=no"))}
-        if commit
-        else None
-    )
+    changes = _ask_git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "changed": None if changes is None else bool(changes)} if commit else None
 
 
 def _ask_git(*arguments: str) -> str | None:

@@ -31,6 +31,7 @@ from .comparing import (
 )
 from .errors import InputError
 from .run_folders import Run, Tested, as_table, epochs, find_runs, percent, read_run
+from .terminal import console
 
 CURVES = "train/loss", "val/loss", "train/acc", "val/acc"
 # Each stands out by at least 3:1 from a white page and from a dark one; more could not be told apart.
@@ -246,7 +247,7 @@ def _evaluation(group: Sequence[Run], groups: Sequence[Sequence[Run]], numbers: 
     tested = [run for run in group if run.tested]
     if not tested:
         return ""
-    best = max(tested, key=lambda run: run.best_accuracy() or 0)
+    best = max(tested, key=Run.best_monitored)
     assert best.tested is not None
     of = f", of {_labels(groups)[best.folder]}" if len(groups) > 1 else ""
     why = " (the best of its group on the validation images)" if len(group) > 1 else ""
@@ -347,9 +348,9 @@ def report_command(arguments: list[str]) -> None:
     runs = _runs_of(options.runs)
     page = report(runs)
     _write(options.output, page)
-    console = Console()
-    _print_summary(console, runs)
-    console.print(f"[dim]page[/] {escape_markup(str(options.output))}", highlight=False, soft_wrap=True)
+    out = console()
+    _print_summary(out, runs)
+    out.print(f"[dim]page[/] {escape_markup(str(options.output))}", highlight=False, soft_wrap=True)
 
 
 def _runs_of(folders: Sequence[str]) -> list[Run]:
@@ -359,8 +360,8 @@ def _runs_of(folders: Sequence[str]) -> list[Run]:
 
 
 def _check_output(path: Path) -> None:
-    if path.is_dir() or not path.parent.is_dir():
-        raise InputError(f"--output is {str(path)!r}; give the name of a file in a folder that is there")
+    if path.is_dir():
+        raise InputError(f"--output is {str(path)!r}, a folder; give the name of a file")
     try:
         with path.open("rb") as file:
             start = file.read(200).lstrip().lower()
@@ -375,6 +376,7 @@ def _check_output(path: Path) -> None:
 def _write(path: Path, page: str) -> None:
     unfinished = path.with_name(f"{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(page, encoding="utf-8")
         unfinished.replace(path)
     except OSError as error:
@@ -384,14 +386,14 @@ def _write(path: Path, page: str) -> None:
             unfinished.unlink()
 
 
-def _print_summary(console: Console, runs: Sequence[Run]) -> None:
+def _print_summary(out: Console, runs: Sequence[Run]) -> None:
     numbers = {run.folder: str(number) for number, run in enumerate(runs, start=1)}
-    console.print(as_table(runs), highlight=False)
+    out.print(as_table(runs), highlight=False)
     if found := differences(runs):
-        console.print(_plain_table(["setting", *numbers.values()], [[key, *values] for key, values in found.items()]))
+        out.print(_plain_table(["setting", *numbers.values()], [[key, *values] for key, values in found.items()]))
     of_data = by_data(runs)
     if len(of_data) > 1:
-        console.print("[bold]these runs were trained on different data: their accuracies do not compare[/]")
+        out.print("[bold]these runs were trained on different data: their accuracies do not compare[/]")
     for some in of_data:
         groups = by_seed(some)
         labels = _labels(groups)
@@ -405,7 +407,8 @@ def _print_summary(console: Console, runs: Sequence[Run]) -> None:
             for group, one in zip(groups, of_groups, strict=True)
         ]
         head = _name_of_data(some, of_data) if len(of_data) > 1 else "mean ± deviation"
-        console.print(_plain_table([head, *metrics], rows), highlight=False)
+        out.print(_plain_table([head, *metrics], rows), highlight=False)
+    out.print("[dim]test: of the checkpoint that was tested; val: after the last epoch[/]")
 
 
 def _plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

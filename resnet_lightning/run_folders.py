@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import yaml
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from .errors import InputError
+from .terminal import console
 
 T = TypeVar("T")
 
@@ -107,6 +107,16 @@ class Run:
         if metric in self.curves:
             return self.curves[metric][-1][1]
         return self.tested.metrics.get(metric) if self.tested else None
+
+    def best_monitored(self) -> tuple[float, float]:
+        """What its best checkpoint was chosen by, and the accuracy that parts those of which that is the same.
+
+        The larger the better, whatever the run's ``checkpoint.mode`` is.
+        """
+        points = self.curves.get(self.setting("checkpoint.monitor") or "", [])
+        sign = -1 if self.setting("checkpoint.mode") == "min" else 1
+        best = max((sign * value for _, value in points if math.isfinite(value)), default=-math.inf)
+        return best, self.best_accuracy() or 0.0
 
     def best_accuracy(self) -> float | None:
         """The highest on the validation images."""
@@ -288,7 +298,7 @@ def runs_command(arguments: list[str]) -> None:
     folder = folder or Path("runs")
     runs = find_runs(folder)
     if runs:
-        Console().print(as_table(runs), highlight=False)
+        console().print(as_table(runs), highlight=False)
     else:
         said = f"there are no runs in '{folder}'; `lightning fit --config CONFIG` makes one"
-        Console().print(said, markup=False, highlight=False, soft_wrap=True)
+        console().print(said, markup=False, highlight=False, soft_wrap=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from .errors import InputError
+from .terminal import console
 
 CommandLine = Callable[[list[str]], int]
 """Runs a command line such as ``["fit", "--config", ...]`` and returns its exit code."""
@@ -21,7 +21,7 @@ def _models(arguments: list[str], fit: CommandLine) -> None:
     description = "Lists the models, with their sizes, costs and sources."
     parser = argparse.ArgumentParser(prog="resnet-lightning models", description=description)
     parser.add_argument("pattern", nargs="?", default="*", help="only the names that match, such as '*preact*'")
-    Console().print(catalogue(parser.parse_args(arguments).pattern))
+    console().print(catalogue(parser.parse_args(arguments).pattern))
 
 
 def _bench(arguments: list[str], fit: CommandLine) -> None:
@@ -44,13 +44,13 @@ def _bench(arguments: list[str], fit: CommandLine) -> None:
         from .bench.stream import as_table as as_stages
         from .bench.stream import stream
 
-        Console().print(as_stages(stream(count=options.images, workers=options.workers)))
+        console().print(as_stages(stream(count=options.images, workers=options.workers)))
         return
     if options.csv:
         write_csv(options.csv, [])  # a file that cannot be written is found now
     measure = getattr(importlib.import_module(f".bench.{options.what}", __package__), options.what)
     comparisons = list(measure(rounds=options.rounds, **({"fit": fit} if options.what == "step" else {})))
-    Console().print(as_table(comparisons))
+    console().print(as_table(comparisons))
     if options.csv:
         write_csv(options.csv, comparisons)
 
@@ -74,29 +74,33 @@ def _export(arguments: list[str], fit: CommandLine) -> None:
 
 
 def _explain(arguments: list[str], fit: CommandLine) -> None:
+    from .data.files import list_images
     from .explain import explain, save_overlays
     from .trained import load_trained
 
     description = "Says what a net sees in images, and draws over each which part of it speaks for that (Grad-CAM)."
     parser = argparse.ArgumentParser(prog="resnet-lightning explain", description=description)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("images", type=Path, nargs="+")
+    parser.add_argument("images", type=Path, nargs="+", help="files, or folders of them")
     parser.add_argument("--output", type=Path, help="a folder for the pictures (default: in that of the run)")
     options = parser.parse_args(arguments)
     trained = load_trained(options.checkpoint)
-    explanations = explain(trained, options.images)
-    folder = options.output or options.checkpoint.parent.parent / "explanations"
+    images = [Path(file) for path in options.images for file in (list_images(path) if path.is_dir() else [path])]
+    if missing := [path for path in images if not path.exists()]:
+        raise InputError(f"there is no image {str(missing[0])!r}")
+    explanations = explain(trained, images)
+    folder = options.output or options.checkpoint.resolve().parent.parent / "explanations"
     table = Table("image", "label", "probability", "then", "picture", box=box.SIMPLE)
     for column in table.columns:
         column.overflow = "fold"
-    pictures = save_overlays(explanations, options.images, folder)
-    for image, explanation, picture in zip(options.images, explanations, pictures, strict=True):
+    pictures = save_overlays(explanations, images, folder)
+    for image, explanation, picture in zip(images, explanations, pictures, strict=True):
         ranked = explanation.probabilities.topk(min(3, len(trained.data.class_names)))
         names = [trained.data.class_names[label] for label in ranked.indices]
         label, *others = (f"{p:.1%}" for p in ranked.values)
         then = ", ".join(f"{name} {p}" for name, p in zip(names[1:], others, strict=True))
         table.add_row(str(image), f"[bold]{names[0]}", label, then, str(picture))
-    Console().print(table)
+    console().print(table)
 
 
 def _features(arguments: list[str], fit: CommandLine) -> None:
@@ -115,7 +119,7 @@ def _features(arguments: list[str], fit: CommandLine) -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--output", type=Path, help="a folder for the pictures (default: in that of the run)")
     options, of_test = parser.parse_known_args(arguments)
-    folder = options.output or options.checkpoint.parent.parent / "pictures"
+    folder = options.output or options.checkpoint.resolve().parent.parent / "pictures"
     weights = first_filters(load_trained(options.checkpoint).classifier)
     embedding = folder / "embedding.png"
     callback = f"{Embedding.__module__}.{Embedding.__name__}"
@@ -123,7 +127,7 @@ def _features(arguments: list[str], fit: CommandLine) -> None:
     if code := fit(["test", "--ckpt_path", str(options.checkpoint), *of_test, *own]):
         raise SystemExit(code)  # which it has said why
     filters = pictures.save_mosaic(weights, folder / "filters.png")
-    Console().print(f"[dim]filters  [/] {filters}\n[dim]embedding[/] {embedding}", highlight=False, soft_wrap=True)
+    console().print(f"[dim]filters  [/] {filters}\n[dim]embedding[/] {embedding}", highlight=False, soft_wrap=True)
 
 
 def _completion(arguments: list[str], fit: CommandLine) -> None:
@@ -156,7 +160,7 @@ def _cross_validate(arguments: list[str], fit: CommandLine) -> None:
         raise InputError(f"--data.num_folds is {options.num_folds}; give at least 2")
     folder = new_folder(options.root)
     folds = cross_validate(of_fit, options.num_folds, folder)
-    Console().print(as_table(folds), f"[dim]folder[/] {folder}", highlight=False)
+    console().print(as_table(folds), f"[dim]folder[/] {folder}", highlight=False)
 
 
 TOOLS: dict[str, Callable[[list[str], CommandLine], None]] = {

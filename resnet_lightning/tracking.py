@@ -28,7 +28,7 @@ _PIECE = struct.Struct("<IHB")
 _WHOLE, _FIRST, _LAST = 1, 2, 4
 
 # How long the end of a run waits for what is still to be uploaded; `wandb sync` does the rest.
-_FINISH_SECONDS = 300.0
+_FINISH_SECONDS = 60.0
 
 # Of more, W&B's confusion matrix, a table of all pairs, would be cut off.
 _MOST_CLASSES = 100
@@ -153,13 +153,11 @@ class ResumableWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        import wandb
-
         run = self.experiment
         if not self._knows_where:  # there was no checkpoint to go on from
             self.go_on_after(0)
         if self._session is not None:
-            row = _Row(self.rows, run.step, step, {key: _plain(value) for key, value in metrics.items()})
+            row = _Row(self.rows, self._step_of(run), step, {key: _plain(value) for key, value in metrics.items()})
             if self._skipped[row.name] > 0:
                 self._skipped[row.name] -= 1
                 self.rows += 1
@@ -169,10 +167,16 @@ class ResumableWandbLogger(WandbLogger):
         self.rows += 1
         try:
             super().log_metrics(metrics, step)
-        # Of a table, for which W&B asks its server first; or its own process has died.
-        except (wandb.errors.Error, ConnectionError) as error:
+        except Exception as error:  # of a table, for which W&B asks its server first; or its own process has died
+            if self._is_reached:
+                _log.warning("W&B did not take %s, and the run goes on: %s", ", ".join(metrics), error)
             self._is_reached = False
-            _log.warning("W&B did not take %s, and the run goes on: %s", ", ".join(metrics), error)
+
+    def _step_of(self, run: "Run") -> int:
+        try:
+            return run.step
+        except Exception:  # W&B's process has died; what is written down here is all that there will be
+            return self.rows + (self._session.first_step if self._session else 0)
 
     @rank_zero_only
     def log_evaluation(self, evaluation: Mapping[str, Any]) -> None:
@@ -207,7 +211,7 @@ class ResumableWandbLogger(WandbLogger):
             return
         try:
             run.finish(exit_code)
-        except ConnectionError:
+        except Exception:  # W&B's process has died
             self._is_reached = False
         if not run.offline and (getattr(run, "_finish_timed_out", False) or not self._is_reached):
             _log.warning("W&B has not got everything; later: wandb sync %s", Path(run.settings.sync_dir))

@@ -27,7 +27,7 @@ class Trained:
         data: knows its classes, and turns images into what it takes.
         name: of the run, such as ``"digits"``.
         config: the whole config as YAML.
-        metrics: those that were logged last, and those of the test if the run's folder is around the checkpoint.
+        metrics: of the last validation before it, and of the test if the run's folder is around the checkpoint.
     """
 
     path: Path
@@ -72,9 +72,7 @@ def load_trained(path: str | Path) -> Trained:
 def _last_values(metrics: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for row in csv.DictReader(io.StringIO(metrics)):
-        found.update(
-            {name: float(value) for name, value in row.items() if name.startswith(("train/", "val/")) and value}
-        )
+        found.update({name: float(value) for name, value in row.items() if name.startswith("val/") and value})
     return found
 
 

@@ -83,6 +83,12 @@ def test_an_unknown_overlay_is_named_with_the_nearest(capsys):
     assert "there are none in 'overlays'" in error_line(capsys, "fit", "--config", "lonely.yaml", "--overlay", "ema")
 
 
+def test_an_overlay_in_a_config_is_refused(capsys):
+    Path("more.yaml").write_text("overlay: bf16")
+    line = error_line(capsys, "fit", "--config", DIGITS, "--config", "more.yaml")
+    assert "overlay belongs on the command line, as --overlay NAME" in line
+
+
 def test_an_overlay_lies_over_the_config_of_a_checkpoint(capsys):
     """It is looked for in ``configs``, and changes what the checkpoint was trained with."""
     short = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"]

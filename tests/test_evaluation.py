@@ -28,6 +28,7 @@ from resnet_lightning.callbacks import Evaluation
 from resnet_lightning.cli import main
 from resnet_lightning.data import PredictionDataModule
 from resnet_lightning.provenance import provenance
+from resnet_lightning.trained import load_trained
 
 ROOT = Path(__file__).parents[1]
 DIGITS = str(ROOT / "configs" / "digits.yaml")
@@ -485,3 +486,12 @@ def test_the_commit_is_that_of_the_folder_and_says_what_changed(tmp_path, monkey
     assert provenance()["git"]["changed"] is True
     monkeypatch.setenv("PATH", str(tmp_path))  # where there is no git
     assert provenance()["git"] is None
+
+
+def test_a_test_that_the_run_has_left_behind_is_forgotten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = ["--config", DIGITS, *SMALL, "--trainer.limit_train_batches", "4", "--resume", "run"]
+    assert main(["fit", *short, "--trainer.max_epochs", "1"]) == 0
+    assert "test/acc" in load_trained("run/checkpoints/best.ckpt").metrics
+    assert main(["fit", *short, "--trainer.max_epochs", "2", "--trainer.limit_test_batches", "0"]) == 0
+    assert "test/acc" not in load_trained("run/checkpoints/best.ckpt").metrics

@@ -310,7 +310,7 @@ def test_an_image_that_cannot_be_read_is_named(best, capsys, damage):
 
 def test_a_missing_image_is_named(best, capsys):
     line = error_line(capsys, "explain", str(best), "nothing.png", "--output", "shown")
-    assert "'nothing.png': No such file" in line
+    assert "there is no image 'nothing.png'" in line
 
 
 @pytest.mark.parametrize("command", ["explain", "features"])

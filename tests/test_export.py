@@ -605,13 +605,25 @@ def test_a_place_that_cannot_be_written_is_named(digits, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("format", "library", "extra"),
-    [("onnx", "onnxscript", "onnx"), ("safetensors", "safetensors.torch", "safetensors")],
+    ("format", "library", "wanted"),
+    [("onnx", "onnxscript", "onnx onnxscript onnxruntime"), ("safetensors", "safetensors.torch", "safetensors")],
 )
 def test_a_library_that_is_missing_is_named_with_its_installation(
-    digits, format, library, extra, tmp_path, monkeypatch
+    digits, format, library, wanted, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(InputError, match=rf"pip install 'resnet-lightning\[{extra}\]'$"):
+    with pytest.raises(InputError, match=f"pip install {wanted}$"):
         export(digits, format, tmp_path / f"net{FORMATS[format].suffix}")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_card_that_somebody_has_edited_stays(digits, tmp_path):
+    export(digits, "safetensors", tmp_path / "net.safetensors")
+    card = tmp_path / "MODEL_CARD.md"
+    written = card.read_text()
+    card.write_text("outdated\n" + written[written.index("<!--") :])
+    export(digits, "safetensors", tmp_path / "net.safetensors")
+    assert card.read_text() == written
+    card.write_text("# my card\n")
+    export(digits, "safetensors", tmp_path / "net.safetensors")
+    assert card.read_text() == "# my card\n"

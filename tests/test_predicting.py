@@ -1,6 +1,7 @@
 """A checkpoint labels a folder of images by itself: the images that it was trained on may be gone."""
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
@@ -150,6 +151,30 @@ def test_the_statistics_of_the_checkpoint_can_be_overruled(checkpoint):
     assert abs(probabilities_of(checkpoint, files) - probabilities_of(checkpoint, files, mean, std)).max() > 0.05
 
 
+def test_the_size_of_the_checkpoint_can_be_overruled(checkpoint):
+    write_images(Path("new"), 4, seed=3, size=(24, 24))
+    lines = [
+        predict(checkpoint, "--data.predict_folder", "new", *more)[1] for more in ([], ["--data.image_size", "24"])
+    ]
+    net = ImageClassifier.load_from_checkpoint(checkpoint).eval()
+    kept = torch.load(checkpoint, weights_only=True)["run"]["data"]
+    pixels = np.stack([np.array(Image.open(line[0]).convert("RGB")) for line in lines[1]])
+    images = (pixels / 255 - np.array(kept["mean"])) / np.array(kept["std"])
+    with torch.no_grad():
+        expected = net(torch.from_numpy(images).permute(0, 3, 1, 2).float()).softmax(1).max(1).values
+    assert [float(line[2]) for line in lines[1]] == pytest.approx(expected.tolist(), abs=2e-6)
+    assert lines[0] != lines[1]
+
+
+def test_names_that_are_no_unicode_cost_no_prediction(checkpoint):
+    write_images(Path("new"), 1, seed=3, size=(8, 8))
+    (file,) = Path("new").iterdir()
+    file.rename(os.fsdecode(b"new/\xff.png"))
+    assert main(["predict", "--ckpt_path", checkpoint, "--data.predict_folder", "new"]) == 0
+    (path,) = Path("runs").glob("*/*/predictions.csv")
+    assert b"\nnew/\xff.png," in path.read_bytes()
+
+
 def test_batches_and_workers_change_nothing(checkpoint, caplog):
     write_images(Path("new"), 30, seed=50, size=(20, 30))
     DAMAGES[0][1](Path("new/007.jpg"))
@@ -275,11 +300,11 @@ def test_a_checkpoint_of_others_needs_a_config_and_its_images(checkpoint, capsys
 
 def test_an_old_checkpoint_that_knows_too_little_is_named(checkpoint, capsys):
     kept = torch.load(checkpoint, weights_only=True)
-    del kept["run"]["data"]["shorter_side"]
+    del kept["run"]["data"]["in_chans"]
     torch.save(kept, "old.ckpt")
     write_images(Path("new"), 1)
     line = error_line(capsys, "predict", "--ckpt_path", "old.ckpt", "--data.predict_folder", "new")
-    assert "does not say the shorter_side of its images" in line
+    assert "does not say the in_chans of its images" in line
 
 
 def test_grey_nets_make_colour_images_grey(capsys):

@@ -393,8 +393,7 @@ def test_a_folder_of_runs_stands_for_all_of_them_in_the_order_of_time(folders, c
     ("output", "message"),
     [
         ("notes.txt", r"'notes.txt' is no HTML page and is left as it is; give another --output"),
-        ("runs", r"--output is 'runs'; give the name of a file"),
-        ("none/page.html", r"--output is 'none/page.html'; give the name of a file in a folder that is there"),
+        ("runs", r"--output is 'runs', a folder; give the name of a file"),
     ],
 )
 def test_what_is_no_page_is_not_overwritten(folders, output, message):

@@ -2,6 +2,8 @@
 
 import json
 import struct
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -363,3 +365,28 @@ def test_somebodys_own_logger_is_left_alone():
     entry.class_path = "mine.WandbLogger"
     make_resumable(entry, Path("."))
     assert entry.class_path == "mine.WandbLogger"
+
+
+A_DEATH = """
+import logging, os, psutil
+from resnet_lightning.tracking import ResumableWandbLogger
+
+logging.basicConfig(format="%(message)s")
+logger = ResumableWandbLogger(project="tests", save_dir="run", offline=True)
+logger.log_metrics({"a": 1.0}, 0)
+(core,) = (p for p in psutil.Process().children(recursive=True) if "wandb-core" in " ".join(p.cmdline()))
+core.kill()
+core.wait()
+for step in range(1, 4):
+    logger.log_metrics({"a": float(step)}, step)
+logger.end(0)
+print("rows:", logger.rows, flush=True)
+os._exit(0)
+"""
+
+
+def test_a_process_of_wandbs_that_dies_ends_no_run():
+    done = subprocess.run([sys.executable, "-c", A_DEATH], capture_output=True, text=True, check=True)
+    assert "W&B did not take a, and the run goes on" in done.stderr
+    assert "rows: 4" in done.stdout
+    assert len(Path("run", RECORD).read_text().splitlines()) == 1 + 4

@@ -56,7 +56,7 @@ class Evaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if not isinstance(outputs, Tensor):
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
             return
         images, labels = batch
         confidences, predictions = outputs.float().softmax(1).max(1)
@@ -64,19 +64,25 @@ class Evaluation(Callback):
         if self._confusion is None:
             self._confusion = torch.zeros(classes * classes, dtype=torch.int64, device=outputs.device)
         self._confusion += torch.bincount(labels * classes + predictions, minlength=classes * classes)
-        wrong = confidences.where(predictions != labels, -1.0)
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        chosen = [row for row in wrong.topk(min(self.worst, len(wrong))).indices.tolist() if wrong[row] >= 0]
-        for row in chosen:
-            mistake = Mistake(
-                float(confidences[row]),
-                data.name_of("test", int(data.indices[row])),
-                data.class_names[labels[row]],
-                data.class_names[predictions[row]],
-                _as_png(data.to_pixels(images[row : row + 1])[0]),
-            )
-            self._mistakes.append(mistake)
+        least = self._mistakes[-1].confidence if len(self._mistakes) == self.worst else -1.0
+        wrong = confidences.where(predictions != labels, -1.0).double()
+        confidence, rows = wrong.topk(min(self.worst, len(wrong)))
+        found = torch.stack([confidence, rows, labels[rows], predictions[rows]], 1).tolist()  # asks the device once
+        self._mistakes += [self._mistake(trainer, images, *some) for some in found if some[0] > max(least, -0.5)]
         self._mistakes = heapq.nlargest(self.worst, self._mistakes)
+
+    def _mistake(
+        self, trainer: Trainer, images: Tensor, confidence: float, row: float, label: float, prediction: float
+    ) -> Mistake:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        row = int(row)
+        return Mistake(
+            confidence,
+            data.name_of("test", int(data.indices[row])),
+            data.class_names[int(label)],
+            data.class_names[int(prediction)],
+            _as_png(data.to_pixels(images[row : row + 1])[0]),
+        )
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         of_all: list[Any] = [(self._confusion, self._mistakes)]
@@ -112,7 +118,7 @@ class Evaluation(Callback):
             pictures.confusion_matrix(confusion, evaluation["classes"]), self.folder / "pictures/confusion_matrix.png"
         )
         if mistakes := evaluation["mistakes"]:
-            captions = [f"{m['label']}, not {m['prediction']}\n{m['confidence']:.1%}" for m in mistakes]
+            captions = [f"{m['label']}, taken for {m['prediction']}\n{m['confidence']:.1%}" for m in mistakes]
             images = [pictures.of_png(base64.b64decode(m["png"])) for m in mistakes]
             pictures.save(pictures.images_in_a_grid(images, captions), self.folder / "pictures/worst_mistakes.png")
 

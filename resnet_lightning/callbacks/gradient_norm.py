@@ -34,7 +34,7 @@ class GradientNorm(Callback):
         self._sum, self._steps = 0.0, 0
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        norm = gradient_norm(pl_module)
+        norm = gradient_norm(pl_module).float()  # bfloat16 cannot sum up an epoch
         is_finite = norm.isfinite()  # asked on the device, which nothing here waits for
         self._sum = self._sum + torch.where(is_finite, norm, 0.0)
         self._steps = self._steps + is_finite

@@ -74,7 +74,7 @@ class PredictionWriter(Callback):
         writer.writerows(lines)
         unfinished = self.path.with_suffix(".part")
         try:
-            unfinished.write_text(table.getvalue(), newline="")
+            unfinished.write_text(table.getvalue(), encoding="utf-8", errors="surrogateescape", newline="")
             unfinished.replace(self.path)
         finally:
             unfinished.unlink(missing_ok=True)

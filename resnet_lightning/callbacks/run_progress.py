@@ -37,7 +37,8 @@ class RunProgress(ProgressBar):
         self._first_step = 0
         self._loss: Tensor | None = None
         self._best: float | None = None
-        self._images = 0  # of the epoch so far
+        self._images = 0  # of the epoch so far, and the time of its steps
+        self._seconds = 0.0
         self._epoch_started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -76,7 +77,8 @@ class RunProgress(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        self._images += len(batch[0]) * trainer.world_size
+        self._images += len(batch[0]) * trainer.world_size if isinstance(batch, tuple | list) else 0
+        self._seconds = time.monotonic() - self._epoch_started
         if self._progress and self._is_due():
             self._show(self._describe(trainer), trainer.global_step, self._time_left(trainer))
 
@@ -182,6 +184,6 @@ class RunProgress(ProgressBar):
         if "val/acc" in trainer.callback_metrics:
             best = "" if self._best is None else f" (best {self._best:.2%})"
             parts.append(f"val acc {float(trainer.callback_metrics['val/acc']):.2%}{best}")
-        if (seconds := time.monotonic() - self._epoch_started) > 0 and self._images:
-            parts.append(f"{self._images / seconds:,.0f} images/s")
+        if self._images and self._seconds > 0:
+            parts.append(f"{self._images / self._seconds:,.0f} images/s")
         return "  ".join(parts)

@@ -11,6 +11,7 @@ import yaml
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..errors import InputError
 from ..provenance import now, provenance
@@ -54,6 +55,7 @@ class RunRecord(Callback):
             if not self.checkpoint:
                 self._begin_with(trainer, "")
             self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "evaluation.json").unlink(missing_ok=True)  # of a test before the run went on
             config, facts = yaml.safe_load(self.config), provenance()
             self._write("config.yaml", self.config)
             before = self._read_state() if self.checkpoint else {}
@@ -64,7 +66,7 @@ class RunRecord(Callback):
                 "started": before.get("started") or now(),
                 "ended": None,
                 **facts,
-                "device": f"{trainer.world_size} x {_device(pl_module)}",
+                "device": f"{trainer.world_size} x {_name_of(trainer.strategy.root_device)}",
                 "net": config.get("model", {}).get("backbone"),
                 "parameters": sum(p.numel() for p in pl_module.parameters()),
             }
@@ -73,7 +75,7 @@ class RunRecord(Callback):
                 logger.log_hyperparams({**config, **facts})
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        was_stopped = isinstance(exception, Interrupted | KeyboardInterrupt)
+        was_stopped = isinstance(exception, Interrupted | KeyboardInterrupt | SIGTERMException)
         self.tell(state="stopped" if was_stopped else "failed", ended=now())
 
     def finish(self, **facts: Any) -> None:
@@ -135,8 +137,7 @@ class RunRecord(Callback):
         return next((logger for logger in loggers if Path(logger.log_dir) == self.folder), None)
 
 
-def _device(pl_module: LightningModule) -> str:
-    device = pl_module.device
+def _name_of(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 

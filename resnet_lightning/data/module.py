@@ -461,9 +461,13 @@ class ImageDataModule(LightningDataModule, ABC):
         return torch.addcmul(shift, pixels, factor, out=pixels).permute(0, 3, 1, 2)
 
     def to_pixels(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) that a net sees to the pixels (B, H, W, C) uint8 that a person does."""
+        """Images (B, C, H, W) that a net sees to the pixels (B, H, W, C) uint8 that a person does: grey, or colours.
+
+        Of two channels it is the first, of more than three the first three.
+        """
         mean, std = (255 * values.to(images.device)[:, None, None] for values in self.statistics())
-        return (images.float() * std + mean).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1)
+        pixels = (images.float() * std + mean).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1)
+        return pixels[..., : 3 if pixels.shape[-1] >= 3 else 1]
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel, for pixels in [0, 1]: given, known or measured."""

@@ -46,7 +46,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             return _read_safetensors(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError as error:
-        raise InputError(f"{str(path)!r} wants a library: pip install 'resnet-lightning[safetensors]'") from error
+        raise InputError(f"{str(path)!r} wants a library: pip install safetensors") from error
     except Exception as error:  # torch raises many kinds for a file that is not its own
         raise InputError(f"{str(path)!r} is not a checkpoint, is damaged or carries code") from error
     if not isinstance(checkpoint, dict):
