@@ -111,6 +111,7 @@ def test_an_overlay_lies_over_the_config_of_a_checkpoint(capsys):
 FIND = ["fit", "--config", DIGITS, *SMALL, "--find"]
 
 
+@pytest.mark.slow
 def test_the_learning_rate_that_is_found_is_one_to_train_with(capsys):
     assert main([*FIND, "lr"]) == 0
     out = capsys.readouterr().out
@@ -132,6 +133,7 @@ def test_the_learning_rate_that_is_found_is_one_to_train_with(capsys):
     assert losses[0] < losses[1] - 0.1
 
 
+@pytest.mark.slow
 def test_the_learning_rate_does_not_depend_on_the_length_of_the_run(capsys):
     rates = []
     for epochs in "1", "30":

@@ -201,6 +201,7 @@ def norms_of(module):
     return [name for name, part in module.named_modules() if isinstance(part, nn.BatchNorm2d)]
 
 
+@pytest.mark.slow
 def test_norms_after_convolutions_are_folded_and_the_trained_net_stays(digits, colour):
     for checkpoint in (digits, *map(colour, ["resnet18", "resnet50", "mobilenet"])):
         trained = load_trained(checkpoint)
@@ -298,6 +299,7 @@ def test_digits_are_the_same_in_every_format(digits, digit_files, format):
     assert_equals_its_checkpoint(digit_files(format), format, digits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", PROGRAMS)
 def test_a_pre_activation_net_is_the_same(colour, format, tmp_path):
     assert_equals_its_checkpoint(exported_to(tmp_path, colour("preact"), format), format, colour("preact"))
@@ -426,6 +428,7 @@ print(json.dumps([json.loads(described["class_names"]), found]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("format", "program"), [("onnx", IN_ONNX_RUNTIME), ("torch_export", IN_TORCH)])
 def test_another_process_needs_nothing_of_ours(colour, format, program, tmp_path):
     trained = load_trained(colour("preact"))
@@ -456,6 +459,7 @@ def with_another_head(trained):
     return trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_file_that_computes_something_else_is_removed(digits, format, tmp_path, monkeypatch):
     kind = FORMATS[format]
