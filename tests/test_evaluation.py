@@ -198,8 +198,8 @@ def test_the_pictures_show_something(outcome):
     pictures = outcome / "whole" / "pictures"
     for name in "first_batch", "confusion_matrix", "worst_mistakes":
         assert colours_of(pictures / f"{name}.png") > 20
-    # Four in a row, each 1.7 inches wide, of 150 pixels.
-    assert np.array(Image.open(pictures / "worst_mistakes.png")).shape[:2] == (4 * 300, 4 * 255)
+    # Four in a row, each 1.7 inches wide and 2 high, of 120 pixels.
+    assert np.array(Image.open(pictures / "worst_mistakes.png")).shape[:2] == (4 * 240, 4 * 204)
 
 
 @pytest.mark.parametrize("resident", ["auto", "false"])
