@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 from jsonargparse import Namespace
 from lightning import Callback, Trainer
@@ -107,6 +108,8 @@ class CommandLine(LightningCLI):
         try:
             self._run(arguments)
             exit_code = 0
+            if torch.distributed.is_initialized():  # left to the end of the process, its threads can abort it there
+                torch.distributed.destroy_process_group()
         except Interrupted as stop:  # said at once: a scheduler does not wait long
             self._say(f"[yellow]{stop}. To go on: {_program()} fit --resume {self.run_folder}")
             exit_code = _INTERRUPTED
