@@ -32,3 +32,13 @@ def real_data() -> Path:
     if root is None:
         pytest.skip("needs real images: set RESNET_LIGHTNING_DATA to a data root with MNIST/raw and cifar10-jpeg")
     return Path(root)
+
+
+@pytest.fixture
+def commands():
+    """Starts runs in processes of their own, and ends those that are left."""
+    from runs_alike import Commands  # with torch, which not every test needs
+
+    started = Commands()
+    yield started
+    started.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from runs_alike import Commands, assert_equal, assert_same_run, may_go, reached, take_seen, wait_for, with_callbacks
+from runs_alike import assert_equal, assert_same_run, may_go, reached, take_seen, wait_for, with_callbacks
 
 from resnet_lightning.checkpoints import is_whole
 
@@ -22,13 +22,6 @@ EPOCHS = 2
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # the processes import what stands beside this file
-
-
-@pytest.fixture
-def commands():
-    started = Commands()
-    yield started
-    started.close()
 
 
 def fit(*more: str, mixup: float = 0, accumulate: int = 1) -> list[str]:

@@ -13,6 +13,7 @@ import torch
 import yaml
 from pictures import DAMAGES, random_pixels, write_images
 from PIL import Image
+from test_cli import error_line
 
 from resnet_lightning import ImageClassifier
 from resnet_lightning.cli import main
@@ -224,17 +225,6 @@ def test_a_folder_of_which_nothing_can_be_read_is_listed_too(checkpoint, capsys,
 
 
 # What is asked for wrongly.
-
-
-def error_line(capsys, *arguments: str) -> str:
-    """The error of a command that has to fail, after making sure that it is one line and leaves nothing behind."""
-    before = set(Path.cwd().rglob("*"))
-    capsys.readouterr()
-    assert main(list(arguments)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert set(Path.cwd().rglob("*")) == before
-    return line
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ import pytest
 import torch
 import yaml
 from runs_alike import (
-    Commands,
     WarmCommands,
     assert_same_run,
     may_go,
@@ -49,13 +48,6 @@ KILLS = 50
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # the processes import what stands beside this file
-
-
-@pytest.fixture
-def commands():
-    started = Commands()
-    yield started
-    started.close()
 
 
 @pytest.fixture
