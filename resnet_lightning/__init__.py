@@ -11,13 +11,13 @@ from .models import *  # noqa: F403
 from .models import __all__ as _model_names
 
 if TYPE_CHECKING:
-    from .classifier import ImageClassifier as ImageClassifier
     from .data import *  # noqa: F403
+    from .training.classifier import ImageClassifier as ImageClassifier
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "ImageClassifier": "classifier",
+    "ImageClassifier": "training",
     "ImageDataModule": "data",
     "DigitsDataModule": "data",
     "MNISTDataModule": "data",

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+# Processes that tests start import classes of the tests.
+_TESTS = Path(__file__).parent
+_known = [str(_TESTS), *sorted(str(room) for room in _TESTS.glob("[a-z]*/")), os.environ.get("PYTHONPATH")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _known))
+
 
 @pytest.fixture(autouse=True)
 def environment_of_its_own(monkeypatch):

@@ -174,7 +174,7 @@ class WarmCommands:
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["resnet_lightning.cli", __name__])
+        self._context.set_forkserver_preload(["resnet_lightning.cli.command_line", __name__])
         self._started: list[BaseProcess] = []
 
     def start(self, *arguments: str, log: str = "log", room: int | None = None, **environment: str) -> BaseProcess:
@@ -205,7 +205,7 @@ class WarmCommands:
 
 
 def _run(arguments: tuple[str, ...], log: str, room: int | None, environment: dict[str, str]) -> None:
-    from resnet_lightning.cli import main
+    from resnet_lightning.cli.command_line import main
 
     os.environ.update(environment)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -10,9 +10,9 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 
-from ..callbacks import RunProgress
-from ..classifier import ImageClassifier
 from ..data import DigitsDataModule
+from ..training.callbacks import RunProgress
+from ..training.classifier import ImageClassifier
 from .comparison import Comparison, turn_about
 
 _EPOCHS = 4

@@ -1,15 +1,15 @@
 """Images in, augmented batches out."""
 
-from .augment import Augmentation
-from .cifar import CIFAR10DataModule, CIFAR100DataModule
-from .digits import DigitsDataModule
-from .image_folder import ImageFolderDataModule
-from .loader import BatchLoader, Order, RawBatch
-from .mnist import FashionMNISTDataModule, KMNISTDataModule, MNISTDataModule
+from .augmentation import Augmentation
+from .datasets.cifar import CIFAR10DataModule, CIFAR100DataModule
+from .datasets.digits import DigitsDataModule
+from .datasets.image_folder import ImageFolderDataModule
+from .datasets.mnist import FashionMNISTDataModule, KMNISTDataModule, MNISTDataModule
+from .loading.resident import BatchLoader, Order, RawBatch
+from .loading.streaming import StreamLoader
 from .module import ImageDataModule
 from .prediction import PredictionDataModule
 from .splits import Split
-from .stream import StreamLoader
 
 __all__ = [
     "Augmentation",

@@ -15,14 +15,14 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from ..errors import InputError, did_you_mean
-from .augment import Augmentation
-from .draws import Draws
-from .files import FileNames, ImageFiles, cores, list_images
-from .geometry import Canvas
-from .loader import BatchLoader, Order, RawBatch
-from .memory import fits, in_words
+from .augmentation import Augmentation
+from .augmentation.draws import Draws
+from .augmentation.geometry import Canvas
+from .loading.files import FileNames, ImageFiles, cores, list_images
+from .loading.memory import fits, in_words
+from .loading.resident import BatchLoader, Order, RawBatch
+from .loading.streaming import StreamLoader, Streams
 from .splits import Split, fraction, held_out, one_fold
-from .stream import StreamLoader, Streams
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError
-from .files import ImageFiles
+from .loading.files import ImageFiles
 from .module import ImageDataModule
 
 

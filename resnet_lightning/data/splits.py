@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .files import ImageFiles
+from .loading.files import ImageFiles
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,46 @@
+"""The named models as a table: how large they are, what they cost, and where they come from."""
+
+import torch
+from rich.table import Table
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..errors import InputError, did_you_mean
+from ..models import create_model, list_models
+from ..models.registry import MODELS
+
+
+def catalogue(pattern: str = "*") -> Table:
+    """A row for each model whose name matches a shell pattern such as ``"*preact*"``.
+
+    Raises:
+        InputError: where none does.
+    """
+    names = list_models(pattern)
+    if not names:
+        raise InputError(f"no model is called {pattern!r}; {did_you_mean(pattern, list_models())}")
+    table = Table("model", "parameters", "multiply-adds", "image", "published in", box=None, padding=(0, 2, 0, 0))
+    table.columns[0].no_wrap = True
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    for name in names:
+        size = MODELS[name].image_size
+        with torch.device("meta"):  # sizes without numbers
+            net = create_model(name)
+        parameters = sum(parameter.numel() for parameter in net.parameters())
+        cost = f"{multiply_adds(net, size) / 1e6:,.0f} M"
+        table.add_row(name, f"{parameters:,}", cost, str(size), MODELS[name].source)
+    return table
+
+
+def multiply_adds(net: nn.Module, image_size: int) -> int:
+    """The multiplications of the convolutions and linear layers for one colour image, each with its addition.
+
+    Papers and torchvision call these FLOPs.
+    """
+    device = next(net.parameters()).device
+    training = net.training
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net.eval()(torch.empty(1, 3, image_size, image_size, device=device))
+    net.train(training)
+    return counter.get_total_flops() // 2  # it counts the additions too

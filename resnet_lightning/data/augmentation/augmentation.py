@@ -1,0 +1,248 @@
+"""What happens to a training batch, each image with random parameters of its own."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from .boxes import Boxes, draw_boxes
+from .color import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
+from .draws import Bools, Draws, Integers
+from .geometry import affine, crop, mark_boxes, resized_crop, to
+from .mixup import beta, cutmix, mixup, one_hot
+
+# What an image's random numbers are for. A number here is part of what a seed means: new ones come at the end.
+_CROP, _FLIP, _AFFINE, _RESIZED_CROP, _COLOUR, _CUTOUT, _ERASE, _ERASE_BOX, _MIX = range(9)
+
+_ERASED_AREA, _ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)  # torchvision's defaults, nearly those of the paper
+_CROPPED_ASPECT = (3 / 4, 4 / 3)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What a training batch goes through, in this order; nothing by default.
+
+    Args:
+        resized_crop: cut out a random box of at least this share of the image's area, with sides of 3:4 to 4:3, and
+            scale it to the image's size (Szegedy et al. 2015; ImageNet's usual share is 0.08); 0 for none. Where images
+            are read from files as they are needed, the box is cut from the whole file.
+        rotate: turn by a random angle of up to this many degrees either way; what comes in from outside is black.
+        translate: move by up to this share of the height and of the width.
+        scale: enlarge or shrink by a factor that is up to this far from 1.
+        crop: pad by this many pixels on every side and crop the original size back out at a random place.
+        pad: what a crop pads with, black pixels or the image mirrored at its border.
+        flip: mirror left and right, one time in two; ``alternate``: in the first epoch half of the images, then the
+            other half, and so on in turn.
+        brightness: multiply by a factor up to this far from 1.
+        contrast: likewise, the distance from the image's mean grey.
+        saturation: likewise, the distance of each pixel from its grey.
+        hue: turn the hue by up to this share of the circle, at most 0.5.
+        cutout: hide a square of this many pixels behind the mean colour, at a random place (DeVries & Taylor 2017).
+        erase: the probability of hiding a random box behind the mean colour (Zhong et al. 2020, *Random Erasing*).
+        mixup: lay two images over each other, in shares from Beta(mixup, mixup); 0 for none (Zhang et al. 2018).
+        cutmix: put a box of another image over each, with an area from Beta(cutmix, cutmix) (Yun et al. 2019). With
+            mixup as well, each image goes through one of the two.
+
+    Raises:
+        InputError: for a number out of its range.
+    """
+
+    resized_crop: float = 0.0
+    rotate: float = 0.0
+    translate: float = 0.0
+    scale: float = 0.0
+    crop: int = 0
+    pad: Literal["zero", "reflect"] = "zero"
+    flip: bool | Literal["alternate"] = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    cutout: int = 0
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        factor, alpha = "a number of at least 0", "a number larger than 0, or 0 for none"
+        for name, allowed, what in (
+            ("resized_crop", 0 <= self.resized_crop <= 1, "a share of the area from 0 (none) to 1"),
+            ("rotate", 0 <= self.rotate <= 180, "degrees from 0 to 180"),
+            ("translate", 0 <= self.translate <= 1, "a share of the side from 0 to 1"),
+            ("scale", 0 <= self.scale < 1, "a number from 0 up to, but not including, 1"),
+            ("crop", 0 <= self.crop < 1 << 31, "the padding in pixels, 0 for none"),
+            ("pad", self.pad in ("zero", "reflect"), "'zero' or 'reflect'"),
+            ("flip", self.flip in (True, False, "alternate"), "true, false or 'alternate'"),
+            ("brightness", 0 <= self.brightness < math.inf, factor),
+            ("contrast", 0 <= self.contrast < math.inf, factor),
+            ("saturation", 0 <= self.saturation < math.inf, factor),
+            ("hue", 0 <= self.hue <= 0.5, "a share of the circle from 0 to 0.5"),
+            ("cutout", 0 <= self.cutout < 1 << 31, "the side of the square in pixels, 0 for none"),
+            ("erase", 0 <= self.erase <= 1, "a probability from 0 to 1"),
+            ("mixup", 0 <= self.mixup < math.inf, alpha),
+            ("cutmix", 0 <= self.cutmix < math.inf, alpha),
+        ):
+            if not allowed:
+                raise InputError(f"augment.{name} is {getattr(self, name)!r}; give {what}")
+
+    @cache  # noqa: B019  # there are few of them
+    def without(self, options: tuple[str, ...]) -> "Augmentation":
+        """The same with these options at their defaults, where they do nothing."""
+        defaults: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in options}
+        return replace(self, **defaults)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether an image needs another one, and targets become probabilities of classes."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    def check_images(self, channels: int, side: int | None) -> None:
+        """Makes sure that images of ``channels`` channels, ``side`` pixels long where that is known, can go through it.
+
+        Raises:
+            InputError: where they cannot.
+        """
+        if channels == 1 and (self.saturation or self.hue):
+            raise InputError(
+                "augment.saturation and augment.hue change colours, and these images are grey; leave them 0"
+            )
+        if side is not None and self.pad == "reflect" and self.crop >= side:
+            raise InputError(f"augment.crop is {self.crop}; an image of {side} pixels cannot be mirrored so far out")
+        if side is not None and self.crop > side:  # nor does memory hold what a slip of the finger asks for
+            raise InputError(f"augment.crop is {self.crop}; an image of {side} pixels would be cropped away; give less")
+
+    def __call__(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        draws: Draws,
+        normalise: Callable[[Tensor], Tensor],
+        *,
+        others: Tensor | None = None,
+        num_classes: int = 0,
+    ) -> tuple[Tensor, Tensor]:
+        """Augments and normalises a batch; the outcome for an image is a function of its pixels and its draws.
+
+        Args:
+            images: (R, C, H, W) pixels in [0, 255], uint8 or float.
+            targets: (R,) int64.
+            draws: the random numbers of the R images.
+            normalise: takes pixels in [0, 255] to float32 with mean 0.
+            others: (B,) which of the R images each of the first B is mixed with; the rest are there for that alone.
+                Without it nothing is mixed.
+            num_classes: of the targets; for mixing only.
+
+        Returns:
+            Images (B, C, H, W) float32 and targets, (B,) int64 or, where images are mixed, (B, K) float32.
+        """
+        images = self.crop_and_resize(images, draws)
+        images = normalise(self.colour(self.move(images, draws), draws))
+        images = self.hide(images, draws)
+        if others is not None and self.mixes:
+            return self.mix(images, one_hot(targets, num_classes), others, draws)
+        return images, targets
+
+    def boxes(self, draws: Draws, heights: Integers, widths: Integers) -> Boxes:
+        """The boxes of the random resized crop, in images of these sizes."""
+        area = (self.resized_crop, 1.0)
+        return draw_boxes(draws, _RESIZED_CROP, heights, widths, area, _CROPPED_ASPECT, or_else_middle=True)
+
+    def crop_and_resize(self, images: Tensor, draws: Draws) -> Tensor:
+        """The random resized crop of images that are in memory: (R, C, H, W), float32 where there is one."""
+        if not self.resized_crop:
+            return images
+        return resized_crop(images, *self.boxes(draws, *_sizes(images)))
+
+    def move(self, images: Tensor, draws: Draws) -> Tensor:
+        """What moves pixels to other places: (R, C, H, W), float32 where they land between others."""
+        if self.rotate or self.translate or self.scale:
+            turn, down, right, grow = 2 * draws.uniform(_AFFINE, 4) - 1
+            images = affine(
+                images, turn * self.rotate, down * self.translate, right * self.translate, 1 + grow * self.scale
+            )
+        if not (self.crop or self.flip):
+            return images
+        return crop(images, self.crop, *self.shifts(draws), self.pad)
+
+    @property
+    def moves_whole_pixels(self) -> bool:
+        """Whether images are cropped or mirrored, and nothing else comes before that."""
+        return bool(self.crop or self.flip) and not (self.resized_crop or self.rotate or self.translate or self.scale)
+
+    def shifts(self, draws: Draws) -> tuple[Integers, Integers, Bools | None]:
+        """First row and column of each image's crop, and whether it is mirrored."""
+        top, left = (draws.uniform(_CROP, 2) * np.float32(2 * self.crop + 1)).astype(np.int64)
+        return top, left, self._mirrored(draws)
+
+    def _mirrored(self, draws: Draws) -> Bools | None:
+        if self.flip == "alternate":  # as in airbench (Jordan 2024), section 3.6
+            return (draws.uniform_of_run(_FLIP) < 0.5) ^ bool(draws.epoch % 2)
+        return draws.uniform(_FLIP)[0] < 0.5 if self.flip else None
+
+    def colour(self, images: Tensor, draws: Draws) -> Tensor:
+        """What changes colours: (R, C, H, W) in [0, 255], float32 where there is any."""
+        changes = (
+            (adjust_brightness, self.brightness, 1),
+            (adjust_contrast, self.contrast, 1),
+            (adjust_saturation, self.saturation, 1),
+            (adjust_hue, self.hue, 0),
+        )
+        if not any(strength for _, strength, _ in changes):
+            return images
+        images = images.float().contiguous()  # plane by plane: colours are computed from whole planes
+        for (adjust, strength, about), number in zip(changes, draws.uniform(_COLOUR, 4), strict=True):
+            if strength:
+                low = max(about - strength, 0) if about else -strength
+                factor = low + number * np.float32(about + strength - low)
+                images = adjust(images, to(images.device, factor).view(-1, 1, 1, 1))
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def hide(self, images: Tensor, draws: Draws) -> Tensor:
+        """What hides parts of normalised images (R, C, H, W) behind 0, the mean colour."""
+        if self.cutout:
+            heights, widths = _sizes(images)
+            row, column = draws.uniform(_CUTOUT, 2)
+            top = (row * heights).astype(np.int64) - self.cutout // 2
+            left = (column * widths).astype(np.int64) - self.cutout // 2
+            side = np.full_like(top, self.cutout)
+            images = torch.where(mark_boxes(images, top, left, side, side), 0.0, images)
+        if self.erase:
+            top, left, height, width = draw_boxes(
+                draws, _ERASE_BOX, *_sizes(images), _ERASED_AREA, _ERASED_ASPECT, or_else_middle=False
+            )
+            height = np.where(draws.uniform(_ERASE)[0] < self.erase, height, 0)
+            images = torch.where(mark_boxes(images, top, left, height, width), 0.0, images)
+        return images
+
+    def mix(self, images: Tensor, targets: Tensor, others: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Mixes each of the first B of (R, C, H, W) with another of them; targets (R, K), for which see ``mixing``."""
+        others = others.to(images.device, non_blocking=True)
+        share, choice, row, column = draws.uniform(_MIX, 4)[:, : len(others)]
+        if self.mixup:
+            blended = mixup(images, targets, others, beta(share, self.mixup))
+            if not self.cutmix:
+                return blended
+        side = np.sqrt(1 - beta(share, self.cutmix))
+        height, width = ((side * length).astype(np.int64) for length in images.shape[-2:])
+        top = (row * images.shape[-2]).astype(np.int64) - height // 2
+        left = (column * images.shape[-1]).astype(np.int64) - width // 2
+        pasted = cutmix(images, targets, others, top, left, height, width)
+        if not self.mixup:
+            return pasted
+        chosen = to(images.device, choice < 0.5)
+        return (
+            torch.where(chosen.view(-1, 1, 1, 1), pasted[0], blended[0]),
+            torch.where(chosen.view(-1, 1), pasted[1], blended[1]),
+        )
+
+
+def _sizes(images: Tensor) -> tuple[Integers, Integers]:
+    """Height and width of each image."""
+    n, _, height, width = images.shape
+    return np.full(n, height), np.full(n, width)

@@ -1,0 +1,196 @@
+"""Many image files at once: listed, kept in little memory, and read."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ..augmentation.boxes import Boxes
+from ..augmentation.draws import Integers
+from .decode import EXTENSIONS, UnreadableImage, read_image, resize, scale_and_cut, size_of
+
+
+class FileNames:
+    """The paths of many files, in two arrays.
+
+    A list of a million strings is a million objects; worker processes that count references to them copy, page by
+    page, the memory that they share with the process that started them.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        encoded = [os.fsencode(name) for name in names]
+        self._bytes = np.frombuffer(b"".join(encoded), np.uint8)
+        self._ends = np.cumsum([len(name) for name in encoded], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, number: int) -> str:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        first = self._ends[number - 1] if number else 0
+        return os.fsdecode(self._bytes[first : self._ends[number]].tobytes())
+
+
+def walk_images(folder: str) -> Iterator[str]:
+    """The image files below a folder, by name; hidden ones and those of other kinds are left out."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"cannot list the folder {folder!r}: {error.strerror}") from error
+    for entry in found:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from walk_images(entry.path)
+        elif entry.name.lower().endswith(EXTENSIONS):
+            yield entry.path
+
+
+def list_images(folder: Path) -> list[str]:
+    """All image files below a folder, by name.
+
+    Raises:
+        InputError: where the folder does not exist or holds none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {str(folder)!r}")
+    files = list(walk_images(str(folder)))
+    if not files:
+        raise InputError(f"there is no image in {str(folder)!r} (looked for {' '.join(EXTENSIONS)})")
+    return files
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images that are read from their files when they are needed.
+
+    Args:
+        names: the files.
+        size: the side of the images in pixels; None takes images of one size as they are.
+        shorter_side: what each image's shorter side is scaled to before the middle is cut out, at least ``size``.
+        channels: 1 for grey, 3 for colour.
+    """
+
+    names: FileNames
+    size: int | None
+    shorter_side: int
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of all images.
+
+        Raises:
+            UnreadableImage: where the first cannot be read, and has to be.
+        """
+        height, width = (self.size, self.size) if self.size else size_of(self.names[0])
+        return height, width, self.channels
+
+    @property
+    def nbytes(self) -> int:
+        """What they take when they are decoded."""
+        return len(self) * int(np.prod(self.shape)) if len(self) else 0
+
+    def read(self, number: int) -> Tensor:
+        """One image (C, H, W) uint8: scaled, and its middle.
+
+        Raises:
+            UnreadableImage: where the file cannot be read.
+            InputError: where no size was given and this image has another one than the first.
+        """
+        image = read_image(self.names[number], self.channels)
+        if self.size:
+            return scale_and_cut(image, self.shorter_side, self.size)
+        height, width, _ = self.shape
+        if image.shape[-2:] != (height, width):
+            raise InputError(
+                f"the images differ in size: {self.names[0]!r} is {width}x{height} and {self.names[number]!r} is "
+                f"{image.shape[-1]}x{image.shape[-2]}; give one with --data.image_size"
+            )
+        return image
+
+    def read_box(self, number: int, draw: Callable[[Integers, Integers], Boxes]) -> Tensor:
+        """A box of one image, scaled to (C, size, size) uint8.
+
+        Args:
+            number: which image.
+            draw: given its height (1,) and its width (1,), says which box.
+
+        Raises:
+            UnreadableImage: where the file cannot be read.
+        """
+        image = read_image(self.names[number], self.channels)
+        height, width, _ = self.shape
+        box = draw(*(np.array([side]) for side in image.shape[-2:]))
+        top, left, rows, columns = (int(value[0]) for value in box)
+        return resize(image[:, top : top + rows, left : left + columns], height, width)
+
+    def read_all(self, numbers: Iterable[int], on_error: str = "raise") -> tuple[Tensor, Tensor]:
+        """Reads images in several threads.
+
+        Args:
+            numbers: which ones.
+            on_error: ``"raise"``, or ``"skip"`` to leave out images that cannot be read.
+
+        Returns:
+            The images (n, H, W, C) uint8, black where one was left out, and which were read, (n,) bool.
+
+        Raises:
+            InputError: as ``read``.
+        """
+        numbers = list(numbers)
+        if not numbers:
+            return torch.empty(0, 0, 0, self.channels, dtype=torch.uint8), torch.ones(0, dtype=torch.bool)
+        images = torch.empty(len(numbers), *self.shape, dtype=torch.uint8)
+        readable = torch.ones(len(numbers), dtype=torch.bool)
+
+        def read(place: int) -> None:
+            try:
+                images[place] = self.read(numbers[place]).permute(1, 2, 0)
+            except UnreadableImage:
+                if on_error == "raise":
+                    raise
+                readable[place] = False
+                images[place] = 0
+
+        with ThreadPoolExecutor(cores()) as threads:
+            for _ in threads.map(read, range(len(numbers))):  # raises what a thread raised
+                pass
+        return images, readable
+
+    def fingerprint(self) -> str:
+        """Stands for the files' content and how they are decoded: 32 hexadecimal digits.
+
+        Whoever writes to a file changes its time of modification or at least its time of change, which no program can
+        set; so that it need not be read.
+        """
+        digest = hashlib.blake2b(repr(("1", self.size, self.shorter_side, self.channels)).encode(), digest_size=16)
+        for name in self.names:
+            try:
+                state = os.stat(name)
+                said = f"{name}\0{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\0"
+            except OSError:  # a link to nothing, which reading will name or skip
+                said = f"{name}\0\0"
+            digest.update(said.encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

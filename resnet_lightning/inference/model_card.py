@@ -1,0 +1,187 @@
+"""The page that goes with published weights: what they are, how they were made and loaded, and what they cannot do."""
+
+from typing import Any
+
+import yaml
+
+from .loaded import Trained
+
+_SPLITS = "classes", "val_split", "split_seed", "num_folds", "fold", "train_fraction"
+_MOST_NAMES = 20
+
+GENERATED = "<!-- Written by `resnet-lightning export`, which leaves a card without this line as it is. -->\n"
+
+
+def model_card(trained: Trained, file: str) -> str:
+    """A model card in Markdown, headed as Hugging Face reads it. All figures are those of the checkpoint.
+
+    It names no license: that is for whoever publishes the weights.
+
+    Args:
+        trained: the net.
+        file: the name of its safetensors file, in the same folder.
+    """
+    sections = {
+        "Data": _data(trained),
+        "Metrics": _metrics(trained.metrics),
+        "How to load it": _code(trained, file),
+        "Limits": _limits(trained),
+        "Recipe": _recipe(trained),
+    }
+    body = "\n".join(f"## {title}\n\n{text}\n" for title, text in sections.items())
+    return f"---\n{_front_matter(trained)}---\n\n# {trained.name}\n\n{_summary(trained)}\n\n{body}\n{GENERATED}"
+
+
+def _front_matter(trained: Trained) -> str:
+    backbone = trained.classifier.hparams["backbone"].rpartition(".")[2]
+    head: dict[str, Any] = {"tags": ["image-classification", "pytorch", "resnet-lightning", backbone]}
+    if "test/acc" in trained.metrics:
+        head["metrics"] = ["accuracy"]
+        data = _data_module(trained)
+        result = {
+            "task": {"type": "image-classification"},
+            "dataset": {"name": data, "type": data, "split": "test"},
+            "metrics": [{"type": "accuracy", "value": round(trained.metrics["test/acc"], 6)}],
+        }
+        head["model-index"] = [{"name": trained.name, "results": [result]}]
+    return yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
+
+
+def _summary(trained: Trained) -> str:
+    parameters = sum(parameter.numel() for parameter in trained.classifier.backbone.parameters())
+    return (
+        f"`{trained.classifier.hparams['backbone']}` with {parameters:,} parameters, which sorts {_images(trained)} of "
+        f"{_size(trained)} pixels into {len(trained.data.class_names)} classes. It was trained with "
+        f"`resnet_lightning` on the data of `{_data_module(trained)}`."
+    )
+
+
+def _size(trained: Trained) -> str:
+    height, width = trained.data.height_and_width
+    return f"{width}x{height}"
+
+
+def _images(trained: Trained) -> str:
+    return "grey images" if trained.data.in_chans == 1 else "colour images (RGB)"
+
+
+def _config(trained: Trained) -> dict[str, Any]:
+    return yaml.safe_load(trained.config) or {}
+
+
+def _data_module(trained: Trained) -> str:
+    return str(_config(trained).get("data", {}).get("class_path", "unknown data")).rpartition(".")[2]
+
+
+def _data(trained: Trained) -> str:
+    names, data = list(trained.data.class_names), trained.data
+    mean, std = (", ".join(f"{value:.4g}" for value in values.tolist()) for values in data.statistics())
+    more = f" and {len(names) - _MOST_NAMES} more, named in the file's metadata" if len(names) > _MOST_NAMES else ""
+    options = _config(trained).get("data", {}).get("init_args", {})
+    splits = ", ".join(f"{name} {options[name]}" for name in _SPLITS if options.get(name) is not None)
+    scaled = (
+        f"the shorter side scaled to {data.sizes()[1]}, the middle cut out" if data.image_size else "taken as they are"
+    )
+    rows = {
+        "data module": f"`{_data_module(trained)}`",
+        "classes": ", ".join(names[:_MOST_NAMES]) + more,
+        "images": f"{_images(trained)}, {_size(trained)} pixels; files: {scaled}",
+        "mean, of pixels in [0, 1]": mean,
+        "standard deviation": std,
+        **({"splits": splits} if splits else {}),
+    }
+    return _table(("", ""), rows)
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    if not metrics:
+        return "The checkpoint holds none."
+    rows = {f"`{name}`": f"{value:.4f}" for name, value in metrics.items() if name.split("/")[0] != "train"}
+    rows |= {f"`{name}`": f"{value:.4f}" for name, value in metrics.items() if name in ("train/loss", "train/acc")}
+    return (
+        f"{_table(('metric', 'value'), rows)}\n\n"
+        "Accuracies (`acc`; `acc5` counts the five likeliest classes) are shares of 1. `test/` is of the test images, "
+        "`val/` and `train/` are the values that training had logged last."
+    )
+
+
+def _table(head: tuple[str, str], rows: dict[str, str]) -> str:
+    cells = [head, ("---", "---"), *((name, value.replace("|", r"\|")) for name, value in rows.items())]
+    return "\n".join(f"| {name} | {value} |" for name, value in cells)
+
+
+def _code(trained: Trained, file: str) -> str:
+    """A program that a reader can copy; what it reads lies in the same folder."""
+    data, hparams = trained.data, trained.classifier.hparams
+    options = {name: hparams[name] for name in ("num_classes", "in_chans")}
+    own = hparams["backbone_args"] or {}
+    if "." in hparams["backbone"]:
+        imports = "from resnet_lightning import ImageClassifier"
+        arguments = _arguments({"backbone": hparams["backbone"], **options, "backbone_args": own})
+        net = f"net = ImageClassifier({arguments}).eval().backbone\nnet.load_state_dict(load_file({file!r}))"
+        safetensors = "from safetensors import safe_open\nfrom safetensors.torch import load_file"
+    else:
+        imports, safetensors = "from resnet_lightning import create_model", "from safetensors import safe_open"
+        arguments = _arguments({**options, **own, "pretrained": file})
+        net = f"net = create_model({hparams['backbone']!r}, {arguments}).eval()"
+    mean, std = (values.tolist() for values in data.statistics())
+    pixels = f"read_image(file, channels={data.in_chans})"
+    if data.image_size is not None:
+        pixels = f"scale_and_cut({pixels}, shorter_side={data.sizes()[1]}, size={data.image_size})"
+    decode = "read_image, scale_and_cut" if data.image_size is not None else "read_image"
+    return f"""```
+pip install safetensors
+```
+
+```python
+import json
+
+import torch
+{safetensors}
+
+{imports}
+from resnet_lightning.data.decode import {decode}
+
+{net}
+with safe_open({file!r}, framework="pt") as weights:
+    class_names = json.loads(weights.metadata()["class_names"])
+mean, std = (255 * torch.tensor(values)[:, None, None] for values in ({mean}, {std}))
+
+
+def probabilities(file):
+    pixels = {pixels}
+    with torch.no_grad():
+        return net(((pixels - mean) / std)[None]).softmax(dim=1)[0]
+```
+
+`class_names[probabilities("image.png").argmax()]` is the likeliest class."""
+
+
+def _arguments(options: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in options.items())
+
+
+def _limits(trained: Trained) -> str:
+    limits = [
+        f"It knows these {len(trained.data.class_names)} classes alone: whatever an image shows is given one of them.",
+        "The figures above are all that was measured; how it does on images of another origin is not known.",
+        f"It sees {_size(trained)} pixels; what is smaller in an image than that shows, it cannot see.",
+        "Its probabilities are a softmax that nobody has calibrated: one of 0.9 need not be right nine times in ten.",
+    ]
+    if trained.data.image_size is not None:
+        limits.append("Of an image that is not square it sees the middle alone.")
+    if trained.data.in_chans == 1:
+        limits.append("It sees no colours.")
+    return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _recipe(trained: Trained) -> str:
+    config = _config(trained)
+    trainer = {name: value for name, value in (config.get("trainer") or {}).items() if value is not None}
+    shown = {name: trainer[name] for name in ("max_epochs", "max_steps", "precision") if trainer.get(name, -1) != -1}
+    parts = {"model": config.get("model"), "trainer": shown, "seed_everything": config.get("seed_everything")}
+    short = yaml.safe_dump({name: part for name, part in parts.items() if part is not None}, sort_keys=False)
+    return (
+        f"```yaml\n{short}```\n\n<details><summary>The whole config</summary>\n\n"
+        f"```yaml\n{trained.config.rstrip()}\n```\n\n</details>"
+    )

@@ -1,0 +1,1 @@
+"""Runs compared on one HTML page."""

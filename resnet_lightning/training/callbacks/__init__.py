@@ -1,0 +1,32 @@
+"""Callbacks for any LightningModule: one concern a file."""
+
+from .best_checkpoint import BestCheckpoint
+from .ema import MovingAverage
+from .embedding import Embedding
+from .evaluation import Evaluation
+from .exact_resume import ExactResume
+from .finite_loss import FiniteLoss
+from .first_batch import FirstBatch
+from .gradient_norm import GradientNorm
+from .last_checkpoint import Interrupted, LastCheckpoint
+from .prediction_writer import PredictionWriter
+from .progress_bar import RunProgress
+from .run_record import RunRecord
+from .throughput import Throughput
+
+__all__ = [
+    "BestCheckpoint",
+    "Embedding",
+    "Evaluation",
+    "ExactResume",
+    "FiniteLoss",
+    "FirstBatch",
+    "GradientNorm",
+    "Interrupted",
+    "LastCheckpoint",
+    "MovingAverage",
+    "PredictionWriter",
+    "RunProgress",
+    "RunRecord",
+    "Throughput",
+]

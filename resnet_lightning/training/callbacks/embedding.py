@@ -1,0 +1,66 @@
+"""Where a net puts the images of a test, before it names them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from ...runs import figures
+
+
+class Embedding(Callback):
+    """Draws the test images by the first two principal components of what the last linear layer is given.
+
+    Args:
+        path: of the PNG.
+        images: how many are drawn at most; of several processes, those of the first.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], images: int = 2000) -> None:
+        self.path = Path(path)
+        self.images = images
+        self._features: list[Tensor] = []
+        self._labels: list[Tensor] = []
+        self._hook: Any = None
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._features, self._labels = [], []
+        heads = [module for module in pl_module.modules() if isinstance(module, nn.Linear)]
+        if heads:
+            self._hook = heads[-1].register_forward_pre_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if sum(map(len, self._features)) < self.images:
+            self._features.append(inputs[0].detach().flatten(1).float().cpu())
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._labels.append(batch[1].cpu())
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._hook:
+            self._hook.remove()
+        if not self._features or not trainer.is_global_zero:
+            return
+        features = torch.cat(self._features)[: self.images]
+        labels = torch.cat(self._labels)[: len(features)]
+        names = trainer.datamodule.class_names  # type: ignore[attr-defined]
+        figure = figures.embedding(principal_components(features).numpy(), labels.numpy(), names)
+        figures.save(figure, self.path)
+
+
+def principal_components(features: Tensor, count: int = 2) -> Tensor:
+    """Features (N, D) along the directions in which they vary most (N, count), without random numbers."""
+    centred = features.double() - features.double().mean(0)
+    u, s, _ = torch.linalg.svd(centred, full_matrices=False)
+    return (u * s)[:, :count]

@@ -1,0 +1,93 @@
+"""A training that has gone astray ends at once, and leaves no checkpoint."""
+
+import math
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from ...errors import InputError
+from .gradient_norm import gradient_norm
+
+
+class FiniteLoss(Callback):
+    """Ends the training at the step whose loss is NaN or infinite, before it reaches the weights.
+
+    On a GPU of its own, a process looks at the loss one step later, so that no step waits for it; no checkpoint is
+    written in between.
+
+    Raises:
+        InputError: naming step, learning rate, gradient norm and the images of the batch.
+    """
+
+    def __init__(self) -> None:
+        self._batch_idx = 0
+        self._loss: _Loss | None = None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._check(trainer, self._loss)  # of the step before, whose gradients are still there
+        self._loss, self._batch_idx = None, batch_idx
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        self._loss = _Loss(loss, trainer.current_epoch, self._batch_idx, trainer.global_step, lr)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._may_wait(trainer):
+            self._check(trainer, self._loss)
+            self._loss = None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check(trainer, self._loss)
+        self._loss = None
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._check(trainer, self._loss)
+
+    def _may_wait(self, trainer: Trainer) -> bool:
+        return trainer.strategy.root_device.type == "cuda" and trainer.world_size == 1
+
+    def _check(self, trainer: Trainer, loss: "_Loss | None") -> None:
+        if loss is None:
+            return
+        is_finite = math.isfinite(loss.value())
+        if trainer.strategy.reduce_boolean_decision(is_finite):
+            return
+        # By all processes, which have to end together; and the norm of a net in pieces is a sum over them.
+        message = _describe(trainer, loss)
+        of_all: list[Any] = [message]
+        if trainer.world_size > 1:
+            of_all = [None] * trainer.world_size
+            torch.distributed.all_gather_object(of_all, None if is_finite else message)
+        raise InputError(next(said for said in of_all if said))
+
+
+class _Loss:
+    """The loss of a step, on its way from the device."""
+
+    def __init__(self, loss: Tensor, epoch: int, batch_idx: int, step: int, lr: float) -> None:
+        self.epoch, self.batch_idx, self.step, self.lr = epoch, batch_idx, step, lr
+        self._value = loss.detach()
+        self._arrived = None
+        if loss.device.type == "cuda":
+            self._value = torch.empty_like(self._value, device="cpu", pin_memory=True)
+            self._value.copy_(loss.detach(), non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def value(self) -> float:
+        if self._arrived:
+            self._arrived.synchronize()
+        return float(self._value)
+
+
+def _describe(trainer: Trainer, loss: _Loss) -> str:
+    module = trainer.lightning_module
+    norm = float(gradient_norm(module))
+    indices_of = getattr(trainer.datamodule, "training_indices", None)  # type: ignore[attr-defined]
+    images = f", images {', '.join(map(str, indices_of(loss.epoch, loss.batch_idx)))}" if indices_of else ""
+    return (
+        f"the loss is {loss.value()} at step {loss.step} (epoch {loss.epoch}, batch {loss.batch_idx}): "
+        f"learning rate {loss.lr:.3g}, gradient norm {norm:.3g}{images}; a smaller --model.lr may help"
+    )

@@ -1,0 +1,31 @@
+"""What a net sees when training begins."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from ...runs import figures
+
+
+class FirstBatch(Callback):
+    """Writes the first training batch, augmented, as ``pictures/first_batch.png``, and hands it to W&B.
+
+    Args:
+        folder: of the run.
+        images: how many of the batch are shown.
+    """
+
+    def __init__(self, folder: Path, images: int = 32) -> None:
+        self.folder = folder
+        self.images = images
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step or batch_idx or not trainer.is_global_zero:
+            return
+        pixels = trainer.datamodule.to_pixels(batch[0][: self.images]).cpu().numpy()  # type: ignore[attr-defined]
+        path = self.folder / "pictures" / "first_batch.png"
+        figures.save_mosaic(pixels, path)
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image"):
+                logger.log_image("train/first_batch", [str(path)])

@@ -1,0 +1,80 @@
+"""Predictions as a table."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from ...errors import InputError, check_int
+
+
+class PredictionWriter(Callback):
+    """Writes a CSV with a line for each image: its file or number, the label, and the label's probability.
+
+    With ``top_k``, the next likeliest labels follow, each with its probability. A file that could not be read has a
+    line without any. It takes the files' and the classes' names from the trainer's data module.
+
+    Args:
+        path: of the CSV, which appears when it is complete.
+        top_k: how many labels each image gets.
+
+    Raises:
+        InputError: where there are fewer classes.
+    """
+
+    def __init__(self, path: Path, top_k: int = 1) -> None:
+        check_int("--top_k", top_k, at_least=1)
+        self.path = path
+        self.top_k = top_k
+        self._rows: list[tuple[int, list[int], list[float]]] = []
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._rows = []
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if self.top_k > len(data.class_names):
+            raise InputError(f"--top_k is {self.top_k}, and there are {len(data.class_names)} classes")
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        probabilities, labels = outputs.topk(self.top_k)
+        self._rows += zip(batch[1].tolist(), labels.tolist(), probabilities.tolist(), strict=True)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        of_all: list[Any] = [(self._rows, data.unreadable)]
+        if trainer.world_size > 1:
+            of_all = [None] * trainer.world_size
+            torch.distributed.all_gather_object(of_all, (self._rows, data.unreadable))
+        if not trainer.is_global_zero:
+            return
+        files = data.predict_files
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        table = io.StringIO()
+        writer = csv.writer(table)
+        places = ["", *(f"_{place}" for place in range(2, self.top_k + 1))]
+        columns = [f"{name}{place}" for place in places for name in ("label", "probability")]
+        writer.writerow(["file" if files else "index", *columns])
+        lines: list[list[Any]] = []
+        for number, labels, probabilities in sorted(row for rows, _ in of_all for row in rows):
+            pairs = zip((data.class_names[label] for label in labels), (f"{p:.6f}" for p in probabilities), strict=True)
+            lines.append([files[number] if files else number, *(cell for pair in pairs for cell in pair)])
+        if files:
+            lines += [[Path(name), *[""] * len(columns)] for _, names in of_all for name in names]
+            lines.sort(key=lambda line: line[0])
+        writer.writerows(lines)
+        unfinished = self.path.with_suffix(".part")
+        try:
+            unfinished.write_text(table.getvalue(), encoding="utf-8", errors="surrogateescape", newline="")
+            unfinished.replace(self.path)
+        finally:
+            unfinished.unlink(missing_ok=True)

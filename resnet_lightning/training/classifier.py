@@ -1,0 +1,286 @@
+"""The LightningModule that trains any backbone to classify images."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import MeanMetric, Metric
+
+from ..build import build, import_by_path
+from ..errors import InputError
+from ..models import create_model
+from .optim import follow, make_optimizer, make_scheduler, parameter_groups, take_over
+
+
+class _EpochMetrics(nn.Module):
+    """Loss and accuracy over the images of an epoch, kept on the device until the epoch ends."""
+
+    def __init__(self, *, top_5: bool = False) -> None:
+        super().__init__()
+        # Without the check for NaN, which would wait for the device at every step.
+        self.loss = MeanMetric(nan_strategy="disable")
+        self.acc = MeanMetric(nan_strategy="disable")
+        self.acc5 = MeanMetric(nan_strategy="disable") if top_5 else None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Whatever becomes of the net, sums stay float32: bfloat16 cannot count beyond 256."""
+        super()._apply(fn, recurse)
+        for metric in self.by_name().values():
+            metric.set_dtype(torch.float32)
+        return self
+
+    def update(self, losses: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Takes losses (B,), logits (B, num_classes) and targets, (B,) or (B, num_classes)."""
+        # Image by image: MeanMetric ignores weights where it does not check for NaN.
+        self.loss.update(losses)
+        self.acc.update(_hits(logits, targets, 1))
+        if self.acc5 is not None:
+            self.acc5.update(_hits(logits, targets, 5))
+
+    def by_name(self) -> dict[str, Metric]:
+        named: dict[str, Metric | None] = {"loss": self.loss, "acc": self.acc, "acc5": self.acc5}
+        return {name: metric for name, metric in named.items() if metric is not None}
+
+
+def _hits(logits: Tensor, targets: Tensor, k: int) -> Tensor:
+    """Whether an image's class is among the k likeliest (B,), as 0 or 1.
+
+    Where targets are probabilities of classes, it is how much of them the k likeliest have: mixup's own accuracy.
+    """
+    likeliest = logits.topk(k).indices if k > 1 else logits.argmax(1, keepdim=True)
+    if targets.ndim == 1:
+        return (likeliest == targets[:, None]).any(1).float()
+    return targets.gather(1, likeliest).sum(1)
+
+
+class ImageClassifier(LightningModule):
+    """Trains a backbone with cross-entropy and reports accuracy: images (B, C, H, W) -> logits (B, num_classes).
+
+    Targets are labels (B,) or, where images are mixed, the probability of each class (B, num_classes).
+
+    Every argument is a plain value, so that a checkpoint holds all it takes to build the module again, and
+    ``ImageClassifier.load_from_checkpoint(path)`` needs nothing else.
+
+    Args:
+        backbone: a name from ``list_models()``, or the dotted path of any callable that returns a module, such as
+            ``torchvision.models.alexnet``. From Python, a module too; its checkpoint then wants the module again,
+            ``load_from_checkpoint(path, backbone=net)``.
+        num_classes: the size of the logits.
+        in_chans: channels of the images.
+        backbone_args: further arguments of the backbone, such as ``{stem: cifar}``; with ``pretrained`` (a path) and
+            ``frozen_stages`` the training is a fine-tuning. See ``create_model``.
+        lr: the learning rate, where the schedule is at its highest.
+        optimizer: a class of ``torch.optim``, or a dotted path.
+        optimizer_args: its other arguments; weight decay leaves norms and biases alone.
+        scheduler: a class of ``torch.optim.lr_scheduler``, or a dotted path, stepped at every optimizer step and
+            sized to the run by itself; None keeps the learning rate.
+        scheduler_args: its other arguments; milestones below 1 are shares of the run.
+        label_smoothing: how much of the target is spread over all classes (Szegedy et al. 2016, section 7).
+        channels_last: keep feature maps in memory with the channels innermost; faster on most hardware.
+        compile: run the backbone through ``torch.compile``.
+
+    Raises:
+        InputError: for a name, an argument or a value that does not exist.
+    """
+
+    def __init__(
+        self,
+        backbone: str | Any = "resnet18",  # or a module; said so, --help would list every module of torch
+        num_classes: int = 10,
+        in_chans: int = 3,
+        backbone_args: dict[str, Any] | None = None,
+        lr: float = 0.1,
+        optimizer: str = "SGD",
+        optimizer_args: dict[str, Any] | None = None,
+        scheduler: str | None = "OneCycleLR",
+        scheduler_args: dict[str, Any] | None = None,
+        label_smoothing: float = 0.0,
+        channels_last: bool = True,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise InputError(f"model.num_classes is {num_classes}; a classifier needs at least 2")
+        if not 0 < lr < math.inf:
+            raise InputError(f"model.lr is {lr}; a learning rate is larger than 0, and finite")
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"model.label_smoothing is {label_smoothing}; give a number from 0 up to 1")
+        hparams = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        if isinstance(backbone, nn.Module):
+            del hparams["backbone"]
+        if backbone_args and "pretrained" in backbone_args:
+            # A checkpoint brings all weights along, and the file that the net began with may be gone by then.
+            hparams["backbone_args"] = {k: v for k, v in backbone_args.items() if k not in ("pretrained", "may_differ")}
+        # Not `save_hyperparameters()`: under LightningCLI that stores the parser's config instead of these values.
+        # Not to the logger either, which gets the whole run's config.
+        self.save_hyperparameters(hparams, logger=False)
+
+        self.backbone = make_backbone(backbone, num_classes, in_chans, backbone_args or {})
+        if channels_last:
+            self.backbone.to(memory_format=torch.channels_last)
+        if compile:
+            self.backbone.compile()  # in place: the state dict keeps its keys
+        self.lr = lr  # where Lightning's learning-rate finder looks for it
+        self._lr_before = lr  # that of the run which goes on
+        # Once without the net, so that a wrong option is found here and not when training starts.
+        self._make_idle_optimizer(total_steps=1000)
+
+        self.train_metrics = _EpochMetrics()
+        self.val_metrics = _EpochMetrics(top_5=num_classes >= 10)
+        self.test_metrics = _EpochMetrics(top_5=num_classes >= 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W), normalised, to logits (B, num_classes)."""
+        images = images.to(self.dtype)  # a net in bf16-true takes bf16 images
+        # The loaders' batches have their channels innermost already; others may not.
+        layout = torch.channels_last if self.hparams["channels_last"] else torch.contiguous_format
+        return self.backbone(images.contiguous(memory_format=layout))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        loss, _ = self._step(batch, self.train_metrics)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._step(batch, self.val_metrics)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Returns the logits (B, num_classes), for callbacks to look at."""
+        _, logits = self._step(batch, self.test_metrics)
+        return logits
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Images (B, C, H, W) to the probability of each class (B, num_classes), float32."""
+        return self(batch[0]).float().softmax(dim=1)
+
+    def _step(self, batch: tuple[Tensor, Tensor], metrics: _EpochMetrics) -> tuple[Tensor, Tensor]:
+        images, targets = batch
+        logits = self(images)
+        losses = F.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"], reduction="none")
+        if len(targets):  # in evaluation the last step can leave a process without images
+            metrics.update(losses.detach(), logits.detach(), targets)
+        return losses.mean(), logits
+
+    def on_train_epoch_end(self) -> None:
+        self._log("train", self.train_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log("val", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        self._log("test", self.test_metrics)
+
+    def _log(self, stage: str, metrics: _EpochMetrics) -> None:
+        self.log_dict({f"{stage}/{name}": metric for name, metric in metrics.by_name().items()})
+
+    def configure_model(self) -> None:
+        if self.device_mesh is not None:  # of ModelParallelStrategy
+            _shard(self.backbone, self.device_mesh)
+
+    def on_validation_start(self) -> None:
+        # Sharded, each process has the running statistics of its own images. Like DDP, all take the first one's, which
+        # are those in the checkpoint.
+        if self.device_mesh is not None:
+            for buffer in self.backbone.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        if isinstance(self.trainer.strategy, FSDPStrategy):
+            raise InputError(
+                "this FSDP flattens weights, which lose their decay by it; use FSDP2, as in configs/overlays/fsdp.yaml"
+            )
+        total_steps = self.trainer.estimated_stepping_batches
+        if self.hparams["scheduler"] and not math.isfinite(total_steps):
+            raise InputError("the schedule fits the run's length, which is not limited; give --trainer.max_epochs")
+        optimizer, scheduler = self._make_optimizer(parameter_groups(self.backbone), total_steps)
+        if scheduler is None:
+            return optimizer
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _make_optimizer(self, groups: list[dict[str, Any]], total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
+        hparams = self.hparams
+        optimizer = make_optimizer(hparams["optimizer"], groups, self.lr, hparams["optimizer_args"] or {})
+        if hparams["scheduler"] is None:
+            return optimizer, None
+        options = hparams["scheduler_args"] or {}
+        return optimizer, make_scheduler(hparams["scheduler"], optimizer, int(total_steps), options)
+
+    def _make_idle_optimizer(self, total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
+        """The same over two parameters of no net."""
+        groups = [{"params": [nn.Parameter(torch.zeros(1))], **options} for options in ({}, {"weight_decay": 0.0})]
+        return self._make_optimizer(groups, total_steps)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._lr_before = checkpoint.get("hyper_parameters", {}).get("lr", self.lr)
+
+    def on_train_start(self) -> None:
+        # A resumed run: how far the schedule has come is the checkpoint's; its shape and the optimizer's settings are
+        # the config's.
+        steps = self.trainer.global_step
+        if not steps:
+            return
+        total_steps = self.trainer.estimated_stepping_batches
+        if steps > total_steps:
+            raise InputError(
+                f"the checkpoint has {steps} steps behind it, more than the {total_steps} of this run; "
+                "give a larger --trainer.max_epochs"
+            )
+        idle, schedule = self._make_idle_optimizer(total_steps)
+        if isinstance(schedule, ReduceLROnPlateau):
+            # As far down as it had come, from where the config begins now.
+            for group, restored in zip(idle.param_groups, self.trainer.optimizers[0].param_groups, strict=True):
+                group["lr"] = restored["lr"] * (self.lr / self._lr_before)
+        if schedule is None or isinstance(schedule, ReduceLROnPlateau):
+            take_over(self.trainer.optimizers[0], idle)
+        else:
+            follow(self.trainer.lr_scheduler_configs[0].scheduler, idle, schedule, steps)
+
+
+def _shard(net: nn.Module, mesh: DeviceMesh) -> None:
+    """FSDP2: splits each parameter among all processes, to be gathered stage by stage where it is needed."""
+    if isinstance(net, FSDPModule):  # by the training before this test
+        return
+    mesh = init_device_mesh(mesh.device_type, (mesh.size(),))
+    net.to(memory_format=torch.contiguous_format)  # FSDP2 takes no other; the feature maps stay as they are
+    for stage in net.children():
+        if any(True for _ in stage.children()) and any(True for _ in stage.parameters()):
+            fully_shard(stage, mesh=mesh)
+    fully_shard(net, mesh=mesh)
+
+
+def make_backbone(backbone: str | nn.Module, num_classes: int, in_chans: int, options: Mapping[str, Any]) -> nn.Module:
+    """Builds the net that a config names; see ``ImageClassifier`` for the arguments.
+
+    Raises:
+        InputError: where there is no such net, or it does not take these options.
+    """
+    if isinstance(backbone, nn.Module):
+        return backbone
+    for name in ("num_classes", "in_chans"):
+        if name in options:
+            raise InputError(f"{name} is an argument of the classifier and follows the data; not of backbone_args")
+    if options.get("features_only"):
+        raise InputError("a classifier needs logits; leave features_only out of backbone_args")
+    if "." not in backbone:
+        return create_model(backbone, **{"num_classes": num_classes, "in_chans": in_chans, **options})
+    factory = import_by_path("backbone", backbone)
+    defaults: dict[str, Any] = {"num_classes": num_classes}
+    # Other libraries' nets take colour images without being told, and many know no such argument.
+    if in_chans != 3 or "in_chans" in inspect.signature(factory).parameters:
+        defaults["in_chans"] = in_chans
+    net = build(f"backbone {backbone!r}", factory, **{**defaults, **options})
+    if not isinstance(net, nn.Module):
+        raise InputError(f"backbone {backbone!r} made a {type(net).__name__}, not a torch module")
+    return net

@@ -1,0 +1,144 @@
+"""Optimizers and schedules by the names that torch gives them."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from torch import nn, optim
+from torch.optim import lr_scheduler
+
+from ..build import build, import_by_path
+from ..errors import InputError, did_you_mean
+
+# What torch's schedules call the length of the run.
+_LENGTH_ARGUMENTS = ("total_steps", "T_max", "total_iters")
+
+
+def _find(what: str, name: str, home: ModuleType, base: type) -> Callable[..., Any]:
+    """A class of ``home`` by its name, or anything by its dotted path."""
+    if "." in name:
+        return import_by_path(what, name)
+    known = {n for n, c in vars(home).items() if inspect.isclass(c) and issubclass(c, base) and c is not base}
+    if name not in known:
+        raise InputError(f"unknown {what} {name!r}; {did_you_mean(name, known)}")
+    return getattr(home, name)
+
+
+def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Two groups: weights, and the norms and biases, which weight decay does not touch.
+
+    Decay on the scale of a norm, or on a bias, does not regularise; leaving it out is what He et al. 2018, *Bag of
+    Tricks for Image Classification*, section 3.1, calls "no bias decay".
+    """
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping[str, Any]) -> optim.Optimizer:
+    """Builds an optimizer, such as ``make_optimizer("SGD", groups, 0.1, {"momentum": 0.9})``.
+
+    Args:
+        name: a class of ``torch.optim``, or a dotted path.
+        groups: parameters or parameter groups.
+        lr: the learning rate.
+        options: its other arguments.
+
+    Raises:
+        InputError: for an unknown name or option, or a value that the optimizer refuses.
+    """
+    if "lr" in options:
+        raise InputError("the learning rate belongs in model.lr, not in model.optimizer_args")
+    factory = _find("optimizer", name, optim, optim.Optimizer)
+    _check_numbers(f"optimizer {name!r}", factory, options)
+    return build(f"optimizer {name!r}", factory, groups, lr=lr, **options)
+
+
+def _check_numbers(what: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Finds here what torch would find at a step, and at times after hours: at a schedule's first milestone."""
+    for name, parameter in inspect.signature(factory).parameters.items():
+        default, value = parameter.default, options.get(name, parameter.default)
+        if not isinstance(default, int | float) or (isinstance(value, list) and "list" in str(parameter.annotation)):
+            continue
+        is_number = isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 63)
+        if not is_number or isinstance(value, bool) != isinstance(default, bool):
+            hint = f"{name} is {value!r}; give a value such as {default!r}"
+            raise InputError(f"{what} cannot be built from {dict(options)}: {hint}")
+
+
+def make_scheduler(
+    name: str, optimizer: optim.Optimizer, total_steps: int, options: Mapping[str, Any]
+) -> lr_scheduler.LRScheduler:
+    """Builds a schedule that is stepped once each optimizer step and fits a run of ``total_steps``.
+
+    What a schedule of torch needs to know of the run, and the options leave out, is filled in: its length
+    (``total_steps``, ``T_max`` or ``total_iters``) and for ``OneCycleLR`` its peak, the optimizer's learning rate.
+    Milestones below 1 are shares of the run. The momentum stays as it is, unless ``cycle_momentum`` is asked for.
+
+    Args:
+        name: a class of ``torch.optim.lr_scheduler``, or a dotted path.
+        optimizer: whose learning rate it sets.
+        total_steps: the optimizer steps of the whole run.
+        options: its other arguments, in steps where they count time.
+
+    Raises:
+        InputError: for an unknown name or option, or a value that the schedule refuses.
+    """
+    factory = _find("scheduler", name, lr_scheduler, lr_scheduler.LRScheduler)
+    accepted = inspect.signature(factory).parameters
+    _check_numbers(f"scheduler {name!r}", factory, options)
+    filled: dict[str, Any] = {argument: total_steps for argument in _LENGTH_ARGUMENTS if argument in accepted}
+    if "max_lr" in accepted:
+        filled["max_lr"] = [group["lr"] for group in optimizer.param_groups]
+    if "cycle_momentum" in accepted:
+        filled["cycle_momentum"] = False
+    filled.update(options)
+    if "milestones" in filled:
+        filled["milestones"] = _in_steps(filled["milestones"], total_steps)
+    if "pct_start" in accepted:
+        filled["pct_start"] = _rise(filled.get("pct_start", accepted["pct_start"].default), filled["total_steps"])
+    return build(f"scheduler {name!r}", factory, optimizer, **filled)
+
+
+def _in_steps(milestones: Any, total_steps: int) -> list[int]:
+    try:
+        return [round(m * total_steps) if m < 1 else m for m in milestones]
+    except (TypeError, OverflowError) as error:
+        raise InputError(f"milestones is {milestones!r}; give a list of steps, or of shares of the run") from error
+
+
+def _rise(share: Any, total_steps: int) -> Any:
+    """A hair less where the learning rate would rise for exactly one step: there OneCycleLR divides by zero."""
+    is_one_step = isinstance(share, float) and isinstance(total_steps, int) and abs(share * total_steps - 1) < 1e-9
+    return share * (1 - 1e-6) if is_one_step else share
+
+
+def take_over(restored: optim.Optimizer, optimizer: optim.Optimizer) -> None:
+    """Gives a restored optimizer the settings of one that was made anew, with groups in the same order."""
+    for group, made_anew in zip(restored.param_groups, optimizer.param_groups, strict=True):
+        group.update({name: value for name, value in made_anew.items() if name != "params"})
+
+
+def follow(
+    restored: lr_scheduler.LRScheduler, optimizer: optim.Optimizer, schedule: lr_scheduler.LRScheduler, steps: int
+) -> None:
+    """Gives a restored schedule and its optimizer the settings that a config has at that step of the run.
+
+    A checkpoint brings the settings of the run that wrote it. Where the config has another learning rate now, or the
+    run another length, they are wrong, and so is every later step, since torch's schedules compute each learning rate
+    from the one before.
+
+    Args:
+        restored: the schedule that goes on.
+        optimizer: made anew from the config, with groups in the same order; it is used up.
+        schedule: that of ``optimizer``, at its beginning; likewise.
+        steps: how many steps of the run are behind it.
+    """
+    optimizer.step()  # torch warns of a schedule that is stepped before its optimizer
+    for _ in range(steps):
+        schedule.step()
+    restored.load_state_dict(schedule.state_dict())
+    take_over(restored.optimizer, optimizer)

@@ -1,0 +1,104 @@
+"""What may change where a training goes on from a checkpoint, and what may not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from ..errors import InputError
+
+# Arguments of a backbone that change no net: where its weights came from, and what only training sees.
+_NOT_OF_THE_NET = {"pretrained", "may_differ", "frozen_stages", "drop_path_rate"}
+
+
+def check_net(path: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Makes sure that a checkpoint's weights belong to the net that was built, where their shapes could not tell.
+
+    Args:
+        path: of the checkpoint, for the message.
+        before: the hyper-parameters of the classifier that it is of.
+        now: those of the classifier that was built.
+
+    Raises:
+        InputError: naming what differs.
+    """
+    if "backbone" in before and before["backbone"] != now.get("backbone"):
+        raise InputError(f"{path!r} is of the backbone {before['backbone']!r}, and this one is {now.get('backbone')!r}")
+    of_before, of_now = (hparams.get("backbone_args") or {} for hparams in (before, now))
+    for name in sorted({*of_before, *of_now} - _NOT_OF_THE_NET):
+        if of_before.get(name) != of_now.get(name):
+            raise InputError(
+                f"{path!r} is of a backbone with {name} {of_before.get(name)!r}, and this one has {of_now.get(name)!r}"
+            )
+
+
+def check_training(path: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Makes sure that the state of a training can be that of this one.
+
+    Args:
+        path: of the checkpoint, for the message.
+        before: the config that it was trained with.
+        now: the config of this run.
+
+    Raises:
+        InputError: naming what differs.
+    """
+    data = [config["data"]["class_path"].rpartition(".")[2] for config in (before, now)]
+    if data[0] != data[1]:
+        raise InputError(
+            f"{path!r} was trained on {data[0]}, and this is {data[1]}; to fine-tune on other images, "
+            "give its path as --model.backbone_args.pretrained"
+        )
+    models = before["model"], now["model"]
+    optimizer = [model["optimizer"] for model in models]
+    if optimizer[0] != optimizer[1]:
+        raise InputError(
+            f"{path!r} was trained with optimizer {optimizer[0]!r}, which cannot go on as {optimizer[1]!r}"
+        )
+    frozen = [(model["backbone_args"] or {}).get("frozen_stages") for model in models]
+    if frozen[0] != frozen[1]:
+        raise InputError(
+            f"{path!r} was trained with frozen_stages {frozen[0]}, and its optimizer knows no other weights; "
+            "to train others, give its path as --model.backbone_args.pretrained"
+        )
+    schedule = [model["scheduler"] for model in models]
+    if schedule[0] != schedule[1] and "ReduceLROnPlateau" in schedule:
+        raise InputError(f"{path!r} was trained with scheduler {schedule[0]!r}, which cannot go on as {schedule[1]!r}")
+
+
+def check_is_sharded(path: str, checkpoint: Mapping[str, Any]) -> None:
+    """Makes sure that FSDP can read a checkpoint, which takes weights with their channels innermost for others.
+
+    Args:
+        path: of the checkpoint, for the message.
+        checkpoint: what is in it.
+
+    Raises:
+        InputError: where it was not written with FSDP.
+    """
+    config = yaml.safe_load(checkpoint["run"]["config"]) if "run" in checkpoint else {"trainer": {}}
+    strategy = config["trainer"].get("strategy")
+    if not isinstance(strategy, dict) or not strategy["class_path"].endswith("ModelParallelStrategy"):
+        raise InputError(
+            f"{path!r} was written without FSDP, which cannot read it; give --trainer.strategy ddp, or to begin "
+            "with its weights, its path as --model.backbone_args.pretrained"
+        )
+
+
+def changes(before: str, now: str) -> list[str]:
+    """The options of two configs, as YAML, that differ: ``"model.lr: 0.1 before, 0.05 now"``."""
+    flat = [dict(_flatten(yaml.safe_load(config))) for config in (before, now)]
+    names = [*flat[1], *(name for name in flat[0] if name not in flat[1])]
+    return [
+        f"{name}: {flat[0].get(name)} before, {flat[1].get(name)} now"
+        for name in names
+        if flat[0].get(name) != flat[1].get(name)
+    ]
+
+
+def _flatten(config: Any, name: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(config, dict):
+        return [(name, config)]
+    # Options of a class are named as on the command line.
+    parts = [(name if key == "init_args" else f"{name}.{key}" if name else key, value) for key, value in config.items()]
+    return [pair for key, value in parts for pair in _flatten(value, key)]

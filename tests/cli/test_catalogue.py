@@ -1,0 +1,53 @@
+"""The table of the models."""
+
+import pytest
+import torch
+import torchvision
+
+from resnet_lightning import InputError, create_model, list_models
+from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.models import catalogue, multiply_adds
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+        *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2"),
+    ],
+)
+def test_costs_are_those_that_torchvision_publishes(name):
+    with torch.device("meta"):
+        net = create_model(name)
+    published = torchvision.models.get_model_weights(name).DEFAULT.meta
+    assert multiply_adds(net, 224) / 1e9 == pytest.approx(published["_ops"], abs=6e-4)
+    assert sum(parameter.numel() for parameter in net.parameters()) == published["num_params"]
+
+
+def test_the_cost_of_a_small_net_is_what_one_counts_by_hand():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(5 * 8 * 8, 7))
+    assert multiply_adds(net, 8) == 3 * 5 * 3 * 3 * 8 * 8 + 5 * 8 * 8 * 7
+
+
+def test_it_has_a_row_for_every_model():
+    table = catalogue()
+    assert list(table.columns[0].cells) == list_models()
+    assert all(source for source in table.columns[-1].cells)
+
+
+def test_the_command_prints_the_models_that_match(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["models", "resnet2*"]) == 0
+    printed = capsys.readouterr().out
+    assert "resnet20" in printed
+    assert "269,722" in printed
+    assert "41 M" in printed
+    assert "He et al. 2015, Table 6" in printed
+    assert "resnet18" not in printed
+
+
+def test_a_pattern_that_no_model_matches_is_named(capsys):
+    with pytest.raises(InputError, match=r"no model is called 'resnet21'; did you mean .*'resnet20'"):
+        catalogue("resnet21")
+    assert main(["models", "resnet21"]) == 2
+    assert capsys.readouterr().err.startswith("error: no model is called 'resnet21'")

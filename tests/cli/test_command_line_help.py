@@ -1,0 +1,322 @@
+"""What saves typing and guessing: overlays by name, settings found by trying, completion in the shell."""
+
+import math
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from pictures import write_folders
+from repository import ROOT
+from resnet_lightning import DigitsDataModule, ImageFolderDataModule, list_models
+from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.tools import TOOLS
+
+DIGITS = str(ROOT / "configs" / "digits.yaml")
+SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
+OVERLAYS = sorted(path.stem for path in (ROOT / "configs" / "overlays").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def error_line(capsys, *arguments: str) -> str:
+    """The error of a command that has to fail, after making sure that it is one line and leaves nothing behind."""
+    before = set(Path.cwd().rglob("*"))
+    capsys.readouterr()
+    assert main(list(arguments)) == 2
+    line = capsys.readouterr().err.splitlines()[-1]  # the finder's bar comes before it
+    assert line.startswith("error: ")
+    assert set(Path.cwd().rglob("*")) == before
+    return line
+
+
+def config_of(capsys, *arguments: str) -> dict:
+    """What a command would run."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "--print_config"])
+    assert not stopped.value.code
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+# Overlays.
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_an_overlay_is_the_config_of_its_name(capsys, name):
+    path = str(ROOT / "configs" / "overlays" / f"{name}.yaml")
+    after = ["--trainer.max_epochs", "7"]
+    expected = config_of(capsys, "fit", "--config", DIGITS, "--config", path, *after)
+    assert config_of(capsys, "fit", "--config", DIGITS, "--overlay", name, *after) == expected
+    assert config_of(capsys, "fit", "-c", DIGITS, f"--overlay={name}", *after) == expected
+    assert expected != config_of(capsys, "fit", "--config", DIGITS, *after)
+    assert expected["trainer"]["max_epochs"] == 7
+
+
+def test_overlays_lie_over_each_other_where_they_stand(capsys):
+    """Beside the first config; what comes later wins, options too."""
+    Path("own/overlays").mkdir(parents=True)
+    Path("own/base.yaml").write_text(Path(DIGITS).read_text())
+    Path("own/overlays/fast.yaml").write_text("model: {lr: 0.5}\ntrainer: {max_epochs: 3, precision: bf16-mixed}\n")
+    Path("own/overlays/slow.yaml").write_text("model: {lr: 0.001}\n")
+    base = ["fit", "--config", "own/base.yaml"]
+    config = config_of(capsys, *base, "--overlay", "fast", "--overlay", "slow")
+    assert (config["model"]["lr"], config["trainer"]["max_epochs"]) == (0.001, 3)
+    assert config["trainer"]["precision"] == "bf16-mixed"
+    assert config_of(capsys, *base, "--overlay", "slow", "--overlay", "fast")["model"]["lr"] == 0.5
+    assert config_of(capsys, *base, "--model.lr", "0.7", "--overlay", "fast")["model"]["lr"] == 0.5
+    assert config_of(capsys, *base, "--overlay", "fast", "--model.lr", "0.7")["model"]["lr"] == 0.7
+
+
+def test_an_unknown_overlay_is_named_with_the_nearest(capsys):
+    line = error_line(capsys, "fit", "--config", DIGITS, "--overlay", "wandbb")
+    assert line == "error: there is no overlay 'wandbb'; did you mean 'wandb'?"
+    assert "there is no overlay ''" in error_line(capsys, "fit", "--config", DIGITS, "--overlay")
+    Path("lonely.yaml").write_text("model: {lr: 0.1}\n")
+    assert "there are none in 'overlays'" in error_line(capsys, "fit", "--config", "lonely.yaml", "--overlay", "ema")
+
+
+def test_an_overlay_in_a_config_is_refused(capsys):
+    Path("more.yaml").write_text("overlay: bf16")
+    line = error_line(capsys, "fit", "--config", DIGITS, "--config", "more.yaml")
+    assert "overlay belongs on the command line, as --overlay NAME" in line
+
+
+def test_an_overlay_lies_over_the_config_of_a_checkpoint(capsys):
+    """It is looked for in ``configs``, and changes what the checkpoint was trained with."""
+    short = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"]
+    assert main(["fit", "--config", DIGITS, *SMALL, *short, "--resume", "run"]) == 0
+    Path("configs/overlays").mkdir(parents=True)
+    Path("configs/overlays/big.yaml").write_text("data: {init_args: {batch_size: 99}}\n")
+    checkpoint = ["test", "--ckpt_path", "run/checkpoints/best.ckpt"]
+    plain, changed = config_of(capsys, *checkpoint), config_of(capsys, *checkpoint, "--overlay", "big")
+    assert plain["data"]["init_args"].pop("batch_size") == 64
+    assert changed["data"]["init_args"].pop("batch_size") == 99
+    assert changed == plain
+    assert changed["trainer"]["max_epochs"] == 1
+    assert main([*checkpoint, "--overlay", "big"]) == 0
+    assert "did you mean 'big'?" in error_line(capsys, *checkpoint, "--overlay", "bigg")
+
+
+# Settings found by trying.
+
+
+FIND = ["fit", "--config", DIGITS, *SMALL, "--find"]
+
+
+@pytest.mark.slow
+def test_the_learning_rate_that_is_found_is_one_to_train_with(capsys):
+    assert main([*FIND, "lr"]) == 0
+    out = capsys.readouterr().out
+    (rate,) = re.findall(r"The loss falls fastest at (\S+): --model\.lr \1$", out, re.MULTILINE)
+    assert 3e-3 < float(rate) < 3
+    (picture,) = (path for path in Path().rglob("*") if path.is_file())
+    assert picture == next(Path("runs/digits").iterdir()) / "pictures" / "learning_rates.png"
+    assert str(picture) in out
+    with Image.open(picture) as image:
+        assert len(image.convert("RGB").getcolors(1 << 24)) > 20
+    assert "epoch" not in out
+    # The found one is no worse than a thousandth of it: the losses of a short training with each.
+    losses = []
+    for lr in float(rate), float(rate) / 1000:
+        folder = f"lr_{lr}"
+        short = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "15", "--model.lr", str(lr)]
+        assert main(["fit", "--config", DIGITS, *SMALL, *short, "--resume", folder]) == 0
+        losses.append(float(re.findall(r"loss (\S+)", capsys.readouterr().out)[-1]))
+    assert losses[0] < losses[1] - 0.1
+
+
+@pytest.mark.slow
+def test_the_learning_rate_does_not_depend_on_the_length_of_the_run(capsys):
+    rates = []
+    for epochs in "1", "30":
+        assert main([*FIND, "lr", "--trainer.max_epochs", epochs]) == 0
+        rates += re.findall(r"--model\.lr (\S+)", capsys.readouterr().out)
+    assert rates[0] == rates[1]
+
+
+@pytest.mark.parametrize(
+    ("share", "images"),
+    [(0.06, 80), pytest.param(1.0, 1299, marks=pytest.mark.slow)],
+)
+def test_the_batch_that_is_found_is_the_largest_power_of_two_that_the_data_has(capsys, share, images):
+    assert len(DigitsDataModule(train_fraction=share).split("train")) == images
+    assert main([*FIND, "batch_size", "--data.train_fraction", str(share), "--data.batch_size", "16"]) == 0
+    (size, again) = re.findall(r"batches of (\d+): --data\.batch_size (\d+)", capsys.readouterr().out)[0]
+    assert size == again
+    assert int(size) == 2 ** int(math.log2(images))
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_batch_is_found_for_a_run_of_few_steps(capsys):
+    """The schedule of twenty steps is shorter than all trials together."""
+    options = ["--data.train_fraction", "0.06", "--data.batch_size", "32", "--trainer.max_epochs", "1"]
+    assert main([*FIND, "batch_size", *options]) == 0
+    assert "batches of 64:" in capsys.readouterr().out
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["lr", "batch_size"])
+def test_nothing_is_found_on_the_way(capsys, what):
+    short = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
+    assert main(["fit", "--config", DIGITS, *SMALL, *short, "--resume", "run"]) == 0
+    line = error_line(capsys, *FIND, what, "--ckpt_path", "run/checkpoints/last.ckpt")
+    assert f"--find {what} tries a new run; leave out --ckpt_path" in line
+    assert f"--find {what}" in error_line(capsys, *FIND, what, "--resume", "run")
+    assert f"--find {what} tries a new run" in error_line(capsys, *FIND, what, "--trainer.fast_dev_run", "true")
+
+
+def test_what_cannot_be_found_is_refused(capsys):
+    line = error_line(capsys, *FIND, "momentum")
+    assert all(word in line for word in ("find", "momentum", "lr", "batch_size")), line
+    assert "find" in error_line(capsys, "test", "--config", DIGITS, "--find", "lr")
+
+
+# Completion.
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    """The file that a user sources."""
+    import contextlib
+    import io
+
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        assert main(["completion"]) == 0
+    path = tmp_path_factory.mktemp("completion") / "script"
+    path.write_text(text.getvalue())
+    return path
+
+
+ASK = """
+source {script}
+COMP_WORDS=({words}) COMP_CWORD=$(( {count} - 1 ))
+_resnet_lightning
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+# What bashcompinit does when somebody presses the key.
+IN_ZSH = """
+autoload -Uz compinit bashcompinit && compinit -u -D && bashcompinit
+source {script}
+ask() {{
+  local -a words COMP_WORDS COMPREPLY
+  words=({words}) CURRENT={count}
+  COMP_WORDS=("${{words[@]}}") COMP_CWORD=$(( CURRENT - 1 ))
+  compgen -o default -F _resnet_lightning -- "${{words[CURRENT]}}"
+}}
+ask
+"""
+
+
+@pytest.fixture(params=["bash", "zsh"])
+def complete(request, script):
+    """Completes the last word of a command line, in a real shell."""
+    shell = shutil.which(request.param)
+    if shell is None:
+        pytest.skip(f"{request.param} is not installed")
+
+    def complete(*words: str) -> list[str]:
+        shown = " ".join(f'"{word}"' for word in words)
+        text = (ASK if request.param == "bash" else IN_ZSH).format(script=script, words=shown, count=len(words))
+        plain = ["--norc"] if request.param == "bash" else ["-f"]
+        done = subprocess.run([shell, *plain, "-c", text], capture_output=True, text=True, timeout=60, check=True)
+        assert not done.stderr
+        found = done.stdout.split()
+        if request.param == "zsh":  # which leaves that to its menu
+            return [word for word in found if word.startswith(words[-1])]
+        return found
+
+    return complete
+
+
+def test_commands_are_completed(complete):
+    assert complete("lightning", "") == ["fit", "validate", "test", "predict", *TOOLS]
+    assert complete("lightning", "f") == [name for name in ("fit", *TOOLS) if name.startswith("f")]
+    assert complete("resnet-lightning", "comp") == ["completion"]
+    assert complete("lightning", "unknown") == []
+
+
+def test_options_are_completed(complete):
+    assert complete("lightning", "fit", "--model.b") == ["--model.backbone", "--model.backbone_args"]
+    assert complete("lightning", "fit", "--config", "digits.yaml", "--fi") == ["--find"]
+    assert complete("lightning", "test", "--fi") == []
+    assert complete("lightning", "predict", "--top") == ["--top_k"]
+    assert complete("lightning", "fit", "--data.image") == ["--data.image_size"]
+    assert complete("lightning", "fit", "--data.augment.mix") == ["--data.augment.mixup"]
+    assert complete("lightning", "explain", "--") == ["--help", "--output"]
+    assert {"--trainer.max_epochs", "--trainer.max_steps"} <= set(complete("lightning", "fit", "--trainer.max"))
+
+
+def test_every_command_knows_its_help(complete):
+    for command in ("fit", "validate", "test", "predict", *TOOLS):
+        assert complete("lightning", command, "--hel") == ["--help"]
+
+
+def test_options_of_the_help_are_those_that_are_completed(complete, capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    named = set(re.findall(r"--(?:model|checkpoint|trainer)\.\w+", capsys.readouterr().out))
+    assert len(named) > 50
+    found = complete("lightning", "predict", "--")
+    assert named <= set(found)
+    assert len(found) == len(set(found))
+
+
+def test_values_are_completed(complete):
+    found = complete("lightning", "fit", "--model.backbone", "resnet")
+    assert found == [name for name in list_models() if name.startswith("resnet")]
+    assert complete("lightning", "fit", "--model.backbone", "") == list_models()
+    assert complete("lightning", "fit", "--find", "") == ["lr", "batch_size"]
+    assert complete("lightning", "fit", "--config", "") == []  # files, which the shell knows
+
+
+def test_overlays_are_completed_where_there_are_some(complete, monkeypatch):
+    assert complete("lightning", "fit", "--overlay", "") == []
+    monkeypatch.chdir(ROOT)
+    assert complete("lightning", "fit", "--overlay", "") == OVERLAYS
+    assert complete("lightning", "fit", "--overlay", "w") == [name for name in OVERLAYS if name[0] == "w"]
+
+
+def test_the_shell_asks_the_script(script):
+    """For both names of the program."""
+    text = f"source {script}; complete -p lightning resnet-lightning"
+    done = subprocess.run(["bash", "--norc", "-c", text], capture_output=True, text=True, timeout=60, check=True)
+    assert [line.split()[-3:] for line in done.stdout.splitlines()] == [
+        ["-F", "_resnet_lightning", name] for name in ("lightning", "resnet-lightning")
+    ]
+    assert "-o default" in done.stdout
+
+
+# What may be null.
+
+
+class Sized(ImageFolderDataModule):
+    """Somebody's own, whose images have a size unless another is given."""
+
+    def __init__(self, *, image_size: int = 16, **options) -> None:
+        super().__init__(image_size=image_size, **options)
+
+
+def test_the_defaults_of_ones_own_class_are_those_of_no_other(capsys):
+    """``image_size`` may be null where a class says so, whatever another one says."""
+    write_folders(Path("images"), ["train", "test"], n=5)
+    own = f"{Sized.__module__}.{Sized.__name__}"
+    for name, size in ("ImageFolderDataModule", "null"), (own, "8"), ("ImageFolderDataModule", "8"):
+        Path("config.yaml").write_text(
+            f"data: {{class_path: {name}, init_args: {{root: images, image_size: {size}, batch_size: 4}}}}\n"
+            f"model: {{backbone: {SMALL[1]}, backbone_args: {{depth: 8}}}}\n"
+        )
+        assert main(["fit", "--config", "config.yaml", "--trainer.fast_dev_run", "true"]) == 0
+    Path("config.yaml").write_text(
+        f"data: {{class_path: {own}, init_args: {{root: images, image_size: null}}}}\n"
+        f"model: {{backbone: {SMALL[1]}, backbone_args: {{depth: 8}}}}\n"
+    )
+    assert "data.image_size is null" in error_line(capsys, "fit", "--config", "config.yaml")

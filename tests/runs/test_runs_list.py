@@ -1,0 +1,228 @@
+"""The folders of runs: read whatever has become of them, found, and listed."""
+
+import datetime
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from repository import CONFIGS
+from resnet_lightning.cli.command_line import main
+from resnet_lightning.errors import InputError
+from resnet_lightning.runs.folder import Lock
+from resnet_lightning.runs.reader import find_runs, read_run, runs_command
+
+DIGITS = str(CONFIGS / "digits.yaml")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A run of two short epochs, as it was left."""
+    root, before = tmp_path_factory.mktemp("trained"), dict(os.environ)
+    short = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4"]
+    assert main(["fit", "--config", DIGITS, *short, "--trainer.default_root_dir", str(root)]) == 0
+    os.environ.clear()
+    os.environ.update(before)
+    (folder,) = root.glob("digits/*")
+    return folder
+
+
+@pytest.fixture
+def folder(trained, tmp_path, monkeypatch) -> Path:
+    """A copy of the run, at ``runs/digits/<time>``."""
+    monkeypatch.chdir(tmp_path)
+    leave_out = shutil.ignore_patterns("*.ckpt")
+    return shutil.copytree(trained, Path("runs/digits") / trained.name, ignore=leave_out)
+
+
+@pytest.fixture
+def writer(folder):
+    """Another process that holds the lock of the run."""
+    code = "import sys, pathlib; from resnet_lightning.runs.folder import Lock; "
+    code += "lock = Lock(pathlib.Path(sys.argv[1])); "
+    command = [sys.executable, "-c", code + "print('held', flush=True); sys.stdin.read()", str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def say(folder: Path, **facts) -> None:
+    """Has ``run.json`` say something else."""
+    file = folder / "run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
+
+
+# Reading.
+
+
+def test_a_run_is_read_from_what_the_training_wrote(folder):
+    run = read_run(folder)
+    assert (run.name, run.state, run.notes, run.is_complete) == ("digits", "finished", (), True)
+    assert (run.epochs, run.max_epochs) == (2, 2)
+    assert run.config == yaml.safe_load((folder / "config.yaml").read_text())
+    assert run.record["net"] == "resnet20"
+    assert run.record["parameters"] == 269434
+    assert [epoch for epoch, _ in run.curves["val/acc"]] == [0, 1]
+    lines = (folder / "metrics.csv").read_text().splitlines()
+    column = lines[0].split(",").index("val/acc")
+    written = [float(line.split(",")[column]) for line in lines[1:] if line.split(",")[column]]
+    assert [value for _, value in run.curves["val/acc"]] == written
+    assert run.best_accuracy() == max(written)
+    assert sum(map(sum, run.tested.confusion)) == 355
+    hits = sum(row[n] for n, row in enumerate(run.tested.confusion))
+    assert run.last("test/acc") == pytest.approx(hits / 355)
+
+
+def test_a_folder_that_is_not_there_and_one_that_is_no_run_say_what_to_do(folder):
+    with pytest.raises(InputError, match=r"no folder 'runs/none'; `resnet-lightning runs` lists"):
+        read_run("runs/none")
+    with pytest.raises(
+        InputError, match=r"no run in 'runs/digits', which has no config.yaml; give what `lightning fit`"
+    ):
+        read_run("runs/digits")
+
+
+def test_a_run_without_metrics_says_so(folder):
+    (folder / "metrics.csv").unlink()
+    run = read_run(folder)
+    assert run.notes == ("there is no metrics.csv",)
+    assert (run.epochs, run.best_accuracy()) == (0, None)
+    assert run.last("test/acc") == run.tested.metrics["test/acc"]
+    (folder / "metrics.csv").write_text("epoch,step,val/acc\n")
+    assert read_run(folder).notes == ("no metrics were logged",)
+
+
+DAMAGED = {
+    "config.yaml": [b"", b"[]", b"\xff\xfe\x00", b"a: b: c", b"data: 3\ntrainer: []\nmodel: {lr: [1, {a: b}]}"],
+    "run.json": [
+        *(b"", b"{", b"[]", b"null", b'{"git": 5, "state": []}'),
+        b'{"git": {"commit": 3}, "versions": null, "started": "yesterday", "parameters": "many"}',
+    ],
+    "metrics.csv": [b"", b"\xff\xfe\x00", b"epoch,val/acc\nx,y\n1\n2,0.5,9,9\n", b"epoch,train/loss\n0,nan\n1,inf\n"],
+    "evaluation.json": [
+        *(b"{", b"7", b'{"confusion": 3}', b'{"confusion": [[1], [2]], "classes": ["a", "b"]}'),
+        *(b'{"confusion": [[Infinity]], "classes": ["a"]}', b'{"confusion": [], "classes": []}'),
+        b'{"confusion": [[1]], "classes": ["a"], "mistakes": [{}]}',
+        b'{"confusion": [[1]], "classes": [], "mistakes": [{"confidence": 1, "png": "no picture"}]}',
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "junk"), [(name, junk) for name, some in DAMAGED.items() for junk in some])
+def test_no_damage_to_a_file_keeps_a_run_from_being_read_and_shown(folder, name, junk, capsys):
+    from resnet_lightning.runs.report.page import report  # which draws
+
+    if name != "metrics.csv":
+        (folder / "metrics.csv").unlink()  # without curves there is nothing to draw, which takes a while
+    (folder / name).write_bytes(junk)
+    run = read_run(folder)
+    assert {note.split()[0] for note in run.notes} <= {name, "no", "there"}
+    runs_command([])
+    assert folder.name[:10] in capsys.readouterr().out
+    assert report([run]).endswith("</html>\n")
+
+
+def test_a_damaged_record_is_noted_and_the_time_taken_from_the_folder(folder):
+    (folder / "run.json").write_text('{"state": "fini')
+    run = read_run(folder)
+    assert run.notes == ("run.json is damaged",)
+    assert (run.state, run.name) == ("unknown", "digits")
+    assert run.started.replace(tzinfo=None) == datetime.datetime.strptime(folder.name[:19], "%Y-%m-%d_%H-%M-%S")
+
+
+def test_a_folder_from_before_there_was_a_record_is_complete_if_it_was_tested(folder):
+    (folder / "run.json").unlink()
+    run = read_run(folder)
+    assert (run.state, run.is_complete, run.notes) == ("unknown", True, ())
+    (folder / "evaluation.json").unlink()
+    lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
+    (folder / "metrics.csv").write_text("".join(lines[:-1]))
+    assert not read_run(folder).is_complete
+
+
+@pytest.mark.parametrize("column", ["val/acc", "val/loss"])
+def test_values_that_are_no_numbers_do_not_become_the_best(folder, column):
+    (folder / "metrics.csv").write_text(f"epoch,step,{column}\n0,1,nan\n1,2,inf\n2,3,0.25\n3,4,0.125\n4,5,0.")
+    run = read_run(folder)
+    assert run.epochs == 5
+    assert run.best_accuracy() == (0.25 if column == "val/acc" else None)
+
+
+# States.
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped", "failed"])
+def test_the_state_is_what_the_run_says_of_itself(folder, state):
+    say(folder, state=state)
+    assert read_run(folder).state == state
+
+
+def test_a_run_that_a_process_writes_to_is_running_and_a_look_disturbs_nothing(folder, writer):
+    say(folder, state="running")
+    assert (folder / ".lock").exists()
+    before = (folder / ".lock").stat()
+    assert read_run(folder).state == "running"
+    assert (folder / ".lock").stat() == before
+    with pytest.raises(InputError, match="another process is writing"):
+        Lock(folder)
+    (folder / "run.json").unlink()  # as in its first moments
+    assert read_run(folder).state == "running"
+
+
+def test_a_run_whose_process_is_gone_was_killed(folder, writer):
+    say(folder, state="running")
+    writer.send_signal(signal.SIGKILL)
+    writer.wait(30)
+    assert (folder / ".lock").exists()
+    assert read_run(folder).state == "killed"
+    assert (folder / ".lock").exists()
+    (folder / ".lock").unlink()
+    assert read_run(folder).state == "killed"
+
+
+# Finding and listing.
+
+
+def test_runs_are_found_at_any_depth_the_newest_first(folder):
+    deep = shutil.copytree(folder, Path("runs/cross/fold_0/digits/a"))
+    say(deep, started="2031-01-02T03:04:05+00:00")
+    old = shutil.copytree(folder, Path("runs/digits/b"))
+    say(old, started="2001-01-02T03:04:05+00:00")
+    of_wandb = shutil.copytree(old, Path("runs/wandb/1"))  # of a config called wandb
+    say(of_wandb, started="2000-01-02T03:04:05+00:00")
+    shutil.copytree(old, folder / "checkpoints/inner")
+    shutil.copytree(folder, Path("runs/digits/wandb/run-1/files"))
+    assert [run.folder for run in find_runs("runs")] == [deep, folder, old, of_wandb]
+    assert [run.folder for run in find_runs(folder)] == [folder]
+
+
+def test_the_list_has_epochs_accuracies_and_state(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    say(folder, state="running", started="2020-05-06T12:00:00+00:00")
+    runs_command([])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if folder.name in line]
+    run = read_run(folder)
+    accuracies = f"{run.best_accuracy():.2%}", f"{run.last('test/acc'):.2%}"
+    assert line.split() == [str(folder), "digits", "2/2", *accuracies, "2020-05-06", "killed"]
+
+
+def test_names_are_shown_as_they_are(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    shutil.copytree(folder, "runs/[bold]/x")
+    runs_command(["runs/[bold]"])
+    assert "runs/[bold]/x" in capsys.readouterr().out
+
+
+def test_where_there_are_no_runs_it_says_how_to_make_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runs_command([])
+    assert capsys.readouterr().out == "there are no runs in 'runs'; `lightning fit --config CONFIG` makes one\n"
+    with pytest.raises(InputError, match="no folder 'nowhere'"):
+        runs_command(["nowhere"])

@@ -1,0 +1,184 @@
+"""Several processes do together what one does alone: real ones, started by the command."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from lightning import Callback
+
+from pictures import write_folders
+from repository import ROOT
+from resnet_lightning.cli.command_line import main
+
+DIGITS = str(ROOT / "configs" / "digits.yaml")
+DDP = ["--config", str(ROOT / "configs" / "overlays" / "ddp.yaml"), "--trainer.accelerator", "cpu"]
+SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
+
+
+class Saved(Callback):
+    """Keeps what each process gets and what comes out, in files: processes share nothing else.
+
+    Args:
+        folder: where.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"{trainer.current_epoch}_{batch_idx:03}_{trainer.global_rank}.pt"
+        torch.save(tuple(batch), self.folder / name)
+
+    def _save_metrics(self, trainer, stage: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        values = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith(stage)}
+        (self.folder / f"{stage}_{trainer.global_rank}.json").write_text(json.dumps(values))
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        self._save_metrics(trainer, "val")
+
+    def on_test_end(self, trainer, pl_module) -> None:
+        self._save_metrics(trainer, "test")
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Of a net that gets some of the images right."""
+    folder = tmp_path_factory.mktemp("trained")
+    options = ["--trainer.max_epochs", "2", "--trainer.default_root_dir", str(folder)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PL_GLOBAL_SEED", raising=False)
+        assert main(["fit", "--config", DIGITS, *SMALL, *options]) == 0
+    (path,) = folder.rglob("last.ckpt")
+    return str(path)
+
+
+def saving(folder: str) -> list[str]:
+    """The options that save what happens to a folder."""
+    callback = {"class_path": f"{Saved.__module__}.Saved", "init_args": {"folder": folder}}
+    Path(f"{folder}.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [callback]}}))
+    return ["--config", f"{folder}.yaml"]
+
+
+def run_processes(count: int, *arguments: str) -> str:
+    """Runs a command in so many processes, and returns what it printed."""
+    command = [sys.executable, "-m", "resnet_lightning", *arguments, *DDP, "--trainer.devices", str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"{count} x cpu" in done.stdout or arguments[0] != "fit"
+    return done.stdout
+
+
+def metrics_of(folder: str) -> dict[str, float]:
+    """What all processes came to, after making sure that they agree."""
+    (first, *others) = (json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json")))
+    assert all(other == first for other in others)
+    return first
+
+
+# What they measure.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "stage"), [("test", "test"), ("validate", "val")])
+def test_one_two_and_three_processes_measure_the_same(checkpoint, command, stage):
+    """355 images for testing and 143 for validation: batches of 20 leave some processes fewer, or none."""
+    options = ["--ckpt_path", checkpoint, "--config", DIGITS, *SMALL, "--data.batch_size", "20"]
+    assert main([command, *options, *saving("one")]) == 0
+    one = metrics_of("one")
+    assert 0.1 < one[f"{stage}/acc"] < 1
+    for count in 2, 3:
+        run_processes(count, command, *options, *saving(f"in_{count}"))
+        assert len(list(Path(f"in_{count}").glob("*.json"))) == count
+        found = metrics_of(f"in_{count}")
+        assert found.keys() == {f"{stage}/loss", f"{stage}/acc", f"{stage}/acc5"}
+        for name in f"{stage}/acc", f"{stage}/acc5":
+            assert found[name] == one[name]
+        assert found[f"{stage}/loss"] == pytest.approx(one[f"{stage}/loss"], abs=1e-6)
+
+
+# What they train on.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mix", [[], ["--data.augment.mixup", "0.4", "--data.augment.cutmix", "1.0"]], ids=str)
+def test_two_processes_see_together_what_one_sees(mix):
+    """33 images each, an odd number: some are mixed with one that the other process has."""
+    short = ["fit", "--config", DIGITS, *SMALL, "--trainer.max_epochs", "2", "--data.augment.flip", "alternate", *mix]
+    assert main([*short, "--data.batch_size", "66", *saving("one")]) == 0
+    run_processes(2, *short, "--data.batch_size", "33", *saving("two"))
+    names = sorted(path.name.removesuffix("_0.pt") for path in Path("one").glob("*.pt"))
+    assert names == [f"{epoch}_{step:03}" for epoch in (0, 1) for step in range(1299 // 66)]
+    assert len(list(Path("two").glob("*.pt"))) == 2 * len(names)
+    seen = {}
+    for name in names:
+        images, targets = torch.load(f"one/{name}_0.pt")
+        halves = [torch.load(f"two/{name}_{rank}.pt") for rank in (0, 1)]
+        assert [len(half) for half, _ in halves] == [33, 33]
+        assert torch.equal(torch.cat([half for half, _ in halves]), images)
+        assert torch.equal(torch.cat([half for _, half in halves]), targets)
+        assert targets.ndim == (2 if mix else 1)
+        seen[name] = images
+    assert not torch.equal(seen["0_000"], seen["1_000"])
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns():
+    """The gradients of two half batches are those of the whole, but for the norms, which see their own half: none."""
+    norms = ["--model.backbone_args.norm_layer", "group"]
+    short = ["fit", "--config", DIGITS, *SMALL, *norms, "--trainer.max_epochs", "1", "--trainer.limit_train_batches=6"]
+    assert main([*short, "--data.batch_size", "64", "--trainer.default_root_dir", "one"]) == 0
+    run_processes(2, *short, "--data.batch_size", "32", "--trainer.default_root_dir", "two")
+    one, two = (
+        torch.load(next(Path(folder).rglob("last.ckpt")), weights_only=True)["state_dict"] for folder in ("one", "two")
+    )
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, atol=1e-4, rtol=1e-3)
+
+
+# Files that are read as they are needed.
+
+
+@pytest.mark.slow
+def test_a_streamed_folder_trains_and_tests_in_two_processes():
+    """26 images for testing in batches of 3 in each process: the last step has two images for the two of them."""
+    write_folders(Path("images"), ["train", "test"], n=13)
+    data = ["--data", "ImageFolderDataModule", "--data.root", "images", "--data.batch_size", "3"]
+    options = [*SMALL, *data, "--data.resident", "false", "--data.num_workers", "1", "--seed_everything", "0"]
+    printed = run_processes(2, "fit", *options, "--trainer.max_epochs", "2")
+    assert printed.count("test accuracy") == 1
+    (folder,) = Path("runs/ddp").iterdir()
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows if row["train/loss"]] == ["0", "1"]
+    (accuracy,) = [float(row["test/acc"]) for row in rows if row["test/acc"]]
+    best = str(folder / "checkpoints" / "best.ckpt")
+    alone = ["--trainer.strategy", "auto", "--trainer.devices", "1"]
+    for number, resident in enumerate(("false", "cpu")):
+        again = ["--data.resident", resident, *alone, *saving(f"alone_{number}")]
+        assert main(["test", "--ckpt_path", best, "--config", str(folder / "config.yaml"), *again]) == 0
+        assert metrics_of(f"alone_{number}")["test/acc"] == pytest.approx(accuracy, abs=1e-7)
+
+
+@pytest.mark.slow
+def test_a_wrong_option_stops_both_processes_with_a_line():
+    """2000 images a step are too many for 1299 where two processes take 1000 each."""
+    options = ["fit", "--config", DIGITS, *SMALL, "--data.batch_size", "1000", *DDP]
+    command = [sys.executable, "-m", "resnet_lightning", *options]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=200, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "too large for 1299 training images among 2 processes" in done.stderr

@@ -1,0 +1,153 @@
+"""Two processes that are stopped and go on end bitwise where they would have ended."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from repository import ROOT
+from resnet_lightning.runs.checkpoint_io import is_whole
+from runs_alike import assert_equal, assert_same_run, may_go, reached, take_seen, wait_for, with_callbacks
+
+STEPS = 8  # batches an epoch
+EPOCHS = 2
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def fit(*more: str, mixup: float = 0, accumulate: int = 1) -> list[str]:
+    """A training in two processes in which everything is random that can be."""
+    config = {
+        "data": {
+            "class_path": "DigitsDataModule",
+            "init_args": {"batch_size": 24, "augment": {"crop": 1, "rotate": 10, "mixup": mixup}},
+        },
+        "model": {
+            "backbone": "resnet_lightning.models.cifar.cifar_resnet",
+            "backbone_args": {"depth": 8, "drop_path_rate": 0.3},
+        },
+        "trainer": {
+            "max_epochs": EPOCHS,
+            "limit_train_batches": STEPS,
+            "accumulate_grad_batches": accumulate,
+            "gradient_clip_val": 1.0,
+            "log_every_n_steps": 1,
+            "accelerator": "cpu",
+        },
+    }
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    configs = ROOT / "configs" / "digits.yaml", ROOT / "configs" / "overlays" / "ddp.yaml", "config.yaml"
+    return ["fit", *(part for path in configs for part in ("--config", str(path))), *more]
+
+
+def assert_saw_the_same(seen: dict, expected: dict) -> None:
+    names = {f"{epoch}_{batch}_{rank}" for epoch in range(EPOCHS) for batch in range(STEPS) for rank in (0, 1)}
+    assert set(expected) == names
+    assert_equal(seen, expected, "seen")
+
+
+@pytest.mark.slow
+def test_signals_stop_both_processes_which_go_on_with_the_same_command(commands):
+    """SIGTERM and SIGUSR1 to the main process alone, as `kill` sends them; Ctrl-C to both, as a terminal does."""
+    moments = {signal.SIGTERM: (0, 2), signal.SIGUSR1: (0, 5), signal.SIGINT: (1, 3)}
+    pauses = {"at": [list(moment) for moment in moments.values()]}
+    command = fit(*with_callbacks("more", Seen={"folder": "seen"}, Pause=pauses), "--resume", "stopped")
+    seen = {}
+    for number, moment in moments.items():
+        process = commands.start(*command)
+        for rank in 0, 1:
+            wait_for(reached(*moment, rank).exists, process)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        may_go(*moment).touch()
+        code, printed, errors = commands.end_of(process)
+        step = moment[0] * STEPS + moment[1] + 1
+        assert code == 143, errors
+        assert printed.count(f"{number.name} stopped the training after step {step}. To go on:") == 1
+        assert "Traceback" not in errors
+        assert errors.count("Ctrl-C again ends it now") == (number == signal.SIGINT)
+        last = Path("stopped/checkpoints/last.ckpt")
+        assert is_whole(last)
+        assert torch.load(last, weights_only=True)["global_step"] == step
+        seen |= take_seen()
+    code, printed, errors = commands.run(*command)
+    assert code == 0, errors
+    assert printed.count("Goes on from step 12 of stopped/checkpoints/last.ckpt") == 1
+    seen |= take_seen()
+    code, _, errors = commands.run(*command[:-1], "whole")
+    assert code == 0, errors
+    assert_saw_the_same(seen, take_seen())
+    assert_same_run("stopped", "whole")
+
+
+@pytest.mark.slow
+def test_an_average_accumulated_and_mixed_goes_on_in_two_processes(commands):
+    """Stopped at the end of an epoch and inside one, by a signal that reaches only the process that saves nothing."""
+    average = {"decay": 0.8, "update_starting_at_step": 2}
+
+    def command(folder: str, stop_at: list[int] | None = None) -> list[str]:
+        callbacks = {"MovingAverage": average, "Seen": {"folder": "seen", "stop_at": stop_at}}
+        return fit(*with_callbacks("more", **callbacks), "--resume", folder, mixup=0.4, accumulate=3)
+
+    code, _, errors = commands.run(*command("whole"))
+    assert code == 0, errors
+    expected = take_seen()
+    seen = {}
+    # Of 8 batches an epoch, 3 make a step: two steps and one of the rest.
+    for stop_at, step in (([0, -1], 3), ([1, 2], 4)):
+        code, printed, errors = commands.run(*command("stopped", stop_at))
+        assert code == 143, errors
+        assert f"SIGTERM stopped the training after step {step}." in printed
+        some = take_seen()
+        assert not seen.keys() & some.keys(), "trained twice on a batch"
+        seen |= some
+    code, printed, errors = commands.run(*command("stopped"))
+    assert code == 0, errors
+    assert "Goes on from step 4 of" in printed
+    assert_saw_the_same(seen | take_seen(), expected)
+    assert_same_run("stopped", "whole")
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_both_processes_at_once(commands):
+    """Nothing lets them go on: they stand in the middle of a step."""
+    process = commands.start(*fit(*with_callbacks("pauses", Pause={"at": [[0, 2]]}), "--resume", "run"))
+    for rank in 0, 1:
+        wait_for(reached(0, 2, rank).exists, process)
+    os.killpg(process.pid, signal.SIGINT)
+    wait_for(lambda: "Ctrl-C again ends it now" in Path("stderr").read_text(), process)
+    started = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    code, printed, errors = commands.end_of(process)
+    assert code not in (0, 143)
+    assert time.monotonic() - started < 30
+    assert "Traceback" not in errors
+    assert "test accuracy" not in printed
+    assert not list(Path().rglob("*.ckpt"))
+
+
+@pytest.mark.slow
+def test_a_process_ends_whose_first_one_died_before_they_met(commands):
+    """It would wait for it for half an hour."""
+    process = commands.start(*fit("--resume", "run"))
+    wait_for(lambda: has_child(process.pid), process)
+    process.kill()
+    started = time.monotonic()
+    code, _, _ = commands.end_of(process)
+    assert code == -signal.SIGKILL
+    assert time.monotonic() - started < 100
+
+
+def has_child(process: int) -> bool:
+    done = subprocess.run(["pgrep", "-P", str(process)], stdout=subprocess.DEVNULL, timeout=10, check=False)
+    return done.returncode == 0
