@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 
 
 def error_line(capsys, *arguments: str) -> str:

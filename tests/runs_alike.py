@@ -205,7 +205,7 @@ class WarmCommands:
 
 
 def _run(arguments: tuple[str, ...], log: str, room: int | None, environment: dict[str, str]) -> None:
-    from resnet_lightning.cli.command_line import main
+    from resnet_lightning.cli.main import main
 
     os.environ.update(environment)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

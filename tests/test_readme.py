@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -23,7 +23,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 NOT_OUTSIDE_CLI = {"argparse", "jsonargparse"}
-NOT_IN_MODELS = {"lightning", "torchvision", "torchmetrics"}
+NOT_IN_MODELS = {"lightning", "torchmetrics"}
 
 
 def imports(file):

@@ -1,6 +1,5 @@
 """The command line: ``lightning fit|validate|test|predict --config ...``."""
 
-import errno
 import logging
 import os
 import shlex
@@ -54,8 +53,8 @@ from ..training.callbacks import (
 from ..training.classifier import ImageClassifier
 from ..training.config_checks import check_combination, check_machines
 from ..training.resume_checks import changes, check_is_sharded, check_net, check_training
+from .main import SUBCOMMANDS
 from .parser import Parser, check_config_file, given, what_it_says, with_overlays
-from .tools import TOOLS
 
 # What a program exits with that SIGTERM has ended, as shells count.
 _INTERRUPTED = 143
@@ -132,7 +131,7 @@ class CommandLine(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "prog": "lightning",
-                "description": "Trains residual networks. Further commands: " + ", ".join(TOOLS),
+                "description": "Trains residual networks. Further commands: " + ", ".join(SUBCOMMANDS),
                 "version": f"resnet_lightning {__version__}",
                 "allow_abbrev": False,
                 **{
@@ -531,32 +530,23 @@ class CommandLine(LightningCLI):
         self.console.print(table)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs a command and returns the exit code: 0, 2 where the input was wrong, or 143 where a signal ended it."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+def run(arguments: list[str]) -> int:
+    """Runs ``fit``, ``validate``, ``test`` or ``predict``; returns the exit code, 143 if a signal ended it.
+
+    Raises:
+        InputError: if the input is wrong.
+    """
     has_parent = runs.folder_of_parent() is not None
     if has_parent:
         runs.end_with_parent()
     _quieten()
     try:
-        if arguments and arguments[0] in TOOLS:
-            TOOLS[arguments[0]]([a for a in arguments[1:] if a != "--debug"], main)
-        else:
-            CommandLine(arguments)
+        CommandLine(arguments)
     except (Interrupted, SIGTERMException):
         # Lightning kills a parent whose children fail, and the parent's code is the one that counts.
         return 0 if has_parent else _INTERRUPTED
-    except OSError as error:
-        if "--debug" in arguments or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        where = repr(error.filename) if error.filename else "a file of the run"
-        print(f"error: {where} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
-    except (InputError, MisconfigurationException) as error:
-        if "--debug" in arguments:
-            raise
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+    except MisconfigurationException as error:
+        raise InputError(str(error)) from error
     return 0
 
 

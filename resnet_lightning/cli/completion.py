@@ -1,5 +1,6 @@
 """Completion of command lines in bash and zsh, by a script that needs no Python while one types."""
 
+import argparse
 import contextlib
 import inspect
 import io
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ..data import Augmentation, ImageDataModule, ImageFolderDataModule
 from ..models import list_models
+from .main import SUBCOMMANDS, main
 
 _SCRIPT = """\
 _resnet_lightning() {{
@@ -28,6 +30,13 @@ _resnet_lightning() {{
 }}
 complete -o default -F _resnet_lightning lightning resnet-lightning
 """
+
+
+def command(arguments: list[str]) -> None:
+    description = "Prints a script for bash, and zsh with bashcompinit, that completes commands and options."
+    parser = argparse.ArgumentParser(prog="resnet-lightning completion", description=description)
+    parser.parse_args(arguments)
+    print(bash_script(["fit", "validate", "test", "predict", *SUBCOMMANDS], main), end="")
 
 
 def bash_script(commands: Iterable[str], show: Callable[[list[str]], int]) -> str:

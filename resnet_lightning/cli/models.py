@@ -1,4 +1,6 @@
-"""The named models as a table: how large they are, what they cost, and where they come from."""
+"""``lightning models``: the named models, with their sizes, costs and sources."""
+
+import argparse
 
 import torch
 from rich.table import Table
@@ -8,6 +10,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..errors import InputError, did_you_mean
 from ..models import create_model, list_models
 from ..models.registry import MODELS
+from .console import console
+
+
+def command(arguments: list[str]) -> None:
+    description = "Lists the models, with their sizes, costs and sources."
+    parser = argparse.ArgumentParser(prog="resnet-lightning models", description=description)
+    parser.add_argument("pattern", nargs="?", default="*", help="only the names that match, such as '*preact*'")
+    console().print(catalogue(parser.parse_args(arguments).pattern))
 
 
 def catalogue(pattern: str = "*") -> Table:

@@ -1,6 +1,5 @@
 """A trained net as one file that other programs run: from the pixels of an image file to probabilities."""
 
-import argparse
 import hashlib
 import io
 import json
@@ -14,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
@@ -38,7 +36,7 @@ TOLERANCE = 1e-4
 TOLERANCE_RESIZED = 1e-3
 """The same where images are scaled: in few of a million pixels a tie is rounded to the next of the 255 grey levels."""
 
-_MOST_FILES = 64
+MOST_FILES = 64
 _OPSET = 18
 _LARGEST = 2_000_000_000  # bytes; an ONNX file is one protobuf message, and those end at 2 GB
 
@@ -201,7 +199,7 @@ def _of_the_package(trained: Trained) -> Iterator[Tensor]:
 
 def _of_a_folder(trained: Trained, folder: Path) -> Iterator[Tensor]:
     """The first images below a folder, (1, H, W, C) each."""
-    for name in list_images(folder)[:_MOST_FILES]:
+    for name in list_images(folder)[:MOST_FILES]:
         image = read_image(name, trained.data.in_chans).permute(1, 2, 0).contiguous()
         if trained.data.image_size is None and image.shape[:2] != trained.data.height_and_width:
             height, width = trained.data.height_and_width
@@ -322,32 +320,3 @@ FORMATS = {
     "onnx": _Format(".onnx", _write_onnx, _load_onnx),
     "safetensors": _Format(".safetensors", _write_safetensors, _load_safetensors),
 }
-
-
-def export_command(arguments: list[str]) -> None:
-    """``resnet-lightning export``."""
-    description = (
-        "Writes a net to a file that runs without this package (torch_export, onnx), from the pixels of an image file "
-        "to probabilities; or its weights alone, with a model card (safetensors)."
-    )
-    parser = argparse.ArgumentParser(prog="resnet-lightning export", description=description)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--format", choices=list(FORMATS), required=True)
-    parser.add_argument("--output", type=Path, help="the file (default: beside the checkpoint, named after it)")
-    parser.add_argument(
-        "--images",
-        type=Path,
-        help=f"a folder with images to compare file and checkpoint by, up to {_MOST_FILES} (default: digits of the "
-        "package)",
-    )
-    options = parser.parse_args(arguments)
-    exported = export(options.checkpoint, options.format, options.output, options.images)
-    console = Console()
-    console.print(
-        f"[dim]file      [/] {exported.path}, {exported.path.stat().st_size / 1e6:.1f} MB\n"
-        f"[dim]compared  [/] {exported.images} images: probabilities differ by at most {exported.difference:.1e}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    if options.format == "safetensors":
-        console.print(f"[dim]model card[/] {exported.path.with_name('MODEL_CARD.md')}", highlight=False, soft_wrap=True)

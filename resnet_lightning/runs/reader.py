@@ -1,23 +1,18 @@
 """The folders of runs, read: what each run is, and how far it has come."""
 
-import argparse
 import csv
 import datetime
 import fcntl
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
-from ..cli.console import console
 from ..errors import InputError
 
 T = TypeVar("T")
@@ -261,44 +256,3 @@ def percent(share: float | None) -> str:
 
 def epochs(run: Run) -> str:
     return f"{run.epochs}/{run.max_epochs}" if run.max_epochs is not None else str(run.epochs)
-
-
-def _ago(now: datetime.datetime, then: datetime.datetime) -> str:
-    minutes = round((now - then).total_seconds() / 60)
-    if minutes < 60:
-        return f"{minutes} min ago"
-    return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{then:%Y-%m-%d}"
-
-
-def as_table(runs: Sequence[Run]) -> Table:
-    """A row for each run."""
-    columns = "folder", "config", "epochs", "best val", "test", "when", "state"
-    table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    table.columns[0].overflow = "fold"
-    for column in table.columns[1:]:
-        column.no_wrap = True
-    for column in table.columns[2:5]:
-        column.justify = "right"
-    now = datetime.datetime.now().astimezone()
-    for run in runs:
-        state = run.state if run.state in ("finished", "running") else f"[bold]{run.state}[/]"
-        said = f"{escape(str(run.folder))}" + "".join(f"\n[dim]{escape(note)}[/]" for note in run.notes)
-        accuracies = percent(run.best_accuracy()), percent(run.last("test/acc"))
-        table.add_row(said, escape(run.name), epochs(run), *accuracies, _ago(now, run.started), state)
-    return table
-
-
-def runs_command(arguments: list[str]) -> None:
-    description = "Lists the runs in a folder, the newest first."
-    parser = argparse.ArgumentParser(prog="resnet-lightning runs", description=description)
-    parser.add_argument("folder", nargs="?", type=Path, help="where they are kept, at any depth (default: runs)")
-    folder = parser.parse_args(arguments).folder
-    if folder and not folder.is_dir():
-        raise InputError(f"there is no folder {str(folder)!r}; give one that runs are kept in")
-    folder = folder or Path("runs")
-    runs = find_runs(folder)
-    if runs:
-        console().print(as_table(runs), highlight=False)
-    else:
-        said = f"there are no runs in '{folder}'; `lightning fit --config CONFIG` makes one"
-        console().print(said, markup=False, highlight=False, soft_wrap=True)

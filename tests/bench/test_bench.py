@@ -24,7 +24,7 @@ from resnet_lightning.bench.comparison import Comparison, as_table, timed, turn_
 from resnet_lightning.bench.data import FromArray, RandomImagesDataModule, WholeSet, random_images
 from resnet_lightning.bench.step import StepClock, torchvision_resnet18
 from resnet_lightning.bench.stream import write_folder
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

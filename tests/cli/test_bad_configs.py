@@ -33,7 +33,7 @@ from data_sets import write_cifar, write_mnist
 from pictures import write_folders
 from repository import CONFIGS
 from resnet_lightning import ImageClassifier
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 OVERLAYS = sorted((CONFIGS / "overlays").glob("*.yaml"))

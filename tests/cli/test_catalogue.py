@@ -5,7 +5,7 @@ import torch
 import torchvision
 
 from resnet_lightning import InputError, create_model, list_models
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from resnet_lightning.cli.models import catalogue, multiply_adds
 
 

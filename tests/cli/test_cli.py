@@ -15,7 +15,7 @@ from PIL import Image
 from commands import error_line
 from repository import ROOT
 from resnet_lightning import ImageClassifier
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 
 DIGITS = str(ROOT / "configs" / "digits.yaml")
 OVERLAYS = ROOT / "configs" / "overlays"

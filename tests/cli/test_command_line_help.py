@@ -13,8 +13,7 @@ from PIL import Image
 from pictures import write_folders
 from repository import ROOT
 from resnet_lightning import DigitsDataModule, ImageFolderDataModule, list_models
-from resnet_lightning.cli.command_line import main
-from resnet_lightning.cli.tools import TOOLS
+from resnet_lightning.cli.main import SUBCOMMANDS, main
 
 DIGITS = str(ROOT / "configs" / "digits.yaml")
 SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
@@ -238,8 +237,8 @@ def complete(request, script):
 
 
 def test_commands_are_completed(complete):
-    assert complete("lightning", "") == ["fit", "validate", "test", "predict", *TOOLS]
-    assert complete("lightning", "f") == [name for name in ("fit", *TOOLS) if name.startswith("f")]
+    assert complete("lightning", "") == ["fit", "validate", "test", "predict", *SUBCOMMANDS]
+    assert complete("lightning", "f") == [name for name in ("fit", *SUBCOMMANDS) if name.startswith("f")]
     assert complete("resnet-lightning", "comp") == ["completion"]
     assert complete("lightning", "unknown") == []
 
@@ -256,7 +255,7 @@ def test_options_are_completed(complete):
 
 
 def test_every_command_knows_its_help(complete):
-    for command in ("fit", "validate", "test", "predict", *TOOLS):
+    for command in ("fit", "validate", "test", "predict", *SUBCOMMANDS):
         assert complete("lightning", command, "--hel") == ["--help"]
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from pictures import truncated_jpeg, truncated_png, write_folders, write_sizes
 from repository import ROOT
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 
 DIGITS = ["--config", str(ROOT / "configs" / "digits.yaml")]
 DEBUG = ["--config", str(ROOT / "configs" / "overlays" / "debug.yaml")]

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from repository import ROOT
 from resnet_lightning import DigitsDataModule
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from resnet_lightning.experiments.cross_validation import Fold, as_table, new_folder
 
 DIGITS = ["--config", str(ROOT / "configs" / "digits.yaml")]

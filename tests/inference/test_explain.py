@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from pictures import DAMAGE_IDS, DAMAGES, random_pixels, write_folders
 from repository import CONFIGS
 from resnet_lightning import DigitsDataModule, ImageClassifier
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from resnet_lightning.data import PredictionDataModule
 from resnet_lightning.errors import InputError
 from resnet_lightning.inference.grad_cam import Explanation, explain, first_filters, save_overlays

@@ -22,7 +22,7 @@ from nets import randomise_norms
 from pictures import random_pixels, write_folders, write_images
 from repository import CONFIGS, ROOT
 from resnet_lightning import ImageClassifier, create_model
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from resnet_lightning.data.loading.decode import scale_and_cut
 from resnet_lightning.errors import InputError
 from resnet_lightning.inference import export as exporting

@@ -17,7 +17,7 @@ from commands import error_line
 from pictures import DAMAGES, random_pixels, write_images
 from repository import ROOT
 from resnet_lightning import ImageClassifier
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 
 CLASSES = ["ant", "bee", "cow", "dog"]
 SIDE = 8  # of the images that the net was trained with

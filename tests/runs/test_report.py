@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 from repository import CONFIGS
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from resnet_lightning.errors import InputError
 from resnet_lightning.runs import figures
 from resnet_lightning.runs.comparison import Spread, by_data, by_seed, differences, final_metrics

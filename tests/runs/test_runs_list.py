@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from repository import CONFIGS
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from resnet_lightning.errors import InputError
 from resnet_lightning.runs.folder import Lock
 from resnet_lightning.runs.reader import find_runs, read_run, runs_command

@@ -14,7 +14,7 @@ import yaml
 from lightning import Callback
 from wandb.proto.wandb_internal_pb2 import Record
 
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from resnet_lightning.runs.wandb_logger import RECORD, ResumableWandbLogger, make_resumable
 from runs_alike import WarmCommands, reached, wait_for, with_callbacks
 

@@ -15,7 +15,7 @@ from test_tracking import end, files, records
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from repository import ROOT
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from wandb_server import WandbServer
 
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))

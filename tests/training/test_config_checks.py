@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from repository import ROOT
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 
 DIGITS = ["fit", "--config", str(ROOT / "configs" / "digits.yaml"), "--trainer.limit_train_batches", "5"]
 SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]

@@ -13,7 +13,7 @@ from lightning import Callback
 
 from pictures import write_folders
 from repository import ROOT
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 
 DIGITS = str(ROOT / "configs" / "digits.yaml")
 DDP = ["--config", str(ROOT / "configs" / "overlays" / "ddp.yaml"), "--trainer.accelerator", "cpu"]

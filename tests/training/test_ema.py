@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from repository import ROOT
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 
 DIGITS = ["fit", "--config", str(ROOT / "configs" / "digits.yaml"), "--trainer.limit_train_batches", "4"]
 SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]

@@ -24,7 +24,7 @@ from torch import nn
 from pictures import write_folders, write_images
 from repository import ROOT
 from resnet_lightning import DigitsDataModule, ImageClassifier, ImageFolderDataModule
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from resnet_lightning.data import PredictionDataModule
 from resnet_lightning.inference.loaded import load_trained
 from resnet_lightning.runs.provenance import provenance

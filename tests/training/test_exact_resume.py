@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from pictures import write_folders
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from runs_alike import assert_equal, assert_same_run, metrics, take_seen, with_callbacks
 
 EPOCHS = 3

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from repository import ROOT
 from resnet_lightning import DigitsDataModule
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from resnet_lightning.errors import InputError
 from resnet_lightning.training.callbacks import BestCheckpoint, FiniteLoss
 

@@ -14,7 +14,7 @@ from lightning import Callback
 
 from repository import ROOT
 from resnet_lightning import ImageClassifier
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from runs_alike import TIMEOUT, assert_same_run, may_go, metrics, reached, wait_for, with_callbacks
 
 DIGITS = str(ROOT / "configs" / "digits.yaml")

@@ -25,7 +25,7 @@ import torch
 import yaml
 
 from repository import CONFIGS
-from resnet_lightning.cli.command_line import main
+from resnet_lightning.cli.main import main
 from resnet_lightning.errors import InputError
 from resnet_lightning.runs.checkpoint_io import WholeCheckpoints, is_whole
 from resnet_lightning.runs.folder import Lock

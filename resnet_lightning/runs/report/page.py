@@ -1,6 +1,5 @@
 """Runs beside each other on one page, which needs nothing but itself: no network, no other file, no script."""
 
-import argparse
 import base64
 import binascii
 import contextlib
@@ -13,12 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich import box
-from rich.console import Console
-from rich.markup import escape as escape_markup
-from rich.table import Table
 
-from ...cli.console import console
 from ...errors import InputError
 from .. import figures
 from ..comparison import (
@@ -31,7 +25,7 @@ from ..comparison import (
     final_metrics,
     seed_of,
 )
-from ..reader import Run, Tested, as_table, epochs, find_runs, percent, read_run
+from ..reader import Run, Tested, epochs, percent
 
 CURVES = "train/loss", "val/loss", "train/acc", "val/acc"
 # Each stands out by at least 3:1 from a white page and from a dark one; more could not be told apart.
@@ -73,14 +67,14 @@ def report(runs: Sequence[Run]) -> str:
 
 
 def _notice(of_data: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> str:
-    items = (f"<li>{_whose(some, numbers)}: {escape(_name_of_data(some, of_data))}</li>" for some in of_data)
+    items = (f"<li>{run_numbers(some, numbers)}: {escape(name_of_data(some, of_data))}</li>" for some in of_data)
     return (
         '<div class="notice" role="note"><p>These runs were trained on different data, or splits of it: their '
         f"accuracies do not compare, and are kept apart below.</p><ul>{''.join(items)}</ul></div>"
     )
 
 
-def _name_of_data(some: Sequence[Run], of_data: Sequence[Sequence[Run]]) -> str:
+def name_of_data(some: Sequence[Run], of_data: Sequence[Sequence[Run]]) -> str:
     """The data of some runs, by what tells it from the others'."""
     of_all = [data_settings(runs[0]) for runs in of_data]
     own = data_settings(some[0])
@@ -93,7 +87,7 @@ def _name_of_data(some: Sequence[Run], of_data: Sequence[Sequence[Run]]) -> str:
     return ", ".join(said)
 
 
-def _whose(runs: Sequence[Run], numbers: dict[Path, str]) -> str:
+def run_numbers(runs: Sequence[Run], numbers: dict[Path, str]) -> str:
     return f"run{'s' * (len(runs) > 1)} {', '.join(numbers[run.folder] for run in runs)}"
 
 
@@ -166,12 +160,12 @@ def _differences(runs: Sequence[Run], numbers: dict[Path, str]) -> str:
 def _results(runs: Sequence[Run], of_data: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> str:
     """What came out of the runs on the same data."""
     groups = by_seed(runs)
-    title = f"Results on {escape(_name_of_data(runs, of_data))}" if len(of_data) > 1 else "Results"
+    title = f"Results on {escape(name_of_data(runs, of_data))}" if len(of_data) > 1 else "Results"
     parts = [f"<h2>{title}</h2>", _curves(runs, groups, numbers), _final_table(groups, numbers)]
     return "\n".join(parts + [_evaluation(group, groups, numbers) for group in groups])
 
 
-def _labels(groups: Sequence[Sequence[Run]]) -> dict[Path, str]:
+def group_labels(groups: Sequence[Sequence[Run]]) -> dict[Path, str]:
     """For each run what tells its group from the others on the same data."""
     found = differences([group[0] for group in groups])
     labels = {}
@@ -199,12 +193,12 @@ def _curves(runs: Sequence[Run], groups: Sequence[Sequence[Run]], numbers: dict[
             drawn += f'<figure role="img" aria-label="{metric} by epoch">{svg}</figure>'
     if not drawn:
         return "<p>No metrics were logged.</p>"
-    labels = _labels(groups)
+    labels = group_labels(groups)
     seeds = {
         run.folder: f", seed {seed_of(run)}" for run in runs if len(runs) > len(groups) and len(shown) == len(runs)
     }
     key = "".join(
-        f'<li><i style="background:{colour}"></i>{_whose(some, numbers)}: '
+        f'<li><i style="background:{colour}"></i>{run_numbers(some, numbers)}: '
         f"{escape(labels[some[0].folder] + seeds.get(some[0].folder, ''))}</li>"
         for some, colour in zip(shown, COLOURS, strict=False)
     )
@@ -217,10 +211,10 @@ def _final_table(groups: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> s
     metrics = [metric for metric in FINAL if any(metric in one for one in of_groups)]
     if not metrics:
         return "<h3>Final metrics</h3><p>No run has come to its end.</p>"
-    labels = _labels(groups)
+    labels = group_labels(groups)
     rows = (
         [
-            f'{escape(labels[group[0].folder])}<span class="quiet">{_whose(group, numbers)}</span>',
+            f'{escape(labels[group[0].folder])}<span class="quiet">{run_numbers(group, numbers)}</span>',
             str(max((spread.n for spread in one.values()), default=0)),
             *(spread_as_text(metric, one.get(metric)) for metric in metrics),
         ]
@@ -249,7 +243,7 @@ def _evaluation(group: Sequence[Run], groups: Sequence[Sequence[Run]], numbers: 
         return ""
     best = max(tested, key=Run.best_monitored)
     assert best.tested is not None
-    of = f", of {_labels(groups)[best.folder]}" if len(groups) > 1 else ""
+    of = f", of {group_labels(groups)[best.folder]}" if len(groups) > 1 else ""
     why = " (the best of its group on the validation images)" if len(group) > 1 else ""
     parts = [f"<h3>The test, class by class{escape(of)}</h3><p>Run {numbers[best.folder]}{why}.</p>"]
     parts += [_confusion(best.tested), _mistakes(best.tested)]
@@ -333,90 +327,3 @@ def _origin(run: Run, numbers: dict[Path, str]) -> str:
         f"<details{opened}><summary>Run {numbers[run.folder]}, {escape(run.name)}, {escape(run.folder.name)}</summary>"
         f"<pre><code>{escape(chr(10).join(commands))}</code></pre><dl>{listed}</dl></details>"
     )
-
-
-# The command.
-
-
-def report_command(arguments: list[str]) -> None:
-    description = "Compares runs on one HTML page that needs nothing but itself."
-    parser = argparse.ArgumentParser(prog="resnet-lightning report", description=description)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or one for all runs in it")
-    parser.add_argument("--output", type=Path, default=Path("report.html"), help="the page (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    _check_output(options.output)
-    runs = _runs_of(options.runs)
-    page = report(runs)
-    _write(options.output, page)
-    out = console()
-    _print_summary(out, runs)
-    out.print(f"[dim]page[/] {escape_markup(str(options.output))}", highlight=False, soft_wrap=True)
-
-
-def _runs_of(folders: Sequence[str]) -> list[Run]:
-    """In the order given, those of a folder of runs in that of time, none of them twice."""
-    found = {run.folder.resolve(): run for folder in folders for run in (find_runs(folder)[::-1] or [read_run(folder)])}
-    return list(found.values())
-
-
-def _check_output(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"--output is {str(path)!r}, a folder; give the name of a file")
-    try:
-        with path.open("rb") as file:
-            start = file.read(200).lstrip().lower()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}, which --output would replace: {error.strerror}") from error
-    if start and not start.startswith((b"<!doctype html", b"<html")):
-        raise InputError(f"{str(path)!r} is no HTML page and is left as it is; give another --output")
-
-
-def _write(path: Path, page: str) -> None:
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-
-
-def _print_summary(out: Console, runs: Sequence[Run]) -> None:
-    numbers = {run.folder: str(number) for number, run in enumerate(runs, start=1)}
-    out.print(as_table(runs), highlight=False)
-    if found := differences(runs):
-        out.print(_plain_table(["setting", *numbers.values()], [[key, *values] for key, values in found.items()]))
-    of_data = by_data(runs)
-    if len(of_data) > 1:
-        out.print("[bold]these runs were trained on different data: their accuracies do not compare[/]")
-    for some in of_data:
-        groups = by_seed(some)
-        labels = _labels(groups)
-        of_groups = [final_metrics(group) for group in groups]
-        metrics = [metric for metric in FINAL[:3] if any(metric in one for one in of_groups)]
-        rows = [
-            [
-                f"{labels[group[0].folder]} ({_whose(group, numbers)})",
-                *(spread_as_text(metric, one.get(metric)) for metric in metrics),
-            ]
-            for group, one in zip(groups, of_groups, strict=True)
-        ]
-        head = _name_of_data(some, of_data) if len(of_data) > 1 else "mean ± deviation"
-        out.print(_plain_table([head, *metrics], rows), highlight=False)
-    out.print("[dim]test: of the checkpoint that was tested; val: after the last epoch[/]")
-
-
-def _plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(*map(escape_markup, head), box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in table.columns:
-        column.overflow = "fold"
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in rows:
-        table.add_row(*map(escape_markup, row))
-    return table

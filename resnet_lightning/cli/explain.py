@@ -1,0 +1,39 @@
+"""``lightning explain``: what a model sees in images, and which part of each speaks for it (Grad-CAM)."""
+
+import argparse
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from ..data.loading.files import list_images
+from ..errors import InputError
+from ..inference.grad_cam import explain, save_overlays
+from ..inference.loaded import load_trained
+from .console import console
+
+
+def command(arguments: list[str]) -> None:
+    description = "Says what a net sees in images, and draws over each which part of it speaks for that (Grad-CAM)."
+    parser = argparse.ArgumentParser(prog="resnet-lightning explain", description=description)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("images", type=Path, nargs="+", help="files, or folders of them")
+    parser.add_argument("--output", type=Path, help="a folder for the pictures (default: in that of the run)")
+    options = parser.parse_args(arguments)
+    trained = load_trained(options.checkpoint)
+    images = [Path(file) for path in options.images for file in (list_images(path) if path.is_dir() else [path])]
+    if missing := [path for path in images if not path.exists()]:
+        raise InputError(f"there is no image {str(missing[0])!r}")
+    explanations = explain(trained, images)
+    folder = options.output or options.checkpoint.resolve().parent.parent / "explanations"
+    table = Table("image", "label", "probability", "then", "picture", box=box.SIMPLE)
+    for column in table.columns:
+        column.overflow = "fold"
+    pictures = save_overlays(explanations, images, folder)
+    for image, explanation, picture in zip(images, explanations, pictures, strict=True):
+        ranked = explanation.probabilities.topk(min(3, len(trained.data.class_names)))
+        names = [trained.data.class_names[label] for label in ranked.indices]
+        label, *others = (f"{p:.1%}" for p in ranked.values)
+        then = ", ".join(f"{name} {p}" for name, p in zip(names[1:], others, strict=True))
+        table.add_row(str(image), f"[bold]{names[0]}", label, then, str(picture))
+    console().print(table)

@@ -1,0 +1,37 @@
+"""The program ``lightning``: finds the subcommand, and turns bad input into one line and an exit code."""
+
+import errno
+import importlib
+import sys
+
+from ..errors import InputError
+
+SUBCOMMANDS = ("models", "bench", "cross_validate", "runs", "report", "explain", "export", "features", "completion")
+"""Each has a file of its name in this folder. The trainer's own commands, such as ``fit``, are in command_line.py."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command line and returns its exit code: 0, 2 for bad input, or 143 if a signal ended a training.
+
+    Args:
+        arguments: what follows the program's name; by default that of this process.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        if arguments and arguments[0] in SUBCOMMANDS:
+            subcommand = importlib.import_module(f".{arguments[0]}", __package__)
+            subcommand.command([argument for argument in arguments[1:] if argument != "--debug"])
+            return 0
+        from .command_line import run  # Lightning takes seconds to import, which the other subcommands can do without
+
+        return run(arguments)
+    except OSError as error:
+        if "--debug" in arguments or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        where = repr(error.filename) if error.filename else "a file of the run"
+        print(f"error: {where} cannot be written: {error.strerror}", file=sys.stderr)
+    except InputError as error:
+        if "--debug" in arguments:
+            raise
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+    return 2
