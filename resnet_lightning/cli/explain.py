@@ -9,7 +9,7 @@ from rich.table import Table
 from ..data.loading.files import list_images
 from ..errors import InputError
 from ..inference.grad_cam import explain, save_overlays
-from ..inference.loaded import load_trained
+from ..inference.loaded import load_model
 from .console import console
 
 
@@ -20,7 +20,7 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("images", type=Path, nargs="+", help="files, or folders of them")
     parser.add_argument("--output", type=Path, help="a folder for the pictures (default: in that of the run)")
     options = parser.parse_args(arguments)
-    trained = load_trained(options.checkpoint)
+    trained = load_model(options.checkpoint)
     images = [Path(file) for path in options.images for file in (list_images(path) if path.is_dir() else [path])]
     if missing := [path for path in images if not path.exists()]:
         raise InputError(f"there is no image {str(missing[0])!r}")

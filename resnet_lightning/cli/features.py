@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..inference.grad_cam import first_filters
-from ..inference.loaded import load_trained
+from ..inference.loaded import load_model
 from ..runs import figures
 from ..training.callbacks import Embedding
 from .console import console
@@ -23,7 +23,7 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, help="a folder for the pictures (default: in that of the run)")
     options, of_test = parser.parse_known_args(arguments)
     folder = options.output or options.checkpoint.resolve().parent.parent / "pictures"
-    weights = first_filters(load_trained(options.checkpoint).classifier)
+    weights = first_filters(load_model(options.checkpoint).classifier)
     embedding = folder / "embedding.png"
     callback = f"{Embedding.__module__}.{Embedding.__name__}"
     own = [f"--trainer.callbacks+={callback}", f"--trainer.callbacks.path={embedding}"]

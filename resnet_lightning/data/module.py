@@ -436,17 +436,17 @@ class ImageDataModule(LightningDataModule, ABC):
         """Augments a training batch and normalises any batch: to images (B, C, H, W) float32 and targets."""
         to_do = self.augment.without(batch.done)
         if batch.epoch is None or to_do == _NOTHING:
-            return self.normalise(batch.images), batch.targets
+            return self.normalize(batch.images), batch.targets
         return to_do(
             batch.images,
             batch.targets,
             Draws(batch.indices, self.seed, batch.epoch),
-            self.normalise,
+            self.normalize,
             others=batch.others,
             num_classes=self.num_classes,
         )
 
-    def normalise(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """(B, C, H, W) pixels in [0, 255], uint8 or float, to float32 with mean 0 and standard deviation 1."""
         pixels = images.permute(0, 2, 3, 1)
         if self._scale is None or self._scale[0].shape != pixels.shape[1:] or self._scale[0].device != pixels.device:

@@ -23,7 +23,7 @@ from ..data.loading.files import list_images
 from ..errors import InputError
 from ..models.weights import check_state_dict, read_checkpoint
 from ..training.classifier import ImageClassifier
-from .loaded import Trained, load_trained
+from .loaded import LoadedModel, load_model
 from .model_card import GENERATED, model_card
 from .program import deployable, reason_of
 
@@ -63,8 +63,8 @@ Program = Callable[[Tensor], Tensor]
 @dataclass(frozen=True)
 class _Format:
     suffix: str
-    write: Callable[[Trained, Path, dict[str, str]], None]
-    load: Callable[[Trained, Path], Program]
+    write: Callable[[LoadedModel, Path, dict[str, str]], None]
+    load: Callable[[LoadedModel, Path], Program]
 
 
 def export(
@@ -93,7 +93,7 @@ def export(
         raise InputError(f"the output {str(path)!r} is a folder; give a file")
     if format == "onnx":
         _check_onnx()
-    trained = load_trained(checkpoint)
+    trained = load_model(checkpoint)
     batches = list(_of_the_package(trained) if images is None else _of_a_folder(trained, Path(images)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def export(
     return Exported(path, difference, sum(map(len, batches)))
 
 
-def metadata(trained: Trained, format: str) -> dict[str, str]:
+def metadata(trained: LoadedModel, format: str) -> dict[str, str]:
     """What a file says of itself; values that are no plain text are JSON."""
     data, hparams = trained.data, trained.classifier.hparams
     mean, std = data.statistics()
@@ -145,7 +145,7 @@ def metadata(trained: Trained, format: str) -> dict[str, str]:
 # Comparing.
 
 
-def compare(trained: Trained, program: Program, batches: Iterable[Tensor]) -> float:
+def compare(trained: LoadedModel, program: Program, batches: Iterable[Tensor]) -> float:
     """The largest difference between a program's probabilities and those of the net that it was made of.
 
     Args:
@@ -175,14 +175,14 @@ def compare(trained: Trained, program: Program, batches: Iterable[Tensor]) -> fl
     return largest
 
 
-def _as_trained(trained: Trained, images: Tensor) -> Tensor:
+def _as_trained(trained: LoadedModel, images: Tensor) -> Tensor:
     """Images (B, H, W, C) of files to (B, C, height, width), as the data module reads them."""
     size, shorter_side = trained.data.sizes()
     planes = images.permute(0, 3, 1, 2)
     return planes if size is None else torch.stack([scale_and_cut(image, shorter_side, size) for image in planes])
 
 
-def _of_the_package(trained: Trained) -> Iterator[Tensor]:
+def _of_the_package(trained: LoadedModel) -> Iterator[Tensor]:
     """Sheets of handwritten digits (B, H, W, C): other ones in each channel, so that none can be taken for another."""
     digits, _ = DigitsDataModule().read("test")
     channels, side = trained.data.in_chans, trained.data.sizes()[1]
@@ -197,7 +197,7 @@ def _of_the_package(trained: Trained) -> Iterator[Tensor]:
         yield sheets[:, :height, :width].contiguous()
 
 
-def _of_a_folder(trained: Trained, folder: Path) -> Iterator[Tensor]:
+def _of_a_folder(trained: LoadedModel, folder: Path) -> Iterator[Tensor]:
     """The first images below a folder, (1, H, W, C) each."""
     for name in list_images(folder)[:MOST_FILES]:
         image = read_image(name, trained.data.in_chans).permute(1, 2, 0).contiguous()
@@ -212,7 +212,7 @@ def _of_a_folder(trained: Trained, folder: Path) -> Iterator[Tensor]:
 # Formats.
 
 
-def _program_of(trained: Trained) -> ExportedProgram:
+def _program_of(trained: LoadedModel) -> ExportedProgram:
     channels, sides = trained.data.in_chans, {}
     height, width = trained.data.height_and_width
     if trained.data.image_size is not None:
@@ -248,11 +248,11 @@ def _cannot_be_exported(error: Exception) -> InputError:
     return InputError(f"this net cannot be exported: {reason_of(error)}; --format safetensors takes any")
 
 
-def _write_torch_export(trained: Trained, file: Path, described: dict[str, str]) -> None:
+def _write_torch_export(trained: LoadedModel, file: Path, described: dict[str, str]) -> None:
     torch.export.save(_program_of(trained), file, extra_files=described)
 
 
-def _load_torch_export(trained: Trained, file: Path) -> Program:
+def _load_torch_export(trained: LoadedModel, file: Path) -> Program:
     return torch.no_grad()(torch.export.load(file).module())
 
 
@@ -261,7 +261,7 @@ def _check_onnx() -> None:
         raise InputError(f"ONNX wants the library {missing[0]}: pip install onnx onnxscript onnxruntime")
 
 
-def _write_onnx(trained: Trained, file: Path, described: dict[str, str]) -> None:
+def _write_onnx(trained: LoadedModel, file: Path, described: dict[str, str]) -> None:
     program = _program_of(trained)
     if sum(tensor.nbytes for tensor in program.state_dict.values()) > _LARGEST:
         raise InputError("the weights are larger than the 2 GB of an ONNX file; export to torch_export")
@@ -281,14 +281,14 @@ def _write_onnx(trained: Trained, file: Path, described: dict[str, str]) -> None
     exported.save(file, external_data=False)
 
 
-def _load_onnx(trained: Trained, file: Path) -> Program:
+def _load_onnx(trained: LoadedModel, file: Path) -> Program:
     import onnxruntime  # type: ignore[import-untyped]
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(["probabilities"], {"images": images.numpy()})[0])
 
 
-def _write_safetensors(trained: Trained, file: Path, described: dict[str, str]) -> None:
+def _write_safetensors(trained: LoadedModel, file: Path, described: dict[str, str]) -> None:
     try:
         from safetensors.torch import save
     except ImportError as error:
@@ -306,7 +306,7 @@ def _is_somebodys_card(file: Path) -> bool:
     )
 
 
-def _load_safetensors(trained: Trained, file: Path) -> Program:
+def _load_safetensors(trained: LoadedModel, file: Path) -> Program:
     classifier = ImageClassifier(**{**trained.classifier.hparams, "compile": False}).eval()
     weights = read_checkpoint(file)
     check_state_dict(classifier.backbone.state_dict(), weights, repr(str(file)))

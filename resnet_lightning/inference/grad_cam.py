@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from .loaded import Trained
+from .loaded import LoadedModel
 
 _SIDE = 224  # what a smaller image is enlarged to about, so that a person sees something
 
@@ -44,7 +44,7 @@ class Explanation:
         return (0.55 * image + 0.45 * colours).round().astype(np.uint8)
 
 
-def explain(trained: Trained, files: Sequence[str | Path]) -> list[Explanation]:
+def explain(trained: LoadedModel, files: Sequence[str | Path]) -> list[Explanation]:
     """Grad-CAM (Selvaraju et al. 2017, section 3) for the likeliest class of each image, on the net's last feature map.
 
     Raises:
@@ -53,8 +53,8 @@ def explain(trained: Trained, files: Sequence[str | Path]) -> list[Explanation]:
     return [_explain(trained, pixels) for pixels in trained.read(files)]
 
 
-def _explain(trained: Trained, pixels: Tensor) -> Explanation:
-    images = trained.data.normalise(pixels[None]).requires_grad_()  # frozen stages have no gradient of their own
+def _explain(trained: LoadedModel, pixels: Tensor) -> Explanation:
+    images = trained.data.normalize(pixels[None]).requires_grad_()  # frozen stages have no gradient of their own
     with torch.enable_grad():
         logits, maps = _with_last_maps(trained.classifier, images)
         (gradient,) = torch.autograd.grad(logits[0].max(), maps)

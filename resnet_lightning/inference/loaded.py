@@ -18,7 +18,7 @@ from ..training.classifier import ImageClassifier
 
 
 @dataclass(frozen=True)
-class Trained:
+class LoadedModel:
     """The net of a checkpoint, in eval mode on the CPU.
 
     Args:
@@ -49,10 +49,10 @@ class Trained:
     @torch.no_grad()
     def probabilities(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) uint8 to the probability of each class (B, num_classes)."""
-        return self.classifier(self.data.normalise(pixels)).float().softmax(dim=1)
+        return self.classifier(self.data.normalize(pixels)).float().softmax(dim=1)
 
 
-def load_trained(path: str | Path) -> Trained:
+def load_model(path: str | Path) -> LoadedModel:
     """Loads a checkpoint that ``lightning fit`` has written.
 
     Raises:
@@ -66,7 +66,7 @@ def load_trained(path: str | Path) -> Trained:
     classifier = ImageClassifier(**{**hparams, "compile": False})
     classifier.load_state_dict(checkpoint["state_dict"])
     metrics = {**_last_values(run.get("metrics", "")), **_of_the_test(Path(path))}
-    return Trained(Path(path), classifier.eval(), data, run["name"], run["config"], metrics)
+    return LoadedModel(Path(path), classifier.eval(), data, run["name"], run["config"], metrics)
 
 
 def _last_values(metrics: str) -> dict[str, float]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from .loaded import Trained
+from .loaded import LoadedModel
 
 _SPLITS = "classes", "val_split", "split_seed", "num_folds", "fold", "train_fraction"
 _MOST_NAMES = 20
@@ -12,7 +12,7 @@ _MOST_NAMES = 20
 GENERATED = "<!-- Written by `resnet-lightning export`, which leaves a card without this line as it is. -->\n"
 
 
-def model_card(trained: Trained, file: str) -> str:
+def model_card(trained: LoadedModel, file: str) -> str:
     """A model card in Markdown, headed as Hugging Face reads it. All figures are those of the checkpoint.
 
     It names no license: that is for whoever publishes the weights.
@@ -32,7 +32,7 @@ def model_card(trained: Trained, file: str) -> str:
     return f"---\n{_front_matter(trained)}---\n\n# {trained.name}\n\n{_summary(trained)}\n\n{body}\n{GENERATED}"
 
 
-def _front_matter(trained: Trained) -> str:
+def _front_matter(trained: LoadedModel) -> str:
     backbone = trained.classifier.hparams["backbone"].rpartition(".")[2]
     head: dict[str, Any] = {"tags": ["image-classification", "pytorch", "resnet-lightning", backbone]}
     if "test/acc" in trained.metrics:
@@ -47,7 +47,7 @@ def _front_matter(trained: Trained) -> str:
     return yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
 
 
-def _summary(trained: Trained) -> str:
+def _summary(trained: LoadedModel) -> str:
     parameters = sum(parameter.numel() for parameter in trained.classifier.backbone.parameters())
     return (
         f"`{trained.classifier.hparams['backbone']}` with {parameters:,} parameters, which sorts {_images(trained)} of "
@@ -56,24 +56,24 @@ def _summary(trained: Trained) -> str:
     )
 
 
-def _size(trained: Trained) -> str:
+def _size(trained: LoadedModel) -> str:
     height, width = trained.data.height_and_width
     return f"{width}x{height}"
 
 
-def _images(trained: Trained) -> str:
+def _images(trained: LoadedModel) -> str:
     return "grey images" if trained.data.in_chans == 1 else "colour images (RGB)"
 
 
-def _config(trained: Trained) -> dict[str, Any]:
+def _config(trained: LoadedModel) -> dict[str, Any]:
     return yaml.safe_load(trained.config) or {}
 
 
-def _data_module(trained: Trained) -> str:
+def _data_module(trained: LoadedModel) -> str:
     return str(_config(trained).get("data", {}).get("class_path", "unknown data")).rpartition(".")[2]
 
 
-def _data(trained: Trained) -> str:
+def _data(trained: LoadedModel) -> str:
     names, data = list(trained.data.class_names), trained.data
     mean, std = (", ".join(f"{value:.4g}" for value in values.tolist()) for values in data.statistics())
     more = f" and {len(names) - _MOST_NAMES} more, named in the file's metadata" if len(names) > _MOST_NAMES else ""
@@ -110,7 +110,7 @@ def _table(head: tuple[str, str], rows: dict[str, str]) -> str:
     return "\n".join(f"| {name} | {value} |" for name, value in cells)
 
 
-def _code(trained: Trained, file: str) -> str:
+def _code(trained: LoadedModel, file: str) -> str:
     """A program that a reader can copy; what it reads lies in the same folder."""
     data, hparams = trained.data, trained.classifier.hparams
     options = {name: hparams[name] for name in ("num_classes", "in_chans")}
@@ -161,7 +161,7 @@ def _arguments(options: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
 
-def _limits(trained: Trained) -> str:
+def _limits(trained: LoadedModel) -> str:
     limits = [
         f"It knows these {len(trained.data.class_names)} classes alone: whatever an image shows is given one of them.",
         "The figures above are all that was measured; how it does on images of another origin is not known.",
@@ -175,7 +175,7 @@ def _limits(trained: Trained) -> str:
     return "\n".join(f"- {limit}" for limit in limits)
 
 
-def _recipe(trained: Trained) -> str:
+def _recipe(trained: LoadedModel) -> str:
     config = _config(trained)
     trainer = {name: value for name, value in (config.get("trainer") or {}).items() if value is not None}
     shown = {name: trainer[name] for name in ("max_epochs", "max_steps", "precision") if trainer.get(name, -1) != -1}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
-from .loaded import Trained
+from .loaded import LoadedModel
 
 
 class Deployable(nn.Module):
@@ -101,7 +101,7 @@ def _unit(side: Tensor, scaled: Tensor, radius: Tensor, pixels: Tensor) -> Tenso
     return (powers * (weights < 2**15).all(dim=0)).amax(dim=0)
 
 
-def deployable(trained: Trained) -> Deployable:
+def deployable(trained: LoadedModel) -> Deployable:
     """The net as one module from pixels to probabilities, with each norm that follows a convolution folded into it.
 
     It is a copy: the trained net stays as it is.

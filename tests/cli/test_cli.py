@@ -204,7 +204,7 @@ def test_predict_writes_a_line_for_each_test_image(run_folder):
 
     data = DigitsDataModule()
     net = ImageClassifier.load_from_checkpoint(checkpoint).eval()
-    images = data.normalise(data.split("test").images.permute(0, 3, 1, 2))
+    images = data.normalize(data.split("test").images.permute(0, 3, 1, 2))
     with torch.no_grad():
         labels = net(images).argmax(dim=1)
     assert [int(row["label"]) for row in rows] == labels.tolist()

@@ -295,7 +295,7 @@ def test_numbers_out_of_range_are_refused(options, message):
 def test_one_value_stands_for_all_channels_and_two_do_not():
     data = CIFAR10DataModule(mean=[0.5], std=[0.25])
     pixels = torch.tensor([0.0, 127.5, 255.0]).view(1, 3, 1, 1)
-    assert data.normalise(pixels).flatten().tolist() == pytest.approx([-2, 0, 2], abs=1e-6)
+    assert data.normalize(pixels).flatten().tolist() == pytest.approx([-2, 0, 2], abs=1e-6)
     with pytest.raises(InputError, match=r"data\.mean has 2 values; these images have 3 channels"):
         CIFAR10DataModule(mean=[0.5, 0.5])
 

@@ -491,7 +491,7 @@ def test_a_random_resized_crop_is_made_once_and_while_reading(tmp_path):
     data = ImageFolderDataModule(tmp_path, num_workers=2, **options)
     raw_batches = list(data.train_dataloader())
     for batch in raw_batches:
-        assert torch.equal(data.on_after_batch_transfer(batch)[0], data.normalise(batch.images))
+        assert torch.equal(data.on_after_batch_transfer(batch)[0], data.normalize(batch.images))
     here = ImageFolderDataModule(tmp_path, num_workers=0, **options).train_dataloader()
     for batch, right in zip(raw_batches, here, strict=True):
         assert torch.equal(batch.images, right.images)

@@ -18,7 +18,7 @@ from resnet_lightning.cli.main import main
 from resnet_lightning.data import PredictionDataModule
 from resnet_lightning.errors import InputError
 from resnet_lightning.inference.grad_cam import Explanation, explain, first_filters, save_overlays
-from resnet_lightning.inference.loaded import Trained, load_trained
+from resnet_lightning.inference.loaded import LoadedModel, load_model
 from resnet_lightning.training.callbacks import Embedding
 from resnet_lightning.training.callbacks.embedding import principal_components
 
@@ -56,11 +56,11 @@ def digit_files(count: int, folder: str = "images") -> list[Path]:
     return files
 
 
-def trained_of(net: ImageClassifier, side: int, channels: int = 3, classes: int = 10) -> Trained:
+def trained_of(net: ImageClassifier, side: int, channels: int = 3, classes: int = 10) -> LoadedModel:
     """A net that nobody has trained, as one that came out of a checkpoint."""
     mean, std = [0.45, 0.5, 0.55][:channels], [0.2, 0.25, 0.3][:channels]
     data = PredictionDataModule([f"class {k}" for k in range(classes)], channels, [side, side], side, mean, std)
-    return Trained(Path("none.ckpt"), net.eval(), data, "none", "", {})
+    return LoadedModel(Path("none.ckpt"), net.eval(), data, "none", "", {})
 
 
 def pixels_of(file: Path) -> torch.Tensor:
@@ -69,7 +69,7 @@ def pixels_of(file: Path) -> torch.Tensor:
     return torch.from_numpy(image[None] if image.ndim == 2 else image.transpose(2, 0, 1))
 
 
-def cam_of(trained: Trained, pixels: torch.Tensor, stage: nn.Module) -> torch.Tensor:
+def cam_of(trained: LoadedModel, pixels: torch.Tensor, stage: nn.Module) -> torch.Tensor:
     """Section 3 of the paper, word for word, on what a stage puts out (H, W)."""
     mean, std = (values[:, None, None] for values in trained.data.statistics())
     image = ((pixels / 255 - mean) / std)[None]
@@ -95,7 +95,7 @@ def cam_of(trained: Trained, pixels: torch.Tensor, stage: nn.Module) -> torch.Te
 
 
 def test_the_heat_is_that_of_the_paper(best):
-    trained = load_trained(best)
+    trained = load_model(best)
     files = digit_files(12)
     explanations = explain(trained, files)
     some_heat = 0
@@ -111,7 +111,7 @@ def test_the_heat_is_that_of_the_paper(best):
 
 
 def test_explaining_leaves_the_net_as_it_was(best):
-    trained = load_trained(best)
+    trained = load_model(best)
     (file,) = digit_files(1)
     before = {name: value.clone() for name, value in trained.classifier.state_dict().items()}
     first, second = explain(trained, [file, file])
@@ -262,7 +262,7 @@ def test_images_of_one_name_get_pictures_of_their_own(tmp_path):
 
 def test_the_command_names_the_class_and_its_probability(best, capsys):
     files = [*digit_files(3, "some"), *digit_files(2, "others")]
-    trained = load_trained(best)
+    trained = load_model(best)
     capsys.readouterr()
     assert main(["explain", str(best), *map(str, files), "--output", "shown"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if ".png" in line]
@@ -330,7 +330,7 @@ def test_what_is_no_checkpoint_of_a_run_is_named(capsys, command):
 
 
 def test_the_best_checkpoint_brings_the_metrics_of_the_test(best, run):
-    trained, last = load_trained(best), load_trained(run / "checkpoints" / "last.ckpt")
+    trained, last = load_model(best), load_model(run / "checkpoints" / "last.ckpt")
     assert {"test/acc", "test/loss", "val/acc", "val/loss"} <= trained.metrics.keys()
     assert not any(name.startswith("test/") for name in last.metrics)
     images, labels = DigitsDataModule().read("test")
@@ -344,13 +344,13 @@ def test_a_checkpoint_that_was_taken_elsewhere_brings_none(best, tmp_path):
     moved = tmp_path / "some" / "best.ckpt"
     moved.parent.mkdir()
     moved.write_bytes(best.read_bytes())
-    assert not any(name.startswith("test/") for name in load_trained(moved).metrics)
+    assert not any(name.startswith("test/") for name in load_model(moved).metrics)
 
 
 def test_a_moving_average_is_what_is_shown():
     ema = ["--config", str(CONFIGS / "overlays" / "ema.yaml"), "--trainer.callbacks.decay", "0.9"]
     assert main([*DIGITS, *ema, *SHORT, "--resume", "run"]) == 0
-    trained = load_trained("run/checkpoints/best.ckpt")
+    trained = load_model("run/checkpoints/best.ckpt")
     images, labels = DigitsDataModule().read("test")
     probabilities = trained.probabilities(images[:, None])
     accuracy = (probabilities.argmax(1) == labels).float().mean().item()
@@ -426,7 +426,7 @@ def test_the_embedding_is_of_what_the_last_layer_is_given(best, monkeypatch):
 
     original = figures.embedding
     monkeypatch.setattr(figures, "embedding", draw)
-    trained = load_trained(best)
+    trained = load_model(best)
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
     mean, std = trained.data.statistics()
     data = DigitsDataModule(batch_size=64, mean=mean.tolist(), std=std.tolist())
@@ -436,8 +436,8 @@ def test_the_embedding_is_of_what_the_last_layer_is_given(best, monkeypatch):
     images, labels = data.read("test")
     net = trained.classifier.backbone
     with torch.no_grad():
-        features = net.forward_features(data.normalise(images[:100, None])).mean((2, 3))
-        assert torch.allclose(net.fc(features), net(data.normalise(images[:100, None])), atol=1e-5)
+        features = net.forward_features(data.normalize(images[:100, None])).mean((2, 3))
+        assert torch.allclose(net.fc(features), net(data.normalize(images[:100, None])), atol=1e-5)
     assert_equal_up_to_signs(drawn["points"], components_of(features.double().numpy()))
     assert drawn["labels"].tolist() == labels[:100].tolist()
     assert list(drawn["classes"]) == list("0123456789")
@@ -451,12 +451,12 @@ def test_features_draws_filters_and_embedding(best, run, capsys):
     assert sorted(path.name for path in Path("shown").iterdir()) == ["embedding.png", "filters.png"]
     assert "shown/filters.png" in out
     assert "shown/embedding.png" in out
-    tested = load_trained(best).metrics["test/acc"]
+    tested = load_model(best).metrics["test/acc"]
     assert re.search(rf"test/acc +│ {tested:.4f}", out)
     # 16 filters of 3x3 in two rows, 32 times as large, with a line between them.
     mosaic = np.array(Image.open("shown/filters.png"))
     assert mosaic.shape == (2 * 4 * 32, 8 * 4 * 32)
-    weights = load_trained(best).classifier.backbone.conv1.weight.detach()[9, 0].numpy()
+    weights = load_model(best).classifier.backbone.conv1.weight.detach()[9, 0].numpy()
     scaled = 255 * (weights - weights.min()) / (weights.max() - weights.min())
     assert abs(mosaic[128 : 128 + 96 : 32, 128 : 128 + 96 : 32] - scaled).max() <= 0.51
     with Image.open("shown/embedding.png") as image:

@@ -27,7 +27,7 @@ from resnet_lightning.data.loading.decode import scale_and_cut
 from resnet_lightning.errors import InputError
 from resnet_lightning.inference import export as exporting
 from resnet_lightning.inference.export import FORMATS, TOLERANCE, compare, export, export_command
-from resnet_lightning.inference.loaded import load_trained
+from resnet_lightning.inference.loaded import load_model
 from resnet_lightning.inference.program import Deployable, deployable
 
 onnx = pytest.importorskip("onnx", reason="exports to ONNX: pip install -e '.[dev]'")
@@ -104,10 +104,10 @@ def colour(tmp_path_factory):
 def make_tell_apart(checkpoint):
     """Norms and head as of a longer training: until then a net says nearly the same of every image."""
     torch.manual_seed(0)
-    trained = load_trained(checkpoint)
+    trained = load_model(checkpoint)
     sizes = SEVERAL if trained.data.image_size else [(18, 24)] * len(SEVERAL)
     images = [exporting._as_trained(trained, image) for image in pixels_of(*4 * sizes)]
-    images = trained.data.normalise(torch.cat(images))
+    images = trained.data.normalize(torch.cat(images))
     net = randomise_norms(trained.classifier.backbone)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -203,7 +203,7 @@ def norms_of(module):
 @pytest.mark.slow
 def test_norms_after_convolutions_are_folded_and_the_trained_net_stays(digits, colour):
     for checkpoint in (digits, *map(colour, ["resnet18", "resnet50", "mobilenet"])):
-        trained = load_trained(checkpoint)
+        trained = load_model(checkpoint)
         before = {key: tensor.clone() for key, tensor in trained.classifier.state_dict().items()}
         module = deployable(trained)
         assert norms_of(trained.classifier)
@@ -217,7 +217,7 @@ def test_norms_after_convolutions_are_folded_and_the_trained_net_stays(digits, c
 
 
 def test_pre_activation_keeps_the_norms_that_follow_an_addition(colour):
-    trained = load_trained(colour("preact"))
+    trained = load_model(colour("preact"))
     assert norms_of(deployable(trained)) == [
         f"net.{name.removeprefix('backbone.')}"
         for name in norms_of(trained.classifier)
@@ -250,7 +250,7 @@ class DependsOnPixels(nn.Module):
 
 
 def test_a_net_that_cannot_be_traced_is_exported_with_its_norms(digits, capsys):
-    trained = replace(load_trained(digits), classifier=ImageClassifier(Untraceable(), in_chans=1).eval())
+    trained = replace(load_model(digits), classifier=ImageClassifier(Untraceable(), in_chans=1).eval())
     capsys.readouterr()
     module = deployable(trained)
     (line,) = capsys.readouterr().out.splitlines()
@@ -261,7 +261,7 @@ def test_a_net_that_cannot_be_traced_is_exported_with_its_norms(digits, capsys):
 
 
 def test_a_net_that_cannot_be_exported_is_named_in_a_line(digits, capfd):
-    trained = replace(load_trained(digits), classifier=ImageClassifier(DependsOnPixels(), in_chans=1).eval())
+    trained = replace(load_model(digits), classifier=ImageClassifier(DependsOnPixels(), in_chans=1).eval())
     capfd.readouterr()
     with pytest.raises(InputError, match=r"^this net cannot be exported: .*; --format safetensors takes any$"):
         exporting._program_of(trained)
@@ -274,7 +274,7 @@ def test_a_net_that_cannot_be_exported_is_named_in_a_line(digits, capfd):
 
 
 def assert_equals_its_checkpoint(path, format, checkpoint, sizes=SEVERAL):
-    trained = load_trained(checkpoint)
+    trained = load_model(checkpoint)
     program = FORMATS[format].load(trained, path)
     assert compare(trained, program, pixels_of(*sizes, channels=trained.data.in_chans)) < TOLERANCE / 2
     found = program(torch.cat(pixels_of(*[sizes[0]] * 4, channels=trained.data.in_chans)))
@@ -322,7 +322,7 @@ def test_larger_nets_are_the_same(colour, name, format, tmp_path):
 def test_weights_are_the_same(colour, name, tmp_path):
     path = exported_to(tmp_path, colour(name), "safetensors")
     assert_equals_its_checkpoint(path, "safetensors", colour(name))
-    state = load_trained(colour(name)).classifier.backbone.state_dict()
+    state = load_model(colour(name)).classifier.backbone.state_dict()
     weights = safetensors.load_file(path)
     assert set(weights) == set(state)
     for key, tensor in weights.items():
@@ -337,7 +337,7 @@ def test_weights_have_torchvisions_keys_and_load_by_name(colour, tmp_path):
     ours = create_model("resnet50", num_classes=2, pretrained=path)
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        expected = load_trained(colour("resnet50")).classifier(images)
+        expected = load_model(colour("resnet50")).classifier(images)
         torch.testing.assert_close(theirs.eval()(images), expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(ours.eval()(images), expected, rtol=1e-4, atol=1e-4)
 
@@ -360,7 +360,7 @@ def described(path):
     if path.suffix == ".safetensors":
         with safetensors.safe_open(path, framework="pt") as file:
             return file.metadata()
-    extra = dict.fromkeys(exporting.metadata(load_trained(path.with_suffix(".ckpt")), "torch_export"), "")
+    extra = dict.fromkeys(exporting.metadata(load_model(path.with_suffix(".ckpt")), "torch_export"), "")
     torch.export.load(path, extra_files=extra)
     return {name: value.decode() if isinstance(value, bytes) else value for name, value in extra.items()}
 
@@ -430,7 +430,7 @@ print(json.dumps([json.loads(described["class_names"]), found]))
 @pytest.mark.slow
 @pytest.mark.parametrize(("format", "program"), [("onnx", IN_ONNX_RUNTIME), ("torch_export", IN_TORCH)])
 def test_another_process_needs_nothing_of_ours(colour, format, program, tmp_path):
-    trained = load_trained(colour("preact"))
+    trained = load_model(colour("preact"))
     path = export(trained.path, format, tmp_path / f"net{FORMATS[format].suffix}").path
     batches = []
     for height, width in (36, 50), (120, 75):
@@ -476,7 +476,7 @@ def test_a_file_that_computes_something_else_is_removed(digits, format, tmp_path
 
 
 def test_the_comparison_sees_wrong_scaling_norms_and_channels(colour):
-    trained = load_trained(colour("preact"))
+    trained = load_model(colour("preact"))
     right = deployable(trained)
     images = list(exporting._of_the_package(trained))
     assert compare(trained, right, images) < 1e-5
@@ -510,7 +510,7 @@ def test_a_folder_of_images_is_compared_too(digits, colour, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["digits", "mobilenet", "oblong"])
 def test_the_code_of_the_card_gives_the_checkpoints_probabilities(digits, colour, name, tmp_path):
-    trained = load_trained(digits if name == "digits" else colour(name))
+    trained = load_model(digits if name == "digits" else colour(name))
     export(trained.path, "safetensors", tmp_path / "net.safetensors")
     card = (tmp_path / "MODEL_CARD.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
@@ -534,7 +534,7 @@ def test_the_card_has_the_figures_of_the_checkpoint_and_names_no_license(digits,
     assert head["tags"] == ["image-classification", "pytorch", "resnet-lightning", "resnet20"]
     (result,) = head["model-index"][0]["results"]
     assert result["metrics"] == [{"type": "accuracy", "value": pytest.approx(accuracy, abs=1e-6)}]
-    for name, value in load_trained(digits).metrics.items():
+    for name, value in load_model(digits).metrics.items():
         if name.startswith(("val/", "test/")):
             assert f"| `{name}` | {value:.4f} |" in body
     assert "`resnet20` with 269,434 parameters, which sorts grey images of 8x8 pixels into 10 classes" in body

@@ -423,7 +423,7 @@ def test_predictions_are_written_in_the_order_of_the_images(tmp_path):
     assert header == ["index", "label", "probability"]
     assert [row["index"] for row in rows] == [str(i) for i in range(355)]
     with torch.no_grad():
-        images = data.normalise(data.split("test").images.permute(0, 3, 1, 2))
+        images = data.normalize(data.split("test").images.permute(0, 3, 1, 2))
         probability, label = model.net(images).softmax(dim=1).max(dim=1)
     assert [row["label"] for row in rows] == ["abcdefghij"[k] for k in label]
     assert [float(row["probability"]) for row in rows] == pytest.approx(probability.tolist(), abs=2e-6)

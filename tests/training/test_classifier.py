@@ -39,7 +39,7 @@ def labelled_digits(name: str) -> tuple[torch.Tensor, torch.Tensor]:
     data = DigitsDataModule()
     split = data.split(name)
     images = split.images[split.indices].permute(0, 3, 1, 2)
-    return data.normalise(images), split.targets[split.indices]
+    return data.normalize(images), split.targets[split.indices]
 
 
 class Batches:

@@ -26,7 +26,7 @@ from repository import ROOT
 from resnet_lightning import DigitsDataModule, ImageClassifier, ImageFolderDataModule
 from resnet_lightning.cli.main import main
 from resnet_lightning.data import PredictionDataModule
-from resnet_lightning.inference.loaded import load_trained
+from resnet_lightning.inference.loaded import load_model
 from resnet_lightning.runs.provenance import provenance
 from resnet_lightning.training.callbacks import Evaluation
 from runs_alike import WarmCommands, may_go, reached, wait_for, with_callbacks
@@ -258,7 +258,7 @@ def test_numbers_and_names_follow_the_classes_that_are_kept(tmp_path):
     evaluation = evaluation_of(tmp_path)
     images, labels = digits("test")
     kept = (labels == 7) | (labels == 1)
-    logits = Brightness().test_step((data.normalise(torch.from_numpy(images[kept]).permute(0, 3, 1, 2)),), 0)
+    logits = Brightness().test_step((data.normalize(torch.from_numpy(images[kept]).permute(0, 3, 1, 2)),), 0)
     names = [str(number) for number in range(len(logits))]
     mistakes = assert_is_what_the_net_says(evaluation, logits, (labels[kept] == 1).long(), names, ["7", "1"])
     for number, mistake in zip(mistakes, evaluation["mistakes"], strict=True):
@@ -320,7 +320,7 @@ def test_two_processes_write_the_evaluation_of_one(outcome):
 def test_every_value_comes_back_out_of_what_a_net_sees(mean, std):
     data = PredictionDataModule(["a", "b"], len(mean), [16, 16], 16, mean, std)
     values = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, len(mean), 16, 16)
-    assert torch.equal(data.to_pixels(data.normalise(values)), values.permute(0, 2, 3, 1))
+    assert torch.equal(data.to_pixels(data.normalize(values)), values.permute(0, 2, 3, 1))
 
 
 def test_what_lies_outside_becomes_black_or_white():
@@ -490,6 +490,6 @@ def test_a_test_that_the_run_has_left_behind_is_forgotten(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     short = ["--config", DIGITS, *SMALL, "--trainer.limit_train_batches", "4", "--resume", "run"]
     assert main(["fit", *short, "--trainer.max_epochs", "1"]) == 0
-    assert "test/acc" in load_trained("run/checkpoints/best.ckpt").metrics
+    assert "test/acc" in load_model("run/checkpoints/best.ckpt").metrics
     assert main(["fit", *short, "--trainer.max_epochs", "2", "--trainer.limit_test_batches", "0"]) == 0
-    assert "test/acc" not in load_trained("run/checkpoints/best.ckpt").metrics
+    assert "test/acc" not in load_model("run/checkpoints/best.ckpt").metrics

@@ -18,7 +18,7 @@ from .geometry import affine, crop, mark_boxes, resized_crop, to
 from .mixup import beta, cutmix, mixup, one_hot
 
 # What an image's random numbers are for. A number here is part of what a seed means: new ones come at the end.
-_CROP, _FLIP, _AFFINE, _RESIZED_CROP, _COLOUR, _CUTOUT, _ERASE, _ERASE_BOX, _MIX = range(9)
+_CROP, _FLIP, _AFFINE, _RESIZED_CROP, _COLOR, _CUTOUT, _ERASE, _ERASE_BOX, _MIX = range(9)
 
 _ERASED_AREA, _ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)  # torchvision's defaults, nearly those of the paper
 _CROPPED_ASPECT = (3 / 4, 4 / 3)
@@ -122,7 +122,7 @@ class Augmentation:
         images: Tensor,
         targets: Tensor,
         draws: Draws,
-        normalise: Callable[[Tensor], Tensor],
+        normalize: Callable[[Tensor], Tensor],
         *,
         others: Tensor | None = None,
         num_classes: int = 0,
@@ -133,7 +133,7 @@ class Augmentation:
             images: (R, C, H, W) pixels in [0, 255], uint8 or float.
             targets: (R,) int64.
             draws: the random numbers of the R images.
-            normalise: takes pixels in [0, 255] to float32 with mean 0.
+            normalize: takes pixels in [0, 255] to float32 with mean 0.
             others: (B,) which of the R images each of the first B is mixed with; the rest are there for that alone.
                 Without it nothing is mixed.
             num_classes: of the targets; for mixing only.
@@ -142,7 +142,7 @@ class Augmentation:
             Images (B, C, H, W) float32 and targets, (B,) int64 or, where images are mixed, (B, K) float32.
         """
         images = self.crop_and_resize(images, draws)
-        images = normalise(self.colour(self.move(images, draws), draws))
+        images = normalize(self.adjust_colors(self.move(images, draws), draws))
         images = self.hide(images, draws)
         if others is not None and self.mixes:
             return self.mix(images, one_hot(targets, num_classes), others, draws)
@@ -185,7 +185,7 @@ class Augmentation:
             return (draws.uniform_of_run(_FLIP) < 0.5) ^ bool(draws.epoch % 2)
         return draws.uniform(_FLIP)[0] < 0.5 if self.flip else None
 
-    def colour(self, images: Tensor, draws: Draws) -> Tensor:
+    def adjust_colors(self, images: Tensor, draws: Draws) -> Tensor:
         """What changes colours: (R, C, H, W) in [0, 255], float32 where there is any."""
         changes = (
             (adjust_brightness, self.brightness, 1),
@@ -196,7 +196,7 @@ class Augmentation:
         if not any(strength for _, strength, _ in changes):
             return images
         images = images.float().contiguous()  # plane by plane: colours are computed from whole planes
-        for (adjust, strength, about), number in zip(changes, draws.uniform(_COLOUR, 4), strict=True):
+        for (adjust, strength, about), number in zip(changes, draws.uniform(_COLOR, 4), strict=True):
             if strength:
                 low = max(about - strength, 0) if about else -strength
                 factor = low + number * np.float32(about + strength - low)
