@@ -22,11 +22,12 @@ from nets import randomise_norms
 from pictures import random_pixels, write_folders, write_images
 from repository import CONFIGS, ROOT
 from resnet_lightning import ImageClassifier, create_model
+from resnet_lightning.cli.export import command as export_command
 from resnet_lightning.cli.main import main
 from resnet_lightning.data.loading.decode import scale_and_cut
 from resnet_lightning.errors import InputError
 from resnet_lightning.inference import export as exporting
-from resnet_lightning.inference.export import FORMATS, TOLERANCE, compare, export, export_command
+from resnet_lightning.inference.export import FORMATS, TOLERANCE, compare, export
 from resnet_lightning.inference.loaded import load_model
 from resnet_lightning.inference.program import Deployable, deployable
 

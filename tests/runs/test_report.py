@@ -18,11 +18,12 @@ from PIL import Image
 
 from repository import CONFIGS
 from resnet_lightning.cli.main import main
+from resnet_lightning.cli.report import command as report_command
 from resnet_lightning.errors import InputError
 from resnet_lightning.runs import figures
 from resnet_lightning.runs.comparison import Spread, by_data, by_seed, differences, final_metrics
 from resnet_lightning.runs.reader import find_runs, read_run
-from resnet_lightning.runs.report.page import COLOURS, report, report_command
+from resnet_lightning.runs.report.page import COLOURS, report
 
 DIGITS = str(CONFIGS / "digits.yaml")
 

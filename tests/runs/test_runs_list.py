@@ -14,9 +14,10 @@ import yaml
 
 from repository import CONFIGS
 from resnet_lightning.cli.main import main
+from resnet_lightning.cli.runs import command as runs_command
 from resnet_lightning.errors import InputError
 from resnet_lightning.runs.folder import Lock
-from resnet_lightning.runs.reader import find_runs, read_run, runs_command
+from resnet_lightning.runs.reader import find_runs, read_run
 
 DIGITS = str(CONFIGS / "digits.yaml")
 
