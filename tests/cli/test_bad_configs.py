@@ -30,7 +30,7 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from torchvision import datasets
 
 from data_sets import write_cifar, write_mnist
-from pictures import write_folders
+from image_files import write_folders
 from repository import CONFIGS
 from resnet_lightning import ImageClassifier
 from resnet_lightning.cli.main import main

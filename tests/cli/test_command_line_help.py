@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pictures import write_folders
+from image_files import write_folders
 from repository import ROOT
 from resnet_lightning import DigitsDataModule, ImageFolderDataModule, list_models
 from resnet_lightning.cli.main import SUBCOMMANDS, main

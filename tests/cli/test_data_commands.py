@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pictures import truncated_jpeg, truncated_png, write_folders, write_sizes
+from image_files import truncated_jpeg, truncated_png, write_folders, write_sizes
 from repository import ROOT
 from resnet_lightning.cli.main import main
 

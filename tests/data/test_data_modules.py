@@ -14,7 +14,7 @@ from torchvision import datasets
 
 import resnet_lightning
 from data_sets import write_cifar, write_mnist
-from pictures import random_pixels
+from image_files import random_pixels
 from repository import ROOT
 from resnet_lightning import (
     Augmentation,

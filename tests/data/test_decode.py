@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pictures import DAMAGE_IDS, DAMAGES, random_pixels
+from image_files import DAMAGE_IDS, DAMAGES, random_pixels
 from resnet_lightning import InputError
 from resnet_lightning.data.loading.decode import EXTENSIONS, UnreadableImage, read_image, resize, scale_and_cut, size_of
 

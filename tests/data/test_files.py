@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pictures import random_pixels, write_images, write_sizes
+from image_files import random_pixels, write_images, write_sizes
 from resnet_lightning import InputError
 from resnet_lightning.data.augmentation.boxes import Boxes
 from resnet_lightning.data.loading.decode import UnreadableImage

@@ -9,7 +9,7 @@ import torch
 from lightning import LightningModule, Trainer
 from PIL import Image, ImageFile
 
-from pictures import DAMAGE_IDS, DAMAGES, random_pixels, write_folders, write_images, write_sizes
+from image_files import DAMAGE_IDS, DAMAGES, random_pixels, write_folders, write_images, write_sizes
 from resnet_lightning import Augmentation, ImageFolderDataModule, InputError
 from resnet_lightning.data import BatchLoader, StreamLoader
 from resnet_lightning.data.loading.files import ImageFiles

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pictures import write_sizes
+from image_files import write_sizes
 from resnet_lightning import Augmentation, InputError
 from resnet_lightning.data import BatchLoader, Order, StreamLoader
 from resnet_lightning.data.augmentation.draws import Draws

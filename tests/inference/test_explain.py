@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from pictures import DAMAGE_IDS, DAMAGES, random_pixels, write_folders
+from image_files import DAMAGE_IDS, DAMAGES, random_pixels, write_folders
 from repository import CONFIGS
 from resnet_lightning import DigitsDataModule, ImageClassifier
 from resnet_lightning.cli.main import main

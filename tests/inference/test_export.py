@@ -18,8 +18,8 @@ import yaml
 from PIL import Image
 from torch import nn
 
+from image_files import random_pixels, write_folders, write_images
 from nets import randomise_norms
-from pictures import random_pixels, write_folders, write_images
 from repository import CONFIGS, ROOT
 from resnet_lightning import ImageClassifier, create_model
 from resnet_lightning.cli.export import command as export_command

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from commands import error_line
-from pictures import DAMAGES, random_pixels, write_images
+from image_files import DAMAGES, random_pixels, write_images
 from repository import ROOT
 from resnet_lightning import ImageClassifier
 from resnet_lightning.cli.main import main

@@ -11,7 +11,7 @@ import torch
 import yaml
 from lightning import Callback
 
-from pictures import write_folders
+from image_files import write_folders
 from repository import ROOT
 from resnet_lightning.cli.main import main
 

@@ -21,7 +21,7 @@ from lightning import Callback, LightningModule, Trainer
 from PIL import Image
 from torch import nn
 
-from pictures import write_folders, write_images
+from image_files import write_folders, write_images
 from repository import ROOT
 from resnet_lightning import DigitsDataModule, ImageClassifier, ImageFolderDataModule
 from resnet_lightning.cli.main import main

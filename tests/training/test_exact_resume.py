@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from pictures import write_folders
+from image_files import write_folders
 from resnet_lightning.cli.main import main
 from runs_alike import assert_equal, assert_same_run, metrics, take_seen, with_callbacks
 

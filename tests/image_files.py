@@ -1,15 +1,16 @@
-"""Image files that several tests write."""
+"""Writes small image files, whole and damaged."""
 
 import numpy as np
 from PIL import Image
 
 
 def random_pixels(seed, height=6, width=6):
+    """A random color image, (height, width, 3) uint8."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def write_images(folder, n, seed=0, size=(6, 6)):
-    """``n`` random colour images, and their pixels in the order of their names."""
+    """Writes ``n`` random color images and returns their pixels, in the order of the file names."""
     folder.mkdir(parents=True, exist_ok=True)
     pixels = [random_pixels(1000 * seed + number, *size) for number in range(n)]
     for number, image in enumerate(pixels):
@@ -18,7 +19,7 @@ def write_images(folder, n, seed=0, size=(6, 6)):
 
 
 def write_folders(root, parts, n=10):
-    """``root/<part>/{cat,dog}``, and the pixels of each part: all cats, then all dogs."""
+    """Writes ``root/<part>/{cat,dog}`` and returns the pixels of each part: all cats, then all dogs."""
     return {
         part: write_images(root / part / "cat", n, seed=2 * number)
         + write_images(root / part / "dog", n, 2 * number + 1)
@@ -27,7 +28,7 @@ def write_folders(root, parts, n=10):
 
 
 def write_sizes(folder, n):
-    """``n`` random colour images, no two of the same size, and their names."""
+    """Writes ``n`` random color images, no two of the same size, and returns their file names."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [str(folder / f"{number:03}.png") for number in range(n)]
     for number, name in enumerate(names):
@@ -69,7 +70,7 @@ def empty(file):
     file.write_bytes(b"")
 
 
-# What damages a file, by the file's name.
+# A file name, and the function that writes a damaged file of that name.
 DAMAGES = [
     ("truncated.jpg", truncated_jpeg),
     ("truncated.png", truncated_png),
