@@ -140,7 +140,7 @@ import torch
 {safetensors}
 
 {imports}
-from resnet_lightning.data.decode import {decode}
+from resnet_lightning.data.loading.decode import {decode}
 
 {net}
 with safe_open({file!r}, framework="pt") as weights:

@@ -55,7 +55,7 @@ def batches(data, loader):
 
 
 def embedded_digits():
-    file = files(resnet_lightning) / "data" / "embedded" / "digits.npz"
+    file = files(resnet_lightning) / "data" / "datasets" / "embedded" / "digits.npz"
     with file.open("rb") as opened, np.load(opened) as arrays:
         return arrays["images"], arrays["labels"].tolist()
 
