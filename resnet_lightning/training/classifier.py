@@ -2,66 +2,24 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torchmetrics import MeanMetric, Metric
 
 from ..build import build, import_by_path
 from ..errors import InputError
 from ..models import create_model
+from .fsdp import broadcast_buffers, shard
+from .metrics import EpochMetrics
 from .optim import follow, make_optimizer, make_scheduler, parameter_groups, take_over
-
-
-class _EpochMetrics(nn.Module):
-    """Loss and accuracy over the images of an epoch, kept on the device until the epoch ends."""
-
-    def __init__(self, *, top_5: bool = False) -> None:
-        super().__init__()
-        # Without the check for NaN, which would wait for the device at every step.
-        self.loss = MeanMetric(nan_strategy="disable")
-        self.acc = MeanMetric(nan_strategy="disable")
-        self.acc5 = MeanMetric(nan_strategy="disable") if top_5 else None
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Whatever becomes of the net, sums stay float32: bfloat16 cannot count beyond 256."""
-        super()._apply(fn, recurse)
-        for metric in self.by_name().values():
-            metric.set_dtype(torch.float32)
-        return self
-
-    def update(self, losses: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Takes losses (B,), logits (B, num_classes) and targets, (B,) or (B, num_classes)."""
-        # Image by image: MeanMetric ignores weights where it does not check for NaN.
-        self.loss.update(losses)
-        self.acc.update(_hits(logits, targets, 1))
-        if self.acc5 is not None:
-            self.acc5.update(_hits(logits, targets, 5))
-
-    def by_name(self) -> dict[str, Metric]:
-        named: dict[str, Metric | None] = {"loss": self.loss, "acc": self.acc, "acc5": self.acc5}
-        return {name: metric for name, metric in named.items() if metric is not None}
-
-
-def _hits(logits: Tensor, targets: Tensor, k: int) -> Tensor:
-    """Whether an image's class is among the k likeliest (B,), as 0 or 1.
-
-    Where targets are probabilities of classes, it is how much of them the k likeliest have: mixup's own accuracy.
-    """
-    likeliest = logits.topk(k).indices if k > 1 else logits.argmax(1, keepdim=True)
-    if targets.ndim == 1:
-        return (likeliest == targets[:, None]).any(1).float()
-    return targets.gather(1, likeliest).sum(1)
 
 
 class ImageClassifier(LightningModule):
@@ -136,9 +94,9 @@ class ImageClassifier(LightningModule):
         # Once without the net, so that a wrong option is found here and not when training starts.
         self._make_idle_optimizer(total_steps=1000)
 
-        self.train_metrics = _EpochMetrics()
-        self.val_metrics = _EpochMetrics(top_5=num_classes >= 10)
-        self.test_metrics = _EpochMetrics(top_5=num_classes >= 10)
+        self.train_metrics = EpochMetrics()
+        self.val_metrics = EpochMetrics(top_5=num_classes >= 10)
+        self.test_metrics = EpochMetrics(top_5=num_classes >= 10)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W), normalised, to logits (B, num_classes)."""
@@ -163,12 +121,12 @@ class ImageClassifier(LightningModule):
         """Images (B, C, H, W) to the probability of each class (B, num_classes), float32."""
         return self(batch[0]).float().softmax(dim=1)
 
-    def _step(self, batch: tuple[Tensor, Tensor], metrics: _EpochMetrics) -> tuple[Tensor, Tensor]:
+    def _step(self, batch: tuple[Tensor, Tensor], metrics: EpochMetrics) -> tuple[Tensor, Tensor]:
         images, targets = batch
         logits = self(images)
         losses = F.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"], reduction="none")
-        if len(targets):  # in evaluation the last step can leave a process without images
-            metrics.update(losses.detach(), logits.detach(), targets)
+        # In evaluation, a process may have no images in the last step.
+        metrics.update(losses.detach(), logits.detach(), targets)
         return losses.mean(), logits
 
     def on_train_epoch_end(self) -> None:
@@ -180,19 +138,16 @@ class ImageClassifier(LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log("test", self.test_metrics)
 
-    def _log(self, stage: str, metrics: _EpochMetrics) -> None:
+    def _log(self, stage: str, metrics: EpochMetrics) -> None:
         self.log_dict({f"{stage}/{name}": metric for name, metric in metrics.by_name().items()})
 
     def configure_model(self) -> None:
         if self.device_mesh is not None:  # of ModelParallelStrategy
-            _shard(self.backbone, self.device_mesh)
+            shard(self.backbone, self.device_mesh)
 
     def on_validation_start(self) -> None:
-        # Sharded, each process has the running statistics of its own images. Like DDP, all take the first one's, which
-        # are those in the checkpoint.
         if self.device_mesh is not None:
-            for buffer in self.backbone.buffers():
-                torch.distributed.broadcast(buffer, src=0)
+            broadcast_buffers(self.backbone)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if isinstance(self.trainer.strategy, FSDPStrategy):
@@ -246,18 +201,6 @@ class ImageClassifier(LightningModule):
             take_over(self.trainer.optimizers[0], idle)
         else:
             follow(self.trainer.lr_scheduler_configs[0].scheduler, idle, schedule, steps)
-
-
-def _shard(net: nn.Module, mesh: DeviceMesh) -> None:
-    """FSDP2: splits each parameter among all processes, to be gathered stage by stage where it is needed."""
-    if isinstance(net, FSDPModule):  # by the training before this test
-        return
-    mesh = init_device_mesh(mesh.device_type, (mesh.size(),))
-    net.to(memory_format=torch.contiguous_format)  # FSDP2 takes no other; the feature maps stay as they are
-    for stage in net.children():
-        if any(True for _ in stage.children()) and any(True for _ in stage.parameters()):
-            fully_shard(stage, mesh=mesh)
-    fully_shard(net, mesh=mesh)
 
 
 def make_backbone(backbone: str | nn.Module, num_classes: int, in_chans: int, options: Mapping[str, Any]) -> nn.Module:

@@ -9,7 +9,7 @@ from lightning import Callback, Trainer, seed_everything
 from torch.nn import functional as F
 
 from resnet_lightning import Augmentation, DigitsDataModule, ImageClassifier
-from resnet_lightning.training.classifier import _hits
+from resnet_lightning.training.metrics import top_k_hits
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 MIXED = Augmentation(crop=1, mixup=0.4, cutmix=1.0)
@@ -75,14 +75,14 @@ def test_with_labels_a_hit_is_a_class_among_the_likeliest(k):
     labels = mixed_targets(50, 12)[0]
     expected = [float(label in ranked[:k]) for label, ranked in zip(labels, logits.argsort(1).flip(1), strict=True)]
     assert 0 < sum(expected) < 50
-    found = _hits(logits, labels, k)
+    found = top_k_hits(logits, labels, k)
     assert found.dtype == torch.float32
     assert found.tolist() == expected
 
 
 def test_of_labels_the_first_is_plain_accuracy():
     logits, labels = logits_of(64, 4), mixed_targets(64, 4)[0]
-    assert _hits(logits, labels, 1).mean().item() == (logits.argmax(1) == labels).float().mean().item()
+    assert top_k_hits(logits, labels, 1).mean().item() == (logits.argmax(1) == labels).float().mean().item()
 
 
 @pytest.mark.parametrize("k", [1, 5])
@@ -94,18 +94,18 @@ def test_with_probabilities_a_hit_counts_by_each_class_share(k):
         likeliest = ranked[:k].tolist()
         expected.append(float(part * (int(a) in likeliest) + (1 - part) * (int(b) in likeliest)))
     assert any(0 < value < 1 for value in expected)
-    assert _hits(logits, targets, k).tolist() == pytest.approx(expected, abs=1e-6)
+    assert top_k_hits(logits, targets, k).tolist() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("k", [1, 5])
 def test_probabilities_that_are_certain_count_as_labels_do(k):
     logits, labels = logits_of(50, 12), mixed_targets(50, 12)[0]
-    assert torch.equal(_hits(logits, F.one_hot(labels, 12).float(), k), _hits(logits, labels, k))
+    assert torch.equal(top_k_hits(logits, F.one_hot(labels, 12).float(), k), top_k_hits(logits, labels, k))
 
 
 @pytest.mark.parametrize("targets", [torch.empty(0, dtype=torch.int64), torch.empty(0, 12)], ids=["labels", "shares"])
 def test_no_images_make_no_hits(targets):
-    assert _hits(torch.empty(0, 12), targets, 1).shape == (0,)
+    assert top_k_hits(torch.empty(0, 12), targets, 1).shape == (0,)
 
 
 # Loss.

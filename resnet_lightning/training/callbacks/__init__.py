@@ -8,8 +8,9 @@ from .exact_resume import ExactResume
 from .finite_loss import FiniteLoss
 from .first_batch import FirstBatch
 from .gradient_norm import GradientNorm
-from .last_checkpoint import Interrupted, LastCheckpoint
+from .last_checkpoint import LastCheckpoint
 from .prediction_writer import PredictionWriter
+from .preemption import Interrupted
 from .progress_bar import RunProgress
 from .run_record import RunRecord
 from .throughput import Throughput

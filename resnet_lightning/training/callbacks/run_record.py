@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ...errors import InputError
 from ...runs.provenance import now, provenance
-from .last_checkpoint import Interrupted
+from .preemption import Interrupted
 
 
 class RunRecord(Callback):
