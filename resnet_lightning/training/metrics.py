@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric
 
 
 class EpochMetrics(nn.Module):
@@ -28,8 +28,9 @@ class EpochMetrics(nn.Module):
             targets: labels (B,) or class probabilities (B, num_classes).
         """
         for metric in self.by_name().values():
-            # Converting the model to bfloat16 converts its metrics too, and bfloat16 cannot count beyond 256.
-            if metric.dtype != torch.float32:
+            # Converting the model to bfloat16 converts its metrics too, and bfloat16 cannot count beyond 256. After a
+            # move to another device, `dtype` is float32 whatever the sums are.
+            if {metric.dtype, metric.weight.dtype} != {torch.float32}:
                 metric.set_dtype(torch.float32)
         if not len(targets):
             return
@@ -39,9 +40,9 @@ class EpochMetrics(nn.Module):
         if self.acc5 is not None:
             self.acc5.update(top_k_hits(logits, targets, 5))
 
-    def by_name(self) -> dict[str, Metric]:
+    def by_name(self) -> dict[str, MeanMetric]:
         """The metrics by the names under which they are logged, without the stage: ``loss``, ``acc``, ``acc5``."""
-        named: dict[str, Metric | None] = {"loss": self.loss, "acc": self.acc, "acc5": self.acc5}
+        named: dict[str, MeanMetric | None] = {"loss": self.loss, "acc": self.acc, "acc5": self.acc5}
         return {name: metric for name, metric in named.items() if metric is not None}
 
 
