@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 import torch
 from torchvision.transforms import RandomErasing, RandomResizedCrop
 
+from distributions import assert_equally_likely, assert_uncorrelated, assert_uniform
 from resnet_lightning.data.augmentation.boxes import draw_boxes
 from resnet_lightning.data.augmentation.draws import Draws
 
@@ -24,16 +26,6 @@ def sides(n, height, width):
 def many_sides(n=N, seed=0):
     """Images of all shapes, most of them of no extreme one."""
     return np.random.default_rng(seed).integers(1, 200, (2, n))
-
-
-def chi_square(counts):
-    """Its mean is the number of cells less 1, its variance twice that."""
-    expected = counts.sum() / len(counts)
-    return ((counts - expected) ** 2 / expected).sum()
-
-
-def chi_square_bound(cells):
-    return cells - 1 + 5 * math.sqrt(2 * (cells - 1))
 
 
 def largest_distance(a, b):
@@ -62,9 +54,10 @@ def box_by_torchvisions_recipe(numbers, height, width, area, aspect, or_else_mid
     return (height - rows) // 2, (width - columns) // 2, rows, columns
 
 
-@pytest.mark.parametrize("or_else_middle", [True, False])
-@pytest.mark.parametrize(("area", "aspect"), [CROPPED, ERASED, ((0.5, 1.0), (0.2, 5.0))])
-def test_boxes_are_those_that_a_loop_over_tries_finds(area, aspect, or_else_middle):
+@pytest.mark.parametrize(
+    ("area", "aspect", "or_else_middle"), [(*CROPPED, True), (*ERASED, False), ((0.5, 1.0), (0.2, 5.0), True)]
+)
+def test_boxes_equal_those_of_a_loop_over_tries(area, aspect, or_else_middle):
     heights, widths = many_sides(2000)
     numbers = draws(2000).uniform(4, 22).astype(float).T.tolist()
     found = draw_boxes(draws(2000), 4, heights, widths, area, aspect, or_else_middle=or_else_middle)
@@ -79,14 +72,13 @@ def test_boxes_are_those_that_a_loop_over_tries_finds(area, aspect, or_else_midd
     assert (nothing > 0) == (not or_else_middle)  # extreme shapes were among them
 
 
-@pytest.mark.parametrize("or_else_middle", [True, False])
-@pytest.mark.parametrize(("area", "aspect"), [CROPPED, ERASED, ((0.0, 0.001), (1.0, 1.0)), ((0.9, 1.0), (0.1, 10.0))])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_boxes_always_fit_inside(area, aspect, or_else_middle, seed):
-    heights, widths = many_sides(seed=seed)
-    top, left, rows, columns = draw_boxes(
-        draws(seed=seed), 3, heights, widths, area, aspect, or_else_middle=or_else_middle
-    )
+@pytest.mark.parametrize(
+    ("area", "aspect", "or_else_middle"),
+    [(*CROPPED, True), (*ERASED, False), ((0.0, 0.001), (1.0, 1.0), False), ((0.9, 1.0), (0.1, 10.0), True)],
+)
+def test_boxes_always_fit_inside(area, aspect, or_else_middle):
+    heights, widths = many_sides()
+    top, left, rows, columns = draw_boxes(draws(), 3, heights, widths, area, aspect, or_else_middle=or_else_middle)
     assert {values.dtype for values in (top, left, rows, columns)} == {np.dtype(np.int64)}
     some = rows > 0
     assert np.array_equal(some, columns > 0)
@@ -115,14 +107,12 @@ def test_area_is_uniform_and_so_is_the_logarithm_of_the_aspect():
         draws(), 5, *sides(N, 20_000, 10_000), (0.01, 0.1), (0.5, 2.0), or_else_middle=False
     )
     share, ratio = rows * columns / 2e8, np.log2(columns / rows)
-    assert share.mean() == pytest.approx(0.055, abs=5 * 0.09 / math.sqrt(12 * N))
-    assert chi_square(np.histogram(share, 40, (0.01, 0.1))[0]) < chi_square_bound(40)
-    assert chi_square(np.histogram(ratio, 40, (-1, 1))[0]) < chi_square_bound(40)
-    assert abs(np.corrcoef(share, ratio)[0, 1]) < 5 / math.sqrt(N)
+    assert_uniform(share, 0.01, 0.1, cells=40, slack=1e-3)
+    assert_uniform(ratio, -1, 1, cells=40, slack=1e-2)
+    assert_uncorrelated([share, ratio])
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 64), (60, 120)])
-@pytest.mark.parametrize("which", ["resized crop", "erasing"])
+@pytest.mark.parametrize(("which", "height", "width"), [("resized crop", 60, 120), ("erasing", 64, 64)])
 def test_boxes_are_distributed_as_those_of_torchvision(which, height, width):
     torch.manual_seed(0)
     n, image = 4000, torch.zeros(3, height, width)
@@ -146,22 +136,21 @@ def test_boxes_are_distributed_as_those_of_torchvision(which, height, width):
         assert largest_distance(ours[place], theirs[place]) < bound
 
 
-def test_all_places_are_equally_likely():
+def test_all_positions_are_equally_likely():
     top, left, rows, columns = draw_boxes(draws(), 3, *sides(N, 20, 12), (0.25, 0.25), (0.6, 0.6), or_else_middle=False)
     assert set(rows) == {10}
     assert set(columns) == {6}
     counts = np.bincount(top * 7 + left, minlength=77)
     assert len(counts) == 77
-    assert chi_square(counts) < chi_square_bound(77)
+    assert_equally_likely(counts)
 
 
-@pytest.mark.parametrize("height", [1, 2, 3, 10, 31, 40, 500])
-@pytest.mark.parametrize("width", [1, 2, 7, 30, 40, 1000])
-def test_where_none_fits_the_middle_is_that_of_torchvision(height, width):
+def test_the_middle_box_where_none_fits_is_that_of_torchvision():
     area, aspect = (1.5, 1.5), (3 / 4, 4 / 3)  # larger than the image, so that none ever fits
-    expected = RandomResizedCrop.get_params(torch.zeros(1, height, width), list(area), list(aspect))
-    found = draw_boxes(draws(3), 3, *sides(3, height, width), area, aspect, or_else_middle=True)
-    assert np.array_equal(np.array(found), np.array([expected] * 3).T)
+    shapes = np.array(list(itertools.product([1, 2, 3, 10, 31, 40, 500], [1, 2, 7, 30, 40, 1000])))
+    expected = [RandomResizedCrop.get_params(torch.zeros(1, *shape), list(area), list(aspect)) for shape in shapes]
+    found = draw_boxes(draws(len(shapes)), 3, *shapes.T, area, aspect, or_else_middle=True)
+    assert np.array_equal(np.array(found).T, np.array(expected))
 
 
 def test_an_extreme_shape_that_no_try_fits_gives_the_middle_or_nothing():
@@ -172,7 +161,7 @@ def test_an_extreme_shape_that_no_try_fits_gives_the_middle_or_nothing():
     assert set(nothing.height) == set(nothing.width) == {0}
 
 
-def test_a_box_depends_on_its_image_alone():
+def test_a_box_depends_only_on_its_image():
     heights, widths = many_sides(500)
     whole = np.array(draw_boxes(draws(500), 3, heights, widths, *CROPPED, or_else_middle=True))
     order = np.random.default_rng(0).permutation(500)
