@@ -10,7 +10,7 @@ from resnet_lightning.data.augmentation.geometry import Canvas, affine, crop, ma
 
 # Batches of one image and of none, one channel and three, higher than wide and wider than high.
 SHAPES = [(5, 3, 8, 8), (4, 1, 7, 10), (1, 2, 9, 4), (0, 3, 5, 6)]
-# Places between pixels are computed in single precision, and values go up to 255.
+# Positions between pixels are computed in single precision, and values reach 255.
 TOLERANCE = 0.01
 
 
@@ -36,12 +36,21 @@ def crop_by_pixels(images, padding, top, left, mirrored, mode):
     return out
 
 
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-@pytest.mark.parametrize("mode", ["zero", "reflect"])
-@pytest.mark.parametrize("padding", [0, 1, 3])
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_crop_equals_a_loop_over_pixels(shape, dtype, padding, mode, layout):
+# Every shape in both modes; each mode with every padding, type and layout.
+@pytest.mark.parametrize(
+    ("shape", "padding", "mode", "dtype", "layout"),
+    [
+        (SHAPES[0], 3, "zero", torch.uint8, torch.channels_last),
+        (SHAPES[0], 1, "reflect", torch.float32, torch.contiguous_format),
+        (SHAPES[1], 1, "zero", torch.float32, torch.channels_last),
+        (SHAPES[1], 3, "reflect", torch.uint8, torch.contiguous_format),
+        (SHAPES[2], 0, "zero", torch.uint8, torch.contiguous_format),
+        (SHAPES[2], 3, "reflect", torch.float32, torch.channels_last),
+        (SHAPES[3], 3, "zero", torch.float32, torch.contiguous_format),
+        (SHAPES[3], 0, "reflect", torch.uint8, torch.channels_last),
+    ],
+)
+def test_crop_equals_a_loop_over_pixels(shape, padding, mode, dtype, layout):
     images = random_images(shape, dtype, layout)
     before = images.clone()
     generator = np.random.default_rng(padding)
@@ -55,24 +64,17 @@ def test_crop_equals_a_loop_over_pixels(shape, dtype, padding, mode, layout):
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("base", ["every second image", "the left half", "the upper half", "some channels"])
-def test_crop_takes_a_part_of_a_larger_tensor(base):
+def test_crop_accepts_views_of_a_larger_tensor():
     large = random_images((6, 4, 10, 12))
-    parts = {
-        "every second image": large[::2],
-        "the left half": large[..., :6],
-        "the upper half": large[..., :5, :],
-        "some channels": large[:, 1:3],
-    }
-    images = parts[base]
-    n = len(images)
-    top, left, mirrored = np.arange(n) % 5, np.arange(n)[::-1] % 5, np.arange(n) % 2 == 0
-    expected = crop_by_pixels(images, 2, top, left, mirrored, "zero")
-    assert torch.equal(crop(images, 2, top, left, mirrored), expected)
+    for images in (large[::2], large[..., :6], large[..., :5, :], large[:, 1:3]):
+        n = len(images)
+        top, left, mirrored = np.arange(n) % 5, np.arange(n)[::-1] % 5, np.arange(n) % 2 == 0
+        expected = crop_by_pixels(images, 2, top, left, mirrored, "zero")
+        assert torch.equal(crop(images, 2, top, left, mirrored), expected)
 
 
 @pytest.mark.parametrize("mode", ["zero", "reflect"])
-def test_crop_reaches_every_corner_of_what_numpy_pads(mode):
+def test_crop_reaches_every_corner_of_the_image_padded_by_numpy(mode):
     images = random_images((2, 3, 6, 9))
     padded = np.pad(
         images.numpy(), ((0, 0), (0, 0), (5, 5), (5, 5)), mode={"zero": "constant", "reflect": "reflect"}[mode]
@@ -83,7 +85,7 @@ def test_crop_reaches_every_corner_of_what_numpy_pads(mode):
             assert np.array_equal(found.numpy(), padded[:, :, top : top + 6, left : left + 9])
 
 
-def test_crop_takes_one_place_for_all_images():
+def test_crop_accepts_one_position_for_all_images():
     images = random_images((3, 3, 6, 9))
     assert torch.equal(crop(images, 2, 2, 2), images)
     assert torch.equal(crop(images, 2, 1, 4), crop(images, 2, np.full(3, 1), np.full(3, 4)))
@@ -94,18 +96,23 @@ def test_crop_takes_one_place_for_all_images():
 DATA_SETS = [(7, 8, 8, 3), (5, 7, 10, 1), (4, 9, 4, 2), (3, 1, 5, 3), (3, 5, 1, 3), (3, 1, 1, 1), (1, 4, 4, 3)]
 
 
-@pytest.mark.parametrize("mode", ["zero", "reflect"])
-@pytest.mark.parametrize("padding", [0, 1, 3])
-@pytest.mark.parametrize("shape", DATA_SETS)
+@pytest.mark.parametrize(
+    ("shape", "padding", "mode"),
+    [
+        (DATA_SETS[0], 3, "zero"),
+        (DATA_SETS[0], 1, "reflect"),
+        (DATA_SETS[1], 3, "reflect"),
+        (DATA_SETS[2], 0, "reflect"),
+        *((shape, 1, "zero") for shape in DATA_SETS[1:]),
+    ],
+)
 def test_cutting_from_a_canvas_equals_a_loop_over_pixels(shape, padding, mode):
     n, height, width, channels = shape
-    if mode == "reflect":
-        padding = min(padding, height - 1, width - 1)
     images = random_images((n, channels, height, width)).permute(0, 2, 3, 1).contiguous()
     before = images.clone()
     canvas = Canvas(images, padding, mode)
     generator = np.random.default_rng(padding)
-    for count in (0, 1, 12):  # also more than there are, some of them twice
+    for count in (0, 12):  # more than there are images, some of them twice
         rows = generator.integers(0, n, count)
         top, left = generator.integers(0, 2 * padding + 1, (2, count))
         chosen = images[torch.from_numpy(rows)].permute(0, 3, 1, 2)
@@ -119,7 +126,7 @@ def test_cutting_from_a_canvas_equals_a_loop_over_pixels(shape, padding, mode):
     assert torch.equal(images, before)
 
 
-def test_what_is_cut_from_a_canvas_is_a_copy():
+def test_an_image_cut_from_a_canvas_is_a_copy():
     images = random_images((3, 3, 6, 6)).permute(0, 2, 3, 1).contiguous()
     canvas, zero = Canvas(images, 0, "zero"), np.zeros(3, np.int64)
     canvas.cut(np.arange(3), zero, zero, None).zero_()
@@ -127,9 +134,8 @@ def test_what_is_cut_from_a_canvas_is_a_copy():
     assert torch.equal(images_again.permute(0, 2, 3, 1), images)
 
 
-@pytest.mark.parametrize("padding", [0, 4])
-@pytest.mark.parametrize("shape", DATA_SETS)
-def test_a_canvas_takes_the_memory_that_is_told_before(shape, padding):
+@pytest.mark.parametrize(("shape", "padding"), [(DATA_SETS[0], 0), (DATA_SETS[1], 4), (DATA_SETS[5], 4)])
+def test_nbytes_of_a_canvas_counts_the_padded_images_and_their_mirror_images(shape, padding):
     n, height, width, channels = shape
     images = torch.zeros(shape, dtype=torch.uint8)
     expected = 2 * n * (height + 2 * padding) * (width + 2 * padding) * channels
@@ -138,7 +144,7 @@ def test_a_canvas_takes_the_memory_that_is_told_before(shape, padding):
 
 
 def bilinear(image, row, column):
-    """The value of (C, H, W) at a place between pixels; what lies outside is black."""
+    """The value of (C, H, W) at a position between pixels; outside, the image is black."""
     _, height, width = image.shape
     value = torch.zeros(image.shape[0], dtype=torch.float64)
     for r in (math.floor(row), math.floor(row) + 1):
@@ -158,8 +164,9 @@ def affine_parameters(n, seed=0):
     return [generator.uniform(a, b, n).astype(np.float32) for a, b in zip(low, high, strict=True)]
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-@pytest.mark.parametrize("shape", SHAPES[:3])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [(SHAPES[0], torch.uint8), (SHAPES[1], torch.float32), (SHAPES[2], torch.uint8)]
+)
 def test_affine_equals_a_loop_over_pixels(shape, dtype):
     images = random_images(shape, dtype)
     before = images.clone()
@@ -170,7 +177,7 @@ def test_affine_equals_a_loop_over_pixels(shape, dtype):
         angle = math.radians(degrees[i])
         for row in range(height):
             for column in range(width):
-                # From the centre, moved back, to the right and up; turned back, clockwise, to where it came from.
+                # Relative to the center, right and up; undo the shift, then the rotation.
                 x = column - (width - 1) / 2 - right[i] * width
                 y = (height - 1) / 2 - row + down[i] * height
                 from_x = (x * math.cos(angle) + y * math.sin(angle)) / scale[i]
@@ -184,7 +191,7 @@ def test_affine_equals_a_loop_over_pixels(shape, dtype):
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("shape", [(20, 3, 16, 16), (20, 1, 12, 21), (20, 3, 19, 8)])
+@pytest.mark.parametrize("shape", [(20, 1, 12, 21), (20, 3, 19, 8)])
 def test_affine_equals_that_of_torchvision(shape):
     images = random_images(shape, torch.float32)
     degrees, down, right, scale = affine_parameters(shape[0], seed=1)
@@ -201,15 +208,14 @@ def test_affine_equals_that_of_torchvision(shape):
         torch.testing.assert_close(found[i], expected, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("size", [8, 9])
-@pytest.mark.parametrize("quarters", [-1, 1, 2])
-def test_quarter_turns_are_counter_clockwise(size, quarters):
+@pytest.mark.parametrize(("size", "quarters"), [(8, -1), (8, 2), (9, 1)])
+def test_quarter_turns_are_counterclockwise(size, quarters):
     images = random_images((3, 2, size, size))
     found = affine(images, np.full(3, 90.0 * quarters, np.float32), *np.zeros((2, 3), np.float32), floats(1, 1, 1))
     torch.testing.assert_close(found, torch.rot90(images, quarters, (-2, -1)).float(), rtol=0, atol=TOLERANCE)
 
 
-def test_down_and_right_move_by_shares_of_the_height_and_the_width():
+def test_translation_is_a_share_of_the_height_and_the_width():
     images = random_images((4, 3, 8, 5))
     down, right = floats(0.25, -0.5, 0, 0), floats(0, 0, 0.2, -0.6)
     expected = torch.zeros(images.shape)
@@ -221,7 +227,7 @@ def test_down_and_right_move_by_shares_of_the_height_and_the_width():
     torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE)
 
 
-def test_a_turned_image_moves_along_the_sides_of_the_frame():
+def test_translation_comes_after_rotation():
     images = random_images((1, 3, 8, 8))
     found = affine(images, floats(90), floats(0.25), floats(0), floats(1))
     expected = torch.zeros(images.shape)
@@ -229,7 +235,7 @@ def test_a_turned_image_moves_along_the_sides_of_the_frame():
     torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE)
 
 
-def test_a_scale_above_one_enlarges_about_the_centre():
+def test_a_scale_above_one_enlarges_about_the_center():
     images = random_images((1, 1, 9, 9), torch.float32)
     twice, half = (affine(images, floats(0), floats(0), floats(0), floats(scale)) for scale in (2, 0.5))
     torch.testing.assert_close(twice[..., ::2, ::2], images[..., 2:7, 2:7], rtol=0, atol=TOLERANCE)
@@ -237,8 +243,8 @@ def test_a_scale_above_one_enlarges_about_the_centre():
     assert half[..., 0, :].abs().max() == 0  # black all around
 
 
-@pytest.mark.parametrize("shape", SHAPES[:3])
-def test_an_affine_map_by_nothing_is_the_identity(shape):
+@pytest.mark.parametrize("shape", SHAPES[:2])
+def test_an_affine_map_without_change_is_the_identity(shape):
     images = random_images(shape)
     nothing = np.zeros(shape[0], np.float32)
     found = affine(images, nothing, nothing, nothing, nothing + 1)
@@ -251,8 +257,9 @@ def random_boxes(n, height, width, seed=0):
     return generator.integers(0, height - rows + 1), generator.integers(0, width - columns + 1), rows, columns
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-@pytest.mark.parametrize("shape", SHAPES[:3])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [(SHAPES[0], torch.float32), (SHAPES[1], torch.uint8), (SHAPES[2], torch.float32)]
+)
 def test_resized_crop_equals_a_loop_over_pixels(shape, dtype):
     images = random_images(shape, dtype)
     before = images.clone()
@@ -264,7 +271,7 @@ def test_resized_crop_equals_a_loop_over_pixels(shape, dtype):
             for column in range(width):
                 from_row = top[i] + (row + 0.5) * rows[i] / height - 0.5
                 from_column = left[i] + (column + 0.5) * columns[i] / width - 0.5
-                # What lies beyond the image's border is like the border; beyond the box, the image goes on.
+                # Beyond the image its border is repeated; beyond the box the image continues.
                 from_row, from_column = min(max(from_row, 0), height - 1), min(max(from_column, 0), width - 1)
                 expected[i, :, row, column] = bilinear(images[i], from_row, from_column)
     found = resized_crop(images, top, left, rows, columns)
@@ -283,7 +290,7 @@ def test_resized_crop_equals_that_of_torchvision_inside_the_box(shape):
     for i, image in enumerate(images):
         box = int(top[i]), int(left[i]), int(rows[i]), int(columns[i])
         expected = reference.resized_crop(image, *box, [height, width], antialias=False)
-        # Within half a pixel of the box's border torchvision repeats the border pixel; here the image goes on.
+        # Within half a pixel of the box's border torchvision repeats the border pixel; here the image continues.
         row, column = ((np.arange(side) + 0.5) * cut / side for side, cut in ((height, rows[i]), (width, columns[i])))
         inside = torch.from_numpy(
             ((row >= 0.5) & (row <= rows[i] - 0.5))[:, None] & ((column >= 0.5) & (column <= columns[i] - 0.5))
@@ -291,7 +298,7 @@ def test_resized_crop_equals_that_of_torchvision_inside_the_box(shape):
         torch.testing.assert_close(found[i][:, inside], expected[:, inside], rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("shape", SHAPES[:3])
+@pytest.mark.parametrize("shape", SHAPES[:2])
 def test_a_crop_of_the_whole_image_is_the_image(shape):
     images = random_images(shape)
     n, _, height, width = shape
@@ -301,12 +308,12 @@ def test_a_crop_of_the_whole_image_is_the_image(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_marked_boxes_equal_a_loop_also_over_the_border(shape):
+def test_marked_boxes_equal_a_loop_over_pixels(shape):
     n, channels, height, width = shape
     images = random_images(shape)
     generator = np.random.default_rng(0)
-    for _ in range(20):
-        # Also wholly outside, empty, and larger than the image.
+    for _ in range(10):
+        # Some of them outside, empty, or larger than the image.
         top, left = generator.integers(-height, 2 * height, n), generator.integers(-width, 2 * width, n)
         rows, columns = generator.integers(0, 2 * height, n), generator.integers(0, 2 * width, n)
         expected = torch.zeros(shape, dtype=torch.bool)
@@ -333,10 +340,10 @@ def test_marked_boxes_equal_a_loop_also_over_the_border(shape):
     ],
     ids=["crop", "crop with reflection", "affine", "resized crop", "boxes"],
 )
-@pytest.mark.parametrize("size", [1, 3, 8])
-def test_an_image_of_a_larger_batch_goes_where_it_goes_alone(apply, size):
+def test_the_batch_size_does_not_change_an_image(apply):
     images = random_images((20, 3, 9, 11))
     numbers = np.arange(20)
     whole = apply(images, numbers)
-    parts = [apply(images[i : i + size], numbers[i : i + size]) for i in range(0, 20, size)]
-    assert torch.equal(torch.cat(parts), whole)
+    for size in (1, 3, 8):
+        parts = [apply(images[i : i + size], numbers[i : i + size]) for i in range(0, 20, size)]
+        assert torch.equal(torch.cat(parts), whole)
