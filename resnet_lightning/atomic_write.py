@@ -1,22 +1,29 @@
-"""Files that are whole or not there."""
+"""Writes files that are either complete or absent."""
 
 import contextlib
+import csv
+import io
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[BinaryIO]:
-    """Opens a file beside ``path``, and renames it to ``path`` at the end of the ``with`` block.
+def atomic_write(
+    path: str | os.PathLike[str], *, durable: bool = False, has_other_writers: bool = False
+) -> Iterator[io.BufferedRandom]:
+    """Opens ``<path>.part`` and renames it to ``path`` at the end of the ``with`` block.
 
     Whatever happens meanwhile, ``path`` holds either all of the new content or what it held before. After an exception
-    the unfinished file is removed. Missing folders are made.
+    the unfinished file is removed. After SIGKILL it stays, and the next write replaces it. Missing folders are made.
+    The new file has the permissions of any new file.
 
     Args:
-        path: of the file.
-        durable: flush the content and the renaming to the disk, so that both survive a power cut.
+        path: the file.
+        durable: flush the content and the new name to the disk, so that both survive a power cut.
+        has_other_writers: another process may be writing the same file. The unfinished file then gets a unique name,
+            ``<path>.<random>.part``, which nothing replaces after SIGKILL.
 
     Yields:
         The unfinished file, open for reading and writing bytes.
@@ -26,7 +33,8 @@ def atomic_write(path: str | os.PathLike[str], *, durable: bool = False) -> Iter
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
+    suffix = f".{secrets.token_hex(8)}.part" if has_other_writers else ".part"
+    unfinished = path.with_name(f"{path.name}{suffix}")
     try:
         with unfinished.open("w+b") as file:
             yield file
@@ -47,6 +55,16 @@ def atomic_write(path: str | os.PathLike[str], *, durable: bool = False) -> Iter
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes text in UTF-8, as ``atomic_write`` does."""
+    """Writes text in UTF-8, as ``atomic_write`` does; line ends stay as they are.
+
+    Surrogates, which stand for the bytes of file names that are not UTF-8, are written as these bytes.
+    """
     with atomic_write(path) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def atomic_write_csv(path: str | os.PathLike[str], rows: Iterable[Iterable[object]]) -> None:
+    """Writes rows, the header included, as a CSV file, as ``atomic_write`` does."""
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(rows)
+    atomic_write_text(path, table.getvalue())

@@ -1,6 +1,5 @@
 """How two ways of doing the same work are timed, and shown."""
 
-import csv
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ import torch
 from rich import box
 from rich.table import Table
 
+from ..atomic_write import atomic_write_csv
 from ..errors import InputError
 
 
@@ -98,12 +98,11 @@ def write_csv(path: Path, comparisons: Sequence[Comparison]) -> None:
     Raises:
         InputError: where the file cannot be written.
     """
+    rows: list[list[object]] = [["work", "amount", "unit", "round", "ours_seconds", "theirs_seconds"]]
+    for c in comparisons:
+        rows += ([c.work, c.amount, c.unit, i, *pair] for i, pair in enumerate(zip(c.ours, c.theirs, strict=True)))
     try:
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["work", "amount", "unit", "round", "ours_seconds", "theirs_seconds"])
-            for c in comparisons:
-                for i, pair in enumerate(zip(c.ours, c.theirs, strict=True)):
-                    writer.writerow([c.work, c.amount, c.unit, i, *pair])
+        path.parent.stat()  # a missing folder is more likely a typing error than one to make
+        atomic_write_csv(path, rows)
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from error

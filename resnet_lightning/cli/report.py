@@ -1,7 +1,6 @@
 """``lightning report``: compares runs on one HTML page."""
 
 import argparse
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..atomic_write import atomic_write_text
 from ..errors import InputError
 from ..runs.comparison import FINAL, by_data, by_seed, differences, final_metrics
 from ..runs.reader import Run, find_runs, read_run
@@ -54,16 +54,10 @@ def _check_output(path: Path) -> None:
 
 
 def _write(path: Path, page: str) -> None:
-    unfinished = path.with_name(f"{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(path)
+        atomic_write_text(path, page)
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
 
 
 def _print_summary(out: Console, runs: Sequence[Run]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from ..atomic_write import atomic_write_csv
 from ..errors import InputError
 
 
@@ -48,10 +49,8 @@ def cross_validate(options: Sequence[str], num_folds: int, folder: Path) -> list
             before = f"; the folds before it are in {str(folder)!r}" if fold else ""
             raise InputError(f"fold {fold} of {num_folds} did not end well (see above){before}")
         results.append(_read_result(root))
-        with (folder / "folds.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["fold", "validation_accuracy", "test_accuracy"])
-            writer.writerows([number, result.validation, result.test] for number, result in enumerate(results))
+        rows = [[number, result.validation, result.test] for number, result in enumerate(results)]
+        atomic_write_csv(folder / "folds.csv", [["fold", "validation_accuracy", "test_accuracy"], *rows])
     return results
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..atomic_write import atomic_write
 from ..errors import InputError
 from .loaded import LoadedModel
 
@@ -85,13 +86,13 @@ def _with_last_maps(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
 
 def save_overlays(explanations: Sequence[Explanation], files: Sequence[str | Path], folder: Path) -> list[Path]:
     """Writes a PNG for each, named after the image; of images of one name, the later ones with a number."""
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for explanation, file in zip(explanations, files, strict=True):
         path, number = folder / f"{Path(file).stem}_gradcam.png", 2
         while path in written:
             path, number = folder / f"{Path(file).stem}_gradcam_{number}.png", number + 1
-        Image.fromarray(explanation.overlay()).save(path)
+        with atomic_write(path) as png:
+            Image.fromarray(explanation.overlay()).save(png, "PNG")
         written.append(path)
     return written
 

@@ -12,6 +12,7 @@ import torch
 from lightning import Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from ..atomic_write import atomic_write
 from ..errors import InputError
 
 # A checkpoint is a zip archive, and an archive may end in a comment: here this, and the digest of all bytes before it.
@@ -33,18 +34,11 @@ class WholeCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
         place = Path(path)
-        unfinished = place.with_name(f"{place.name}.part")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("w+b") as file:
+            with atomic_write(place, durable=True) as file:
                 torch.save(checkpoint, file)
                 _append_checksum(file)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(place)
-            _flush_folder(place.parent)
         except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
-            unfinished.unlink(missing_ok=True)
             reason = _os_error(error)
             if reason is None:
                 raise
@@ -75,15 +69,6 @@ def _append_checksum(file: io.BufferedRandom) -> None:
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     file.seek(0, os.SEEK_END)
     file.write(_MARK + digest.encode())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Makes sure that a renaming survives a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _os_error(error: BaseException | None) -> OSError | None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..atomic_write import atomic_write
+
 if TYPE_CHECKING:  # it takes half a second to import, which only those wait for who draw
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -131,8 +133,8 @@ def save_mosaic(images: NDArray[np.uint8], path: Path, columns: int = 8, side: i
         canvas[number // columns, :height, number % columns, :width] = image
     pixels = canvas.reshape(rows * (height + 1), columns * (width + 1), channels)
     pixels = pixels.repeat(times, 0).repeat(times, 1)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels).save(path)
+    with atomic_write(path) as file:
+        Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels).save(file, "PNG")
     return path
 
 
@@ -146,13 +148,8 @@ def of_png(png: bytes) -> NDArray[np.uint8]:
 
 def save(figure: "Figure", path: Path) -> Path:
     """Writes a PNG, which appears when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        figure.savefig(unfinished, format="png", dpi=120)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=120)
     return path
 
 

@@ -17,6 +17,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
+from ..atomic_write import atomic_write_text
+
 if TYPE_CHECKING:
     from wandb import Image, Run
 
@@ -221,10 +223,7 @@ class ResumableWandbLogger(WandbLogger):
         return Path(self._save_dir or ".") / RECORD
 
     def _write(self, session: "_Session", rows: "list[_Row]") -> None:
-        unfinished = self._record.with_name(f"{RECORD}.part")
-        unfinished.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(_line(session) + "".join(map(_line, rows)))
-        unfinished.replace(self._record)
+        atomic_write_text(self._record, _line(session) + "".join(map(_line, rows)))
 
 
 def _picture(png: str) -> "Image":

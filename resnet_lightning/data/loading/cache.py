@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import time
-import uuid
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ...atomic_write import atomic_write
 from .memory import in_words
 
 _log = logging.getLogger(__name__)
@@ -72,23 +72,17 @@ class DecodedCache:
             _log.info("%s of images are not cached: the cache may be %s", in_words(size), in_words(self.limit))
         if size > self.limit or self._given_up:
             return
-        unfinished = self.folder / f"{fingerprint}.{uuid.uuid4().hex}.part"
+        values = np.ascontiguousarray(array.numpy())
+        path = self.folder / f"{fingerprint}.{_checksum(values)}.npy"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             self._make_room(size)
-            values = np.ascontiguousarray(array.numpy())
-            with unfinished.open("xb") as file:
+            with atomic_write(path, durable=True, has_other_writers=True) as file:
                 # Not by np.save, which does not notice where the last bytes find no room.
                 npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(values))
                 file.write(values.data)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self.folder / f"{fingerprint}.{_checksum(values)}.npy")
         except OSError as error:
             self._given_up = True
             _log.warning("decoded images are not cached in %s: %s", self.folder, error.strerror or error)
-            with contextlib.suppress(OSError):
-                unfinished.unlink()
 
     def _make_room(self, size: int) -> None:
         for file in self.folder.glob("*.part"):

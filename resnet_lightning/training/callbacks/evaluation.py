@@ -13,6 +13,7 @@ from lightning import Callback, LightningModule, Trainer
 from PIL import Image
 from torch import Tensor
 
+from ...atomic_write import atomic_write_text
 from ...runs import figures
 
 
@@ -109,10 +110,7 @@ class Evaluation(Callback):
                 logger.log_evaluation(evaluation)
 
     def _write(self, evaluation: dict[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / "evaluation.json.part"
-        unfinished.write_text(json.dumps(evaluation))
-        unfinished.replace(self.folder / "evaluation.json")
+        atomic_write_text(self.folder / "evaluation.json", json.dumps(evaluation))
         confusion = torch.tensor(evaluation["confusion"]).numpy()
         figures.save(
             figures.confusion_matrix(confusion, evaluation["classes"]), self.folder / "pictures/confusion_matrix.png"

@@ -1,13 +1,12 @@
 """Predictions as a table."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from ...atomic_write import atomic_write_csv
 from ...errors import InputError, check_int
 
 
@@ -58,12 +57,8 @@ class PredictionWriter(Callback):
         if not trainer.is_global_zero:
             return
         files = data.predict_files
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        table = io.StringIO()
-        writer = csv.writer(table)
         places = ["", *(f"_{place}" for place in range(2, self.top_k + 1))]
         columns = [f"{name}{place}" for place in places for name in ("label", "probability")]
-        writer.writerow(["file" if files else "index", *columns])
         lines: list[list[Any]] = []
         for number, labels, probabilities in sorted(row for rows, _ in of_all for row in rows):
             pairs = zip((data.class_names[label] for label in labels), (f"{p:.6f}" for p in probabilities), strict=True)
@@ -71,10 +66,4 @@ class PredictionWriter(Callback):
         if files:
             lines += [[Path(name), *[""] * len(columns)] for _, names in of_all for name in names]
             lines.sort(key=lambda line: line[0])
-        writer.writerows(lines)
-        unfinished = self.path.with_suffix(".part")
-        try:
-            unfinished.write_text(table.getvalue(), encoding="utf-8", errors="surrogateescape", newline="")
-            unfinished.replace(self.path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        atomic_write_csv(self.path, [["file" if files else "index", *columns], *lines])

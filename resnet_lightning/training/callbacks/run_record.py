@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from ...atomic_write import atomic_write_text
 from ...errors import InputError
 from ...runs.provenance import now, provenance
 from .preemption import Interrupted
@@ -54,10 +55,9 @@ class RunRecord(Callback):
         if stage == "fit" and trainer.is_global_zero:
             if not self.checkpoint:
                 self._begin_with(trainer, "")
-            self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "evaluation.json").unlink(missing_ok=True)  # of a test before the run went on
             config, facts = yaml.safe_load(self.config), provenance()
-            self._write("config.yaml", self.config)
+            atomic_write_text(self.folder / "config.yaml", self.config)
             before = self._read_state() if self.checkpoint else {}
             self._state = {
                 "name": self.name,
@@ -86,18 +86,13 @@ class RunRecord(Callback):
         """Adds to what ``run.json`` says; nothing in processes other than the first."""
         if self._state:
             self._state.update(facts)
-            self._write("run.json", json.dumps(self._state, indent=1))
+            atomic_write_text(self.folder / "run.json", json.dumps(self._state, indent=1))
 
     def _read_state(self) -> dict[str, Any]:
         try:
             return json.loads((self.folder / "run.json").read_text())
         except (OSError, ValueError):
             return {}
-
-    def _write(self, name: str, text: str) -> None:
-        unfinished = self.folder / f"{name}.part"
-        unfinished.write_text(text)
-        unfinished.replace(self.folder / name)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         data = getattr(trainer, "datamodule", None)
