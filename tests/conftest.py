@@ -31,6 +31,33 @@ def cache_of_its_own(tmp_path_factory):
 
 
 @pytest.fixture
+def in_an_empty_folder(tmp_path, monkeypatch):
+    """The test works in ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Runs in the test's process draw no figures, which take longer than the training of most tests."""
+    from runs_alike import draw_no_figures
+
+    draw_no_figures(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory) -> Path:
+    """The folder of a run of ``configs/digits.yaml``, a resnet20 that has seen some digits. Tests only read it."""
+    from resnet_lightning.cli.main import main
+    from runs_alike import DIGITS, working_in
+
+    with working_in(tmp_path_factory.mktemp("digits_run")):
+        short = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "8", "--trainer.accelerator", "cpu"]
+        assert main(["fit", "--config", DIGITS, *short]) == 0
+        (folder,) = Path("runs/digits").resolve().iterdir()
+    return folder
+
+
+@pytest.fixture
 def real_data() -> Path:
     """The folder with the real images, ``MNIST/raw`` and ``cifar10-jpeg``."""
     root = os.environ.get("RESNET_LIGHTNING_DATA")
@@ -41,9 +68,19 @@ def real_data() -> Path:
 
 @pytest.fixture
 def commands():
-    """Starts runs in processes of their own, and ends those that are left."""
-    from runs_alike import Commands  # with torch, which not every test needs
+    """Starts runs in processes of their own, as people start them, and ends those that are left."""
+    from runs_alike import Commands  # imports torch, which not every test needs
 
     started = Commands()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def warm():
+    """Starts runs in processes forked from one that has imported everything, and ends those that are left."""
+    from runs_alike import WarmCommands
+
+    started = WarmCommands()
     yield started
     started.close()

@@ -1,4 +1,4 @@
-"""Runs that are stopped and go on: how tests start them, stop them, and tell that two of them are the same."""
+"""Runs that are stopped and resumed: how tests start them, stop them, and compare two of them."""
 
 import contextlib
 import csv
@@ -7,31 +7,41 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from lightning import Callback
 
-# Seconds after which a process hangs. A busy machine takes a tenth of that.
+from repository import CONFIGS
+
+# After so many seconds a process counts as hanging. A busy machine needs a tenth of them.
 TIMEOUT = 150
 
+DIGITS = str(CONFIGS / "digits.yaml")
+# The smallest of the CIFAR nets, which has no name of its own.
+SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
+DDP = ["--config", str(CONFIGS / "overlays" / "ddp.yaml"), "--trainer.accelerator", "cpu"]
 
-# What runs do.
+
+# Callbacks that watch and stop runs.
 
 
 class Seen(Callback):
-    """Keeps every batch that was trained on, and sends one process a signal at one of them.
+    """Saves every batch that is trained on, and sends one process a signal at one of them.
 
     Args:
         folder: for the batches.
-        stop_at: ``[epoch, batch]`` to send SIGTERM at, the first time; the batch -1 is the epoch's validation. Of
-            several processes the last one gets it, which is not the one that writes checkpoints.
+        stop_at: the ``[epoch, batch]`` at which to send SIGTERM; the batch -1 is the epoch's validation. Of several
+            processes the last one gets it, which is not the one that writes checkpoints.
     """
 
     def __init__(self, folder: str, stop_at: list[int] | None = None) -> None:
@@ -55,10 +65,10 @@ class Seen(Callback):
 
 
 class Pause(Callback):
-    """Stands still at some batches until a test has seen to it, so that a signal comes exactly there.
+    """Waits at some batches until the test lets it continue, so that a signal comes exactly there.
 
     Args:
-        at: the ``[epoch, batch]`` of each; ``[-1, -1]`` is the beginning of the test.
+        at: the ``[epoch, batch]`` of each; ``[-1, -1]`` is the start of the test.
     """
 
     def __init__(self, at: list[list[int]]) -> None:
@@ -78,20 +88,20 @@ class Pause(Callback):
 
 
 def reached(epoch: int, batch: int, rank: int = 0) -> Path:
-    """The file that says that a process is at a batch of ``Pause``."""
+    """The file that exists once a process waits at a batch of ``Pause``."""
     return Path(f"reached_{epoch}_{batch}_{rank}")
 
 
 def may_go(epoch: int, batch: int) -> Path:
-    """The file that lets them go on."""
+    """The file that lets the processes continue."""
     return Path(f"go_{epoch}_{batch}")
 
 
 class Whereabouts(Callback):
-    """Writes down what the run is doing, for those who find it dead.
+    """Writes down what the run is doing, so that a test knows where it was killed.
 
     Args:
-        file: where to; it has to be there.
+        file: an existing file.
     """
 
     def __init__(self, file: str) -> None:
@@ -115,7 +125,7 @@ class Whereabouts(Callback):
 
 
 def with_callbacks(name: str, **callbacks: dict) -> list[str]:
-    """The options for more callbacks, those of this module by their names, out of a file that is written for them."""
+    """Writes a config with more callbacks, those of this module by their names; returns the options that load it."""
     entries = []
     for name_of_class, arguments in callbacks.items():
         class_path = f"{__name__}.{name_of_class}" if name_of_class in globals() else name_of_class
@@ -124,11 +134,37 @@ def with_callbacks(name: str, **callbacks: dict) -> list[str]:
     return ["--config", f"{name}.yaml"]
 
 
-# How they are started.
+# Starting runs.
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Changes into a folder, for fixtures that outlive a test: afterwards the environment is as before."""
+    before = dict(os.environ)
+    os.environ.pop("PL_GLOBAL_SEED", None)
+    try:
+        with contextlib.chdir(folder):
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def draw_no_figures(patch: pytest.MonkeyPatch | None = None) -> None:
+    """Leaves out the figures of runs, which take longer than a training of ten steps.
+
+    Args:
+        patch: takes it back; without it, it is for good.
+    """
+    from resnet_lightning.runs import figures
+
+    patch = patch or pytest.MonkeyPatch()
+    for name in "learning_curves", "confusion_matrix", "images_in_a_grid", "save":
+        patch.setattr(figures, name, lambda *arguments, **options: None)
 
 
 class Commands:
-    """Starts ``python -m resnet_lightning``, each in a group of its own, as a terminal would; the last one ends all."""
+    """Starts ``python -m resnet_lightning``, each in a process group of its own, as a terminal does."""
 
     def __init__(self) -> None:
         self._started: list[subprocess.Popen] = []
@@ -149,7 +185,7 @@ class Commands:
 
     @staticmethod
     def end_of(process: subprocess.Popen) -> tuple[int, str, str]:
-        """Exit code, output and errors of a command all of whose processes have ended.
+        """Exit code, output and errors of a command, once all of its processes have ended.
 
         Each of them holds the pipe open that is read to its end here.
         """
@@ -167,36 +203,74 @@ class Commands:
 
 
 class WarmCommands:
-    """Starts commands as processes that are forked from one that has imported everything: 6 seconds less for each.
+    """Starts commands as processes forked from one that has imported everything, which saves each five seconds.
 
-    They are processes like any other, which share nothing and can be killed.
+    They are processes like any other: they share nothing, can be killed, and lead a process group of their own.
     """
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["resnet_lightning.cli.command_line", __name__])
+        forkserver.ensure_running()  # before the test puts anything into the environment
         self._started: list[BaseProcess] = []
 
-    def start(self, *arguments: str, log: str = "log", room: int | None = None, **environment: str) -> BaseProcess:
-        """A command that has begun.
+    def start(
+        self, *arguments: str, log: str = "log", file_size: int | None = None, figures: bool = False, **environment: str
+    ) -> BaseProcess:
+        """Starts a command.
 
         Args:
             arguments: of the command.
             log: the file for what it prints.
-            room: how many bytes a file may have; None for as many as it wants.
+            file_size: the largest file that it can write, in bytes; None for no limit.
+            figures: whether it draws figures.
             environment: more variables.
         """
-        process = self._context.Process(target=_run, args=(arguments, log, room, environment))
+        process = self._context.Process(target=_run, args=(arguments, log, file_size, figures, environment))
         process.start()
         self._started.append(process)
         return process
 
-    def run(self, *arguments: str, log: str = "log", **options) -> tuple[int, str]:
-        """Exit code, and what was printed."""
-        process = self.start(*arguments, log=log, **options)
+    def start_together(self, *arguments: str, nodes: int = 1, processes: int = 2) -> list[BaseProcess]:
+        """Starts a command in several processes that meet over the network, with the variables that torchrun sets.
+
+        Each prints into ``log_<rank>``.
+        """
+        if nodes > 1:
+            arguments += ("--trainer.num_nodes", str(nodes))
+        devices = processes // nodes
+        arguments += ("--trainer.devices", str(devices))
+        common = {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        common |= {"WORLD_SIZE": str(processes), "GLOO_SOCKET_IFNAME": "lo"}
+        return [
+            self.start(
+                *arguments,
+                log=f"log_{rank}",
+                **common,
+                RANK=str(rank),
+                LOCAL_RANK=str(rank % devices),
+                GROUP_RANK=str(rank // devices),
+            )
+            for rank in range(processes)
+        ]
+
+    def end_of(self, process: BaseProcess, log: str = "log") -> tuple[int, str]:
+        """Exit code of a command, and what it printed."""
         process.join(TIMEOUT)
         assert process.exitcode is not None, f"hangs: {Path(log).read_text()}"
         return process.exitcode, Path(log).read_text()
+
+    def run(self, *arguments: str, log: str = "log", **options) -> tuple[int, str]:
+        return self.end_of(self.start(*arguments, log=log, **options), log)
+
+    def run_together(self, *arguments: str, code: int = 0, **options) -> str:
+        """Waits until all processes of a command have ended with that exit code; returns what they printed."""
+        started = self.start_together(*arguments, **options)
+        ends = [self.end_of(process, f"log_{rank}") for rank, process in enumerate(started)]
+        printed = "".join(text for _, text in ends)
+        assert [found for found, _ in ends] == [code] * len(ends), printed
+        assert "Traceback" not in printed
+        return printed
 
     def close(self) -> None:
         for process in self._started:
@@ -204,20 +278,31 @@ class WarmCommands:
             process.join()
 
 
-def _run(arguments: tuple[str, ...], log: str, room: int | None, environment: dict[str, str]) -> None:
+def _run(
+    arguments: tuple[str, ...], log: str, file_size: int | None, figures: bool, environment: dict[str, str]
+) -> None:
     from resnet_lightning.cli.main import main
 
+    os.setsid()
     os.environ.update(environment)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    if room is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    if file_size is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
+    if not figures:
+        draw_no_figures()
     sys.exit(main(list(arguments)))
 
 
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
 def wait_for(condition: Callable[[], object], process: subprocess.Popen | BaseProcess | None = None) -> None:
-    """Waits until something is so, while the process that is to see to it lives."""
+    """Waits until a condition holds, as long as the process that brings it about is alive."""
     started = time.monotonic()
     while not condition():
         assert time.monotonic() - started < TIMEOUT, "waited in vain"
@@ -227,11 +312,11 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen | BasePr
         time.sleep(0.005)
 
 
-# What came out.
+# Comparing runs.
 
 
 def take_seen() -> dict[str, tuple]:
-    """What was seen since this was last asked, by epoch, batch and process."""
+    """The batches that ``Seen`` has saved since the last call, by epoch, batch and process."""
     seen = {}
     for file in Path("seen").glob("*.pt"):
         seen[file.stem] = torch.load(file)
@@ -240,7 +325,7 @@ def take_seen() -> dict[str, tuple]:
 
 
 def assert_equal(found, expected, where="") -> None:
-    """That two structures are the same, tensors to the bit."""
+    """Asserts that two structures are equal, tensors to the bit."""
     assert type(found) is type(expected), where
     if isinstance(expected, torch.Tensor):
         assert torch.equal(found, expected), where
@@ -261,7 +346,7 @@ AVERAGE = ("current_model_state", "averaging_state")
 
 
 def assert_same_run(folder: str, other: str, checkpoints: Sequence[str] = ("last.ckpt", "best.ckpt")) -> None:
-    """That two runs have come to the same, to the bit."""
+    """Asserts that two runs have the same checkpoints and metrics, to the bit."""
     for name in checkpoints:
         found, expected = (torch.load(Path(run, "checkpoints", name), weights_only=True) for run in (folder, other))
         for key in STATE + AVERAGE:
@@ -275,7 +360,7 @@ def assert_same_run(folder: str, other: str, checkpoints: Sequence[str] = ("last
 
 
 def metrics(folder: str) -> list[dict[str, str]]:
-    """The rows of metrics.csv, but for how fast it went."""
+    """The rows of metrics.csv, without the speed."""
     rows = list(csv.DictReader(io.StringIO(Path(folder, "metrics.csv").read_text())))
     for row in rows:
         row.pop("train/images_per_second")

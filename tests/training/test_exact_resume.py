@@ -1,4 +1,4 @@
-"""A run that was stopped and goes on ends bitwise where it would have ended."""
+"""A run that is stopped and resumed ends bitwise where it would have ended."""
 
 from pathlib import Path
 
@@ -10,26 +10,23 @@ from image_files import write_folders
 from resnet_lightning.cli.main import main
 from runs_alike import assert_equal, assert_same_run, metrics, take_seen, with_callbacks
 
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
+
 EPOCHS = 3
 STEPS = 8  # batches an epoch
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Real JPEG files: two classes of 40 for training, 16 for validation and 16 for testing."""
+    """Image files of two classes: 16 of each for training, 4 for validation and 4 for testing."""
     folder = tmp_path_factory.mktemp("images")
     write_folders(folder, ["train"], n=2 * STEPS)
     write_folders(folder, ["val", "test"], n=4)
     return str(folder)
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def options(images: str, *, workers: int | None, ema: bool, accumulate: int, mixup: bool) -> list[str]:
-    """A training in which everything is random that can be."""
+def options(images: str, *, workers: int | None = None, ema: bool = False, accumulate: int = 1, mixup: bool = False) -> list[str]:
+    """The command of a training that draws random numbers wherever it can."""
     callbacks = [{"class_path": "LearningRateMonitor", "init_args": {"logging_interval": "step"}}]
     if ema:
         callbacks.append(
@@ -70,93 +67,91 @@ def options(images: str, *, workers: int | None, ema: bool, accumulate: int, mix
 
 
 def watching(name: str, **arguments) -> list[str]:
-    """The options that keep what a run sees."""
+    """The options that save every batch of a run."""
     return [*with_callbacks(name, Seen={"folder": "seen", **arguments}), "--resume", name]
 
 
-MOMENTS = {"inside-an-epoch": [1, 4], "end-of-epoch": [0, -1], "end-of-training": [EPOCHS - 1, -1]}
+MOMENTS = [0, -1], [1, 4], [EPOCHS - 1, -1]  # the end of an epoch, inside one, the end of the training
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mixup", [False, True], ids=["plain", "mixup"])
-@pytest.mark.parametrize("accumulate", [1, 3], ids=["every-batch", "accumulate"])
-@pytest.mark.parametrize("ema", [False, True], ids=["weights", "ema"])
-@pytest.mark.parametrize("workers", [None, 0, 2], ids=["memory", "stream", "workers"])
-def test_a_resumed_run_is_the_uninterrupted_one(images, workers, ema, accumulate, mixup):
-    command = options(images, workers=workers, ema=ema, accumulate=accumulate, mixup=mixup)
+def assert_stops_change_nothing(command: list[str], name: str = "stopped") -> None:
+    """Compares an uninterrupted run with one that is stopped at each of the moments and resumed every time."""
     assert main([*command, *watching("whole")]) == 0
     expected = take_seen()
-    assert len(expected) == EPOCHS * STEPS
-    for name, moment in MOMENTS.items():
+    seen = {}
+    for moment in MOMENTS:
         assert main([*command, *watching(name, stop_at=moment)]) == 143
-        before = take_seen()
-        assert main([*command, *watching(name)]) == 0
-        after = take_seen()
-        assert set(before) | set(after) == set(expected)
-        assert not set(before) & set(after), "trained twice on a batch"
-        assert_equal(before | after, expected, "seen")
-        assert_same_run(name, "whole")
-
-
-def stop_and_go_on(command: list[str], name: str, moment: list[int]) -> None:
-    """A run like the one in the folder ``whole``, but interrupted."""
-    assert main([*command, *watching(name, stop_at=moment)]) == 143
+        part = take_seen()
+        assert not set(seen) & set(part), "trained twice on a batch"
+        seen |= part
     assert main([*command, *watching(name)]) == 0
+    part = take_seen()
+    assert not set(seen) & set(part), "trained twice on a batch"
+    assert_equal(seen | part, expected, "seen")
     assert_same_run(name, "whole")
 
 
-PLATEAU = ["--model.scheduler", "ReduceLROnPlateau", "--model.scheduler_args", "{patience: 0, threshold: 0.5}"]
+# All pairs of the parts that keep a state of their own. Each is stopped at all three moments.
+@pytest.mark.parametrize(
+    ("workers", "ema", "accumulate", "mixup"),
+    [
+        (0, True, 3, True),
+        pytest.param(0, False, 1, False, marks=pytest.mark.slow),
+        pytest.param(None, True, 1, True, marks=pytest.mark.slow),
+        pytest.param(None, False, 3, False, marks=pytest.mark.slow),
+        pytest.param(2, True, 3, False, marks=pytest.mark.slow),
+        pytest.param(2, False, 1, True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_resumed_run_is_the_uninterrupted_one(images, workers, ema, accumulate, mixup):
+    assert_stops_change_nothing(options(images, workers=workers, ema=ema, accumulate=accumulate, mixup=mixup))
 
-# What else decides how a training goes, and Lightning keeps an eye on itself.
-VARIANTS = {
-    "max_steps": ["--trainer.max_epochs", "null", "--trainer.max_steps", "24"],
-    "constant": ["--model.scheduler", "null"],
-    "plateau": PLATEAU,
-    "plateau-max_steps": [*PLATEAU, "--trainer.max_epochs", "null", "--trainer.max_steps", "24"],
-    "adam": ["--model.optimizer", "AdamW", "--model.optimizer_args", "null"],
-    "milestones": ["--model.scheduler", "MultiStepLR", "--model.scheduler_args", "{milestones: [0.3, 0.6]}"],
-    "validates-twice": ["--trainer.val_check_interval", "0.5"],
-    "validates-by-the-step": ["--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", "5"],
-    "early-stopping": ["--trainer.callbacks+", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"],
-    "best-of-training": ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "min"],
-    "half-precision": ["--trainer.precision", "bf16-mixed"],
-}
+
+LENGTH = ["--trainer.max_epochs", "null", "--trainer.max_steps", "24"]
+PLATEAU = ["--model.scheduler", "ReduceLROnPlateau", "--model.scheduler_args", "{patience: 0, threshold: 0.5}"]
+ADAM = ["--model.optimizer", "AdamW", "--model.optimizer_args", "null"]
+MILESTONES = ["--model.scheduler", "MultiStepLR", "--model.scheduler_args", "{milestones: [0.3, 0.6]}"]
+VALIDATES_TWICE = ["--trainer.val_check_interval", "0.5"]
+VALIDATES_BY_STEPS = ["--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", "5"]
+EARLY_STOPPING = ["--trainer.callbacks+", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"]
+BEST_OF_TRAINING = ["--checkpoint.monitor", "train/loss", "--checkpoint.mode", "min"]
+HALF = ["--trainer.precision", "bf16-mixed"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-def test_whatever_decides_how_a_training_goes_goes_on(images, variant):
-    command = [*options(images, workers=None, ema=True, accumulate=1, mixup=False), *variant]
-    assert main([*command, "--resume", "whole"]) == 0
-    for name, moment in MOMENTS.items():
-        stop_and_go_on(command, name, moment)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        [*PLATEAU, *LENGTH],
+        [*PLATEAU, *ADAM, *EARLY_STOPPING, *BEST_OF_TRAINING],
+        [*LENGTH, *ADAM, *VALIDATES_BY_STEPS, *HALF],
+        [*MILESTONES, *VALIDATES_TWICE, *EARLY_STOPPING, *HALF],
+        ["--model.scheduler", "null", *VALIDATES_BY_STEPS],
+    ],
+    ids=["plateau-max_steps", "plateau-adam-stopping-best", "steps-adam-half", "milestones-twice-half", "constant"],
+)
+def test_every_schedule_optimizer_and_kind_of_validation_resumes(images, variant):
+    assert_stops_change_nothing([*options(images, ema=True), *variant])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 3])
-def test_every_checkpoint_of_a_validation_is_one_to_go_on_from(images, accumulate):
+def test_a_run_resumes_from_every_checkpoint_of_a_validation(images, accumulate):
     """Inside an epoch and at its end; in a new folder, which then has the metrics of the whole run."""
-    command = options(images, workers=None, ema=True, accumulate=accumulate, mixup=True)
-    keep_all = [
-        "--checkpoint.save_top_k",
-        "-1",
-        "--checkpoint.filename",
-        "{step}",
-        "--trainer.val_check_interval",
-        "0.5",
-    ]
-    assert main([*command, *keep_all, "--resume", "whole"]) == 0
+    command = [*options(images, ema=True, accumulate=accumulate, mixup=True), "--trainer.max_epochs", "2"]
+    command += ["--checkpoint.save_top_k", "-1", "--checkpoint.filename", "{step}", *VALIDATES_TWICE]
+    assert main([*command, "--resume", "whole"]) == 0
     checkpoints = sorted(Path("whole/checkpoints").glob("step=*.ckpt"))
-    assert len(checkpoints) == 2 * EPOCHS
+    assert len(checkpoints) == 4
     for checkpoint in checkpoints:
         root = f"from_{checkpoint.stem}"
-        assert main([*command, *keep_all, "--ckpt_path", str(checkpoint), "--trainer.default_root_dir", root]) == 0
+        assert main([*command, "--ckpt_path", str(checkpoint), "--trainer.default_root_dir", root]) == 0
         (folder,) = Path(root, "config").iterdir()
         assert_same_run(str(folder), "whole", checkpoints=["last.ckpt"])
 
 
 def test_the_same_seed_gives_the_same_run(images):
-    command = options(images, workers=None, ema=True, accumulate=1, mixup=True)
+    command = options(images, ema=True, mixup=True)
     for name in "whole", "again":
         assert main([*command, *watching(name)]) == 0
         seen = take_seen()
@@ -166,9 +161,9 @@ def test_the_same_seed_gives_the_same_run(images):
     assert_same_run("again", "whole")
 
 
-def test_max_steps_ends_inside_an_epoch_and_more_of_them_go_on_there(images):
-    """The weights of 20 steps, of which the first 13 were a run of their own."""
-    command = [*options(images, workers=None, ema=False, accumulate=1, mixup=False), "--model.scheduler", "null"]
+def test_a_run_that_max_steps_ended_inside_an_epoch_continues_there(images):
+    """20 steps at once, and 13 followed by 7."""
+    command = [*options(images), "--model.scheduler", "null"]
     command += ["--trainer.max_epochs", "null"]
     assert main([*command, "--trainer.max_steps", "20", *watching("whole")]) == 0
     expected = take_seen()
@@ -180,9 +175,9 @@ def test_max_steps_ends_inside_an_epoch_and_more_of_them_go_on_there(images):
         assert_equal(found[key], wanted[key])
 
 
-def test_a_run_that_stopped_early_stays_stopped_until_it_is_to_be_more_patient(images, capsys):
-    command = [*options(images, workers=None, ema=False, accumulate=1, mixup=False), "--trainer.max_epochs", "9"]
-    # No loss falls by as much as that.
+def test_a_run_that_stopped_early_continues_only_with_more_patience(images, capsys):
+    command = [*options(images), "--trainer.max_epochs", "9"]
+    # No loss falls by that much.
     command += ["--trainer.callbacks+", "EarlyStopping", "--trainer.callbacks.monitor", "val/loss"]
     command += ["--trainer.callbacks.min_delta", "100", "--trainer.callbacks.patience"]
     for patience, epochs, trains in [("1", 2, True), ("1", 2, False), ("3", 4, True)]:
@@ -193,17 +188,17 @@ def test_a_run_that_stopped_early_stays_stopped_until_it_is_to_be_more_patient(i
         assert saved["global_step"] == epochs * STEPS
 
 
-def test_an_average_is_not_taken_for_weights_to_train_on(images, capsys):
-    command = options(images, workers=None, ema=True, accumulate=1, mixup=False)
+def test_a_checkpoint_of_an_average_needs_the_average_again(images, capsys):
+    command = options(images, ema=True)
     assert main([*command, "--trainer.max_epochs", "1", "--resume", "run"]) == 0
-    without = options(images, workers=None, ema=False, accumulate=1, mixup=False)
+    without = options(images)
     capsys.readouterr()
     assert main([*without, "--resume", "run"]) == 2
     assert "holds a moving average; go on with --config" in capsys.readouterr().err
 
 
 def test_what_is_typed_wins_over_the_checkpoint(images, capsys):
-    command = options(images, workers=None, ema=False, accumulate=1, mixup=False)
+    command = options(images)
     for scheduler, before, after in [
         (["--model.scheduler", "null"], 0.05, 0.01),
         (["--model.scheduler", "ReduceLROnPlateau", "--model.scheduler_args", "{patience: 9}"], 0.05, 0.01),
