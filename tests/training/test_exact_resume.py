@@ -25,7 +25,9 @@ def images(tmp_path_factory):
     return str(folder)
 
 
-def options(images: str, *, workers: int | None = None, ema: bool = False, accumulate: int = 1, mixup: bool = False) -> list[str]:
+def options(
+    images: str, *, workers: int | None = None, ema: bool = False, accumulate: int = 1, mixup: bool = False
+) -> list[str]:
     """The command of a training that draws random numbers wherever it can."""
     callbacks = [{"class_path": "LearningRateMonitor", "init_args": {"logging_interval": "step"}}]
     if ema:

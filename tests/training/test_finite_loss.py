@@ -1,8 +1,6 @@
-"""A training that has gone astray ends where it did, and leaves nothing behind that could be taken for a result."""
+"""A training whose loss is no longer finite ends there, and leaves nothing that could be taken for a result."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,21 +9,17 @@ from lightning import LightningModule, Trainer
 from torch import nn
 from torch.nn import functional as F
 
-from repository import ROOT
 from resnet_lightning import DigitsDataModule
 from resnet_lightning.cli.main import main
 from resnet_lightning.errors import InputError
 from resnet_lightning.training.callbacks import BestCheckpoint, FiniteLoss
+from runs_alike import DDP, DIGITS, SMALL
 
-DIGITS = ["fit", "--config", str(ROOT / "configs" / "digits.yaml"), "--data.batch_size", "60"]
-SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
+
+FIT = ["fit", "--config", DIGITS, *SMALL, "--data.batch_size", "60"]
 # Step 24 is the fourth of the second epoch; from there on the learning rate is 1e29.
 ASTRAY = ["--model.scheduler", "MultiStepLR", "--model.scheduler_args", "{milestones: [24], gamma: 1.0e+30}"]
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def check_line(line: str) -> None:
@@ -42,7 +36,7 @@ def check_line(line: str) -> None:
 @pytest.mark.parametrize("more", [[], ["--trainer.accumulate_grad_batches", "2"]], ids=["every-batch", "accumulate"])
 def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(capsys, more):
     milestones = ASTRAY if not more else [*ASTRAY[:3], "{milestones: [12], gamma: 1.0e+30}"]
-    assert main([*DIGITS, *SMALL, *milestones, *more]) == 2
+    assert main([*FIT, *milestones, *more]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     if not more:
         check_line(line)
@@ -55,18 +49,14 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_reaches_the_weights(ca
 
 
 @pytest.mark.slow
-def test_two_processes_end_together(tmp_path):
+def test_two_processes_end_together(warm):
     """Each of them may be the one whose loss it is; neither waits for the other."""
-    ddp = ["--config", str(ROOT / "configs" / "overlays" / "ddp.yaml"), "--trainer.accelerator", "cpu"]
-    command = [sys.executable, "-m", "resnet_lightning", *DIGITS, *SMALL, *ASTRAY, "--data.batch_size", "30", *ddp]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=200, check=False)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "error: the loss is nan at step 25 (epoch 1, batch 4): learning rate 1e+29" in done.stderr
+    printed = warm.run_together(*FIT, *ASTRAY, "--data.batch_size", "30", *DDP, code=2)
+    assert "error: the loss is nan at step 25 (epoch 1, batch 4): learning rate 1e+29" in printed
 
 
 class Scored(LightningModule):
-    """A linear net whose validation says what it is told to."""
+    """A linear net whose validation accuracies are given."""
 
     def __init__(self, scores: list[float], losses: float = 1.0) -> None:
         super().__init__()
