@@ -278,11 +278,7 @@ class CommandLine(LightningCLI):
         is_ours = config.data.class_path.startswith("resnet_lightning.")  # another may see images in its own way
         if run is None or not is_ours or not options.get("predict_folder"):
             return
-        kept = {name: options[name] for name in ("predict_folder", "batch_size", "num_workers") if name in options}
-        given = {name: options[name] for name in ("mean", "std") if options.get(name)}
-        if side := options.get("image_size"):
-            given |= {"image_size": (side, side), "shorter_side": options.get("shorter_side") or side}
-        arguments = PredictionDataModule.arguments_of({**run["data"], **given}) | kept
+        arguments = PredictionDataModule.options_for(run["data"], options.as_dict())
         config.data = Namespace(
             class_path=f"{PredictionDataModule.__module__}.{PredictionDataModule.__name__}",
             init_args=Namespace(**arguments),

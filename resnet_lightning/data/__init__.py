@@ -5,7 +5,9 @@ from .datasets.cifar import CIFAR10DataModule, CIFAR100DataModule
 from .datasets.digits import DigitsDataModule
 from .datasets.image_folder import ImageFolderDataModule
 from .datasets.mnist import FashionMNISTDataModule, KMNISTDataModule, MNISTDataModule
-from .loading.resident import BatchLoader, Order, RawBatch
+from .image_spec import ImageSpec
+from .loading.order import Order
+from .loading.resident import BatchLoader, RawBatch
 from .loading.streaming import StreamLoader
 from .module import ImageDataModule
 from .prediction import PredictionDataModule
@@ -20,6 +22,7 @@ __all__ = [
     "FashionMNISTDataModule",
     "ImageDataModule",
     "ImageFolderDataModule",
+    "ImageSpec",
     "KMNISTDataModule",
     "MNISTDataModule",
     "Order",

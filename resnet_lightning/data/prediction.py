@@ -1,26 +1,30 @@
-"""Images of any origin, seen as a net was trained to see them."""
+"""Images from anywhere, prepared like those that a model was trained on."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, Self
 
 from ..errors import InputError
+from .image_spec import ImageSpec
 from .loading.files import ImageFiles
 from .module import ImageDataModule
 
 
 class PredictionDataModule(ImageDataModule):
-    """A folder of images without labels, as a checkpoint's net knows images: nothing else of its data is needed.
+    """A folder of images without labels, for a checkpoint's model; the data that it was trained on is not needed.
+
+    Files are read as they are needed, and those that cannot be read are skipped.
 
     Args:
-        predict_folder: the folder; its files are read as they are needed, and those that cannot be are left out.
-        class_names: what the net's outputs are called.
+        class_names: the names of the model's outputs.
         in_chans: 1 for grey, 3 for colour.
-        image_size: height and width of the images that the net was trained with.
-        shorter_side: what a file's shorter side is scaled to before the middle is cut out.
+        image_size: height and width of the images that the model was trained on.
+        shorter_side: the length to which a file's shorter side is scaled before its centre is cropped.
         mean: of each channel, for pixels in [0, 1].
         std: likewise.
-        batch_size: images a step, in each process.
+        predict_folder: the folder.
+        batch_size: images per step, in each process.
         num_workers: processes that read files; one for each core by default, at most 16.
     """
 
@@ -36,38 +40,49 @@ class PredictionDataModule(ImageDataModule):
         batch_size: int = 128,
         num_workers: int | None = None,
     ) -> None:
-        self._names = tuple(class_names)
-        self.in_chans = in_chans  # type: ignore[misc]
         height, width = image_size
-        self.height_and_width = height, width
+        self._spec = ImageSpec(tuple(class_names), in_chans, (height, width), shorter_side, tuple(mean), tuple(std))
+        self.in_chans = in_chans
         self.image_size = height if height == width else None
-        self._shorter_side = shorter_side
         self.num_workers = num_workers
         super().__init__(batch_size=batch_size, mean=mean, std=std, predict_folder=predict_folder)
 
+    @classmethod
+    def of(cls, spec: ImageSpec) -> Self:
+        """For images to be seen as ``spec`` states."""
+        return cls(**asdict(spec))
+
     @staticmethod
-    def arguments_of(state: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of its arguments that a data module has left in a checkpoint.
+    def options_for(state: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments for a checkpoint's model, with what a user gave for the data set that it was trained on.
+
+        Args:
+            state: what the data module of the training left in the checkpoint.
+            options: of a data module. Folder, batch size and workers are taken over; mean, standard deviation and image
+                size override those of the checkpoint.
 
         Raises:
-            InputError: where one is missing.
+            InputError: if the checkpoint does not state all that is needed.
         """
-        names = "class_names", "in_chans", "image_size", "shorter_side", "mean", "std"
-        if missing := [name for name in names if name not in state]:
-            raise InputError(f"the checkpoint does not say the {missing[0]} of its images; train it again")
-        return {name: state[name] for name in names}
+        given = {name: options[name] for name in ("mean", "std") if options.get(name)}
+        if side := options.get("image_size"):
+            given |= {"image_size": (side, side), "shorter_side": options.get("shorter_side") or side}
+        kept = {name: options[name] for name in ("predict_folder", "batch_size", "num_workers") if name in options}
+        return ImageSpec.from_dict({**state, **given}).to_dict() | kept
+
+    @property
+    def image_spec(self) -> ImageSpec:
+        return self._spec
 
     def find_classes(self) -> tuple[str, ...]:
-        return self._names
-
-    def files(self, names: Iterable[str]) -> ImageFiles:
-        files = super().files(names)
-        if not self.image_size:  # the first file, which could be of any size, or damaged, does not decide
-            vars(files)["shape"] = (*self.height_and_width, self.in_chans)
-        return files
+        return self._spec.class_names
 
     def sizes(self) -> tuple[int | None, int]:
-        return self.image_size, self._shorter_side
+        return self.image_size, self._spec.shorter_side
+
+    def files(self, names: Iterable[str]) -> ImageFiles:
+        # All must have the trained size: the first file, which may have any or be damaged, does not decide.
+        return replace(super().files(names), expected_size=self._spec.image_size)
 
     def read(self, part: str) -> tuple[Any, Any]:
-        raise InputError(f"there are no {part} images here; give the data that the net was trained on")
+        raise InputError(f"there are no {part} images here; give the data that the model was trained on")

@@ -1,10 +1,13 @@
-"""Which images are for what: rules that choose the same share of every class."""
+"""Which images of a data set are used for what; every rule takes the same share of each class."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..errors import InputError, did_you_mean
 from .loading.files import ImageFiles
 
 
@@ -25,11 +28,146 @@ class Split:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def only(self, marked: Tensor) -> "Split":
+        """The images of this split that ``marked`` (N,) bool marks."""
+        return replace(self, indices=self.indices[marked[self.indices]])
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Which training images are held out for validation, and how many of the others are trained on.
+
+    Args:
+        val_split: the share of the training set that is held out.
+        num_folds: for cross-validation: hold out one of this many equal parts instead; 0 for none.
+        fold: which part, counted from 0.
+        train_fraction: the share of the remaining images, of each class, that is trained on.
+        seed: of the random choice.
+
+    Raises:
+        InputError: for a number out of range.
+    """
+
+    val_split: float
+    num_folds: int
+    fold: int
+    train_fraction: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.val_split < 1:
+            raise InputError(f"data.val_split is {self.val_split}; give a share from 0 up to, but not including, 1")
+        if self.num_folds < 0 or self.num_folds == 1:
+            raise InputError(f"data.num_folds is {self.num_folds}; give at least 2, or 0 for no cross-validation")
+        if not 0 <= self.fold < max(self.num_folds, 1):
+            folds = f"there are the folds 0 to {self.num_folds - 1}" if self.num_folds else "it needs data.num_folds"
+            raise InputError(f"data.fold is {self.fold}; {folds}")
+        if not 0 < self.train_fraction <= 1:
+            raise InputError(f"data.train_fraction is {self.train_fraction}; give a share larger than 0 and up to 1")
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether any image is held out."""
+        return bool(self.val_split or self.num_folds)
+
+    def split(self, whole: Split, has_validation_set: bool) -> tuple[Split, Split]:
+        """Splits a training set into images to train on and images to validate on.
+
+        Args:
+            whole: all images of the training set.
+            has_validation_set: the data set has validation images of its own, and none are held out.
+
+        Raises:
+            InputError: if folds were asked for and cannot be cut.
+        """
+        labels = whole.targets
+        if self.num_folds:
+            if has_validation_set:
+                raise InputError(
+                    "data.num_folds is for data without validation images of its own, and this data set has some"
+                )
+            if self.num_folds > len(whole):
+                raise InputError(f"data.num_folds is {self.num_folds}, and there are {len(whole)} training images")
+            for_validation = one_fold(labels, self.num_folds, self.fold, self.seed)
+        elif self.val_split and not has_validation_set:
+            for_validation = held_out(labels, self.val_split, self.seed)
+        else:
+            for_validation = torch.zeros(len(whole), dtype=torch.bool)
+        for_training = ~for_validation
+        if self.train_fraction < 1:
+            for_training = fraction(labels, for_training, self.train_fraction, self.seed)
+        return whole.only(for_training), whole.only(for_validation)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a data set, and those of them that are kept.
+
+    Args:
+        all_names: of all classes, by the label that they have in the data set.
+        names: of those that are kept, by the label that they get.
+    """
+
+    all_names: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @classmethod
+    def choose(cls, all_names: tuple[str, ...], chosen: Sequence[str | int] | None) -> "Classes":
+        """Keeps the chosen classes, numbered from 0 in this order; None keeps all.
+
+        Raises:
+            InputError: for an unknown class, one that is named twice, or fewer than two.
+        """
+        if chosen is None:
+            return cls(all_names, all_names)
+        names = tuple(str(name) for name in chosen)
+        for name in names:
+            if name not in all_names:
+                raise InputError(f"unknown class {name!r} in data.classes; {did_you_mean(name, all_names)}")
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise InputError(f"data.classes is {list(names)}; name at least two classes, each once")
+        return cls(all_names, names)
+
+    def select(self, part: str, images: Any, labels: Any) -> Split:
+        """Takes the images of the kept classes out of a part of the data set.
+
+        Args:
+            part: what the part is called, for error messages.
+            images: pixels (N, H, W, C) or (N, H, W) uint8, an array or a tensor; or files of the kept classes alone.
+            labels: (N,), numbered as in ``all_names``.
+
+        Raises:
+            InputError: if images and labels do not belong together, or no image is left.
+        """
+        labels = torch.as_tensor(labels).long()
+        if not isinstance(images, ImageFiles):
+            images = torch.as_tensor(images)
+            images = (images.unsqueeze(-1) if images.ndim == 3 else images).contiguous()
+        if len(labels) != len(images):
+            raise InputError(
+                f"there are {len(images)} {part} images but {len(labels)} labels; they do not belong together"
+            )
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.all_names):
+            raise InputError(
+                f"the {part} images have labels from {int(labels.min())} to {int(labels.max())}, "
+                f"but there are {len(self.all_names)} classes; the label file does not belong to this data set"
+            )
+        if self.names != self.all_names:
+            new_label = torch.full((len(self.all_names),), -1)
+            new_label[[self.all_names.index(name) for name in self.names]] = torch.arange(len(self.names))
+            labels = new_label[labels]
+            if not isinstance(images, ImageFiles):
+                images = images[labels >= 0]
+            labels = labels[labels >= 0]
+        if not len(labels):
+            raise InputError(f"there are no {part} images of the classes {', '.join(self.names)}")
+        return Split(images, labels, torch.arange(len(labels)))
+
 
 def every_fifth(labels: Tensor) -> Tensor:
     """Marks every fifth image of each class, in the given order: labels (N,) -> bool (N,).
 
-    The rule needs no seed, so that the test set is the same for everyone, and every class keeps its share.
+    The rule needs no seed, so that everyone has the same test set, with the same share of each class.
     """
     labels = labels.long()
     by_class = torch.argsort(labels, stable=True)
@@ -39,9 +177,9 @@ def every_fifth(labels: Tensor) -> Tensor:
 
 
 def held_out(labels: Tensor, share: float, seed: int) -> Tensor:
-    """Marks a share of each class at random: (N,) -> bool (N,).
+    """Marks a random share of each class: labels (N,) -> bool (N,).
 
-    Of a class that has two images or more, at least one is marked and at least one is not.
+    Of a class of two or more images, at least one is marked and at least one is not.
     """
     order = _shuffled_by_class(labels, seed)
     size = labels.bincount()[labels[order]]
@@ -50,15 +188,15 @@ def held_out(labels: Tensor, share: float, seed: int) -> Tensor:
 
 
 def one_fold(labels: Tensor, num_folds: int, fold: int, seed: int) -> Tensor:
-    """Marks one of ``num_folds`` parts of equal size, with the same share of each class: (N,) -> bool (N,)."""
+    """Marks one of ``num_folds`` equal parts, with the same share of each class: labels (N,) -> bool (N,)."""
     order = _shuffled_by_class(labels, seed)
     return _marked(order, torch.arange(len(order)) % num_folds == fold, len(labels))
 
 
 def fraction(labels: Tensor, among: Tensor, share: float, seed: int) -> Tensor:
-    """Marks a share of each class of the images that ``among`` (N,) marks, at least one of each: (N,) -> bool (N,).
+    """Marks a random share of each class of the images that ``among`` (N,) marks, at least one image each.
 
-    A smaller share is a part of a larger one.
+    Returns bool (N,). For the same seed, the images of a smaller share are among those of a larger one.
     """
     order = _shuffled_by_class(labels, seed)
     order = order[among[order]]
@@ -68,13 +206,13 @@ def fraction(labels: Tensor, among: Tensor, share: float, seed: int) -> Tensor:
 
 
 def _shuffled_by_class(labels: Tensor, seed: int) -> Tensor:
-    """The numbers of all images, class after class, and at random within each."""
+    """The numbers of all images, class after class, in random order within each."""
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     return shuffled[torch.argsort(labels[shuffled], stable=True)]
 
 
 def _place_in_class(ascending: Tensor) -> Tensor:
-    """Counts the images of each class from 0; the labels come in ascending order."""
+    """The number of each image within its class, counted from 0; the labels are in ascending order."""
     counts = ascending.bincount()
     return torch.arange(len(ascending)) - (counts.cumsum(0) - counts)[ascending]
 

@@ -111,24 +111,23 @@ def export(
 
 def metadata(trained: LoadedModel, format: str) -> dict[str, str]:
     """What a file says of itself; values that are no plain text are JSON."""
-    data, hparams = trained.data, trained.classifier.hparams
-    mean, std = data.statistics()
+    spec, hparams = trained.data.image_spec, trained.classifier.hparams
     image = {
-        "channels": data.in_chans,
-        "image_size": trained.data.height_and_width,
-        "shorter_side": data.sizes()[1],
-        "mean": mean.tolist(),
-        "std": std.tolist(),
+        "channels": spec.in_chans,
+        "image_size": spec.image_size,
+        "shorter_side": spec.shorter_side,
+        "mean": spec.mean,
+        "std": spec.std,
     }
     pixels = "images (B, H, W, C) uint8, as a file's pixels are: grey for C = 1, RGB for C = 3"
-    scaled = "of any size" if data.image_size else "of exactly image_size"
+    scaled = "of any size" if spec.is_square else "of exactly image_size"
     is_program = format != "safetensors"
     with trained.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "format_version": FORMAT_VERSION,
         "name": trained.name,
-        "class_names": json.dumps(list(data.class_names)),
+        "class_names": json.dumps(spec.class_names),
         "input": f"{pixels}, {scaled}" if is_program else "images (B, C, H, W) float32, (pixels / 255 - mean) / std",
         "output": f"{'probabilities' if is_program else 'logits'} (B, num_classes) float32",
         "image": json.dumps(image),
@@ -189,7 +188,7 @@ def _of_the_package(trained: LoadedModel) -> Iterator[Tensor]:
     wanted = [(5, side, side), (1, side, side + side // 4 + 1)]
     wanted += [(2, 2 * side + 1, 3 * side), (2, 3 * side - 1, 2 * side), (2, side // 2 + 1, side)]
     if trained.data.image_size is None:
-        wanted = [(count, *trained.data.height_and_width) for count in (5, 1)]
+        wanted = [(count, *trained.data.image_spec.image_size) for count in (5, 1)]
     for count, height, width in wanted:
         rows, columns = -(-height // 8), -(-width // 8)
         chosen = torch.arange(count * channels * rows * columns).view(count, channels, rows, columns) % len(digits)
@@ -201,8 +200,8 @@ def _of_a_folder(trained: LoadedModel, folder: Path) -> Iterator[Tensor]:
     """The first images below a folder, (1, H, W, C) each."""
     for name in list_images(folder)[:MOST_FILES]:
         image = read_image(name, trained.data.in_chans).permute(1, 2, 0).contiguous()
-        if trained.data.image_size is None and image.shape[:2] != trained.data.height_and_width:
-            height, width = trained.data.height_and_width
+        if trained.data.image_size is None and image.shape[:2] != trained.data.image_spec.image_size:
+            height, width = trained.data.image_spec.image_size
             raise InputError(
                 f"the image {name!r} is {image.shape[1]}x{image.shape[0]}, and the net takes {width}x{height} alone"
             )
@@ -214,7 +213,7 @@ def _of_a_folder(trained: LoadedModel, folder: Path) -> Iterator[Tensor]:
 
 def _program_of(trained: LoadedModel) -> ExportedProgram:
     channels, sides = trained.data.in_chans, {}
-    height, width = trained.data.height_and_width
+    height, width = trained.data.image_spec.image_size
     if trained.data.image_size is not None:
         sides = {1: Dim("height"), 2: Dim("width")}
         height, width = height + 5, width + 9  # different ones, or torch takes them for one

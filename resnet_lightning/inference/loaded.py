@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import PredictionDataModule
+from ..data import ImageSpec, PredictionDataModule
 from ..errors import InputError
 from ..models.weights import read_checkpoint
 from ..training.classifier import ImageClassifier
@@ -62,7 +62,7 @@ def load_model(path: str | Path) -> LoadedModel:
     run, hparams = checkpoint.get("run"), checkpoint.get("hyper_parameters", {})
     if not isinstance(run, dict) or "backbone" not in hparams:
         raise InputError(f"{str(path)!r} is not a checkpoint of `lightning fit`, which names its net and its data")
-    data = PredictionDataModule(**PredictionDataModule.arguments_of(run["data"]))
+    data = PredictionDataModule.of(ImageSpec.from_dict(run["data"]))
     classifier = ImageClassifier(**{**hparams, "compile": False})
     classifier.load_state_dict(checkpoint["state_dict"])
     metrics = {**_last_values(run.get("metrics", "")), **_of_the_test(Path(path))}

@@ -57,7 +57,7 @@ def _summary(trained: LoadedModel) -> str:
 
 
 def _size(trained: LoadedModel) -> str:
-    height, width = trained.data.height_and_width
+    height, width = trained.data.image_spec.image_size
     return f"{width}x{height}"
 
 

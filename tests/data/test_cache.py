@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnet_lightning.data.loading.cache import DecodedCache, usual_cache_folder
+from resnet_lightning.data.loading.cache import DecodedCache, default_cache_folder
 
 DAY = 24 * 3600
 
@@ -77,9 +77,9 @@ def test_writing_to_a_loaded_array_leaves_the_file_alone(tmp_path):
 
 def test_the_usual_folder_is_the_users_cache(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert usual_cache_folder() == Path("/somewhere/resnet_lightning")
+    assert default_cache_folder() == Path("/somewhere/resnet_lightning")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert usual_cache_folder() == Path.home() / ".cache" / "resnet_lightning"
+    assert default_cache_folder() == Path.home() / ".cache" / "resnet_lightning"
 
 
 # Damage.

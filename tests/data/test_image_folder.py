@@ -151,7 +151,7 @@ def test_an_unreadable_image_is_named(tmp_path, size, name, write, place):
 
 
 def test_a_missing_root_is_named(tmp_path):
-    with pytest.raises(InputError, match=f"there is no folder '{tmp_path}/absent'; give the images' place"):
+    with pytest.raises(InputError, match=f"there is no folder '{tmp_path}/absent'; give the images' folder"):
         ImageFolderDataModule(tmp_path / "absent")
 
 

@@ -294,7 +294,7 @@ def test_an_old_checkpoint_that_knows_too_little_is_named(checkpoint, capsys):
     torch.save(kept, "old.ckpt")
     write_images(Path("new"), 1)
     line = error_line(capsys, "predict", "--ckpt_path", "old.ckpt", "--data.predict_folder", "new")
-    assert "does not say the in_chans of its images" in line
+    assert "does not state the in_chans of its images" in line
 
 
 def test_grey_nets_make_colour_images_grey(capsys):

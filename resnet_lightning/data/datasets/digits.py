@@ -1,7 +1,7 @@
 """Handwritten digits that come with the package."""
 
 from importlib.resources import files
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ class DigitsDataModule(ImageDataModule):
     """
 
     class_names = tuple("0123456789")
-    in_chans: ClassVar[int] = 1
+    in_chans = 1
     image_size = 8
 
     def read(self, part: str) -> tuple[Any, Any]:

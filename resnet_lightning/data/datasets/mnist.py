@@ -17,7 +17,7 @@ class MNISTDataModule(ImageDataModule):
 
     dataset: ClassVar[type[datasets.MNIST]] = datasets.MNIST
     class_names = tuple("0123456789")
-    in_chans: ClassVar[int] = 1
+    in_chans = 1
     image_size = 28
     known_statistics = ((0.1307,), (0.3081,))
 

@@ -23,7 +23,7 @@ _HEADER = 128  # bytes that NumPy writes before the array
 _ABANDONED = 24 * 3600  # seconds after which a file that someone began to write has no one who finishes it
 
 
-def usual_cache_folder() -> Path:
+def default_cache_folder() -> Path:
     """``$XDG_CACHE_HOME/resnet_lightning``, or below ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resnet_lightning"
 

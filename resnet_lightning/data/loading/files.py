@@ -79,15 +79,18 @@ class ImageFiles:
 
     Args:
         names: the files.
-        size: the side of the images in pixels; None takes images of one size as they are.
-        shorter_side: what each image's shorter side is scaled to before the middle is cut out, at least ``size``.
+        size: the side of the images in pixels; None leaves files of one size unscaled.
+        shorter_side: the length to which each file's shorter side is scaled before its centre is cropped, at least
+            ``size``.
         channels: 1 for grey, 3 for colour.
+        expected_size: height and width that unscaled files must have; by default those of the first.
     """
 
     names: FileNames
     size: int | None
     shorter_side: int
     channels: int
+    expected_size: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -97,9 +100,11 @@ class ImageFiles:
         """Height, width and channels of all images.
 
         Raises:
-            UnreadableImage: where the first cannot be read, and has to be.
+            UnreadableImage: if the first file is needed for it and cannot be read.
         """
-        height, width = (self.size, self.size) if self.size else size_of(self.names[0])
+        if self.size:
+            return self.size, self.size, self.channels
+        height, width = self.expected_size or size_of(self.names[0])
         return height, width, self.channels
 
     @property

@@ -1,17 +1,20 @@
-"""Batches in an order that is a function of (seed, epoch), out of an array in memory."""
+"""Batches out of an array in memory, without worker processes."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from ..augmentation.draws import key
+from ..augmentation import Augmentation
+from ..augmentation.draws import Draws
+from ..augmentation.geometry import Canvas
+from .memory import fits
+from .order import Order
 
 
 class RawBatch(NamedTuple):
-    """A batch as it lies in memory, before it is augmented and normalised.
+    """A batch before it is augmented and normalized.
 
     Where images are mixed, rows that are there only to be mixed into others follow the B images of the batch, so that
     there are R rows in all; else R is B.
@@ -22,89 +25,21 @@ class RawBatch(NamedTuple):
     indices: Tensor  # (R,) int64 on the CPU, each image's number in its data set
     epoch: int | None = None  # None: not for training, take the images as they are
     others: Tensor | None = None  # (B,) int64 on the CPU, which row each image is mixed with
-    done: tuple[str, ...] = ()  # the options of the augmentation that the loader has seen to
-
-
-class Step(NamedTuple):
-    """Which images a step takes: ``indices`` and ``others`` of its ``RawBatch``."""
-
-    indices: Tensor
-    others: Tensor | None
-
-
-@dataclass(frozen=True)
-class Order:
-    """Which images one process takes at each step of an epoch.
-
-    Step k of an epoch takes the next ``batch_size * world_size`` images of the epoch's order; together the processes
-    see what one process with the larger batch would see.
-
-    In training the order is a permutation drawn from (seed, epoch), and a last batch that would not be full is left
-    out. In evaluation the order is that of the indices and every image comes exactly once; where the last step has
-    fewer images than there are processes, some get an empty batch, so that all of them make the same number of steps.
-
-    Args:
-        indices: (n,) int64, the images.
-        batch_size: images a step in each process.
-        seed: of the training order; None for evaluation.
-        rank: which process this is.
-        world_size: how many there are.
-        pairs: tell for each training image which one it is mixed with: its neighbour in the order, the second with the
-            first, the fourth with the third, and so on.
-    """
-
-    indices: Tensor
-    batch_size: int
-    seed: int | None = None
-    rank: int = 0
-    world_size: int = 1
-    pairs: bool = False
-
-    def __len__(self) -> int:
-        step = self.batch_size * self.world_size
-        return len(self.indices) // step if self.seed is not None else -(-len(self.indices) // step)
-
-    def of(self, epoch: int) -> Tensor:
-        """The numbers of all images (n,), over all processes, as that epoch takes them."""
-        if self.seed is None:
-            return self.indices
-        generator = torch.Generator().manual_seed(key(self.seed, epoch))
-        return self.indices[torch.randperm(len(self.indices), generator=generator)]
-
-    def steps(self, epoch: int, start: int = 0) -> Iterator[Step]:
-        """What this process takes in that epoch, from step ``start`` on."""
-        order = self.of(epoch)
-        whole_step = self.batch_size * self.world_size
-        for step in range(start, len(self)):
-            if self.seed is None:
-                yield Step(order[step * whole_step : (step + 1) * whole_step][self.rank :: self.world_size], None)
-                continue
-            first = step * whole_step + self.rank * self.batch_size
-            indices = order[first : first + self.batch_size]
-            yield self._with_others(order, first) if self.pairs else Step(indices, None)
-
-    def _with_others(self, order: Tensor, first: int) -> Step:
-        places = torch.arange(first, first + self.batch_size)
-        others = places ^ 1
-        others[others == len(order)] = 0  # the last of an odd number has no neighbour
-        outside = (others < first) | (others >= first + self.batch_size)
-        rows = others - first
-        rows[outside] = self.batch_size + torch.arange(int(outside.sum()))
-        return Step(order[torch.cat((places, others[outside]))], rows)
+    done: tuple[str, ...] = ()  # the options of the augmentation that the loader has applied already
 
 
 @dataclass(frozen=True)
 class BatchLoader:
-    """Yields the ``RawBatch``es of one process out of an array, on the device where the array lies.
+    """Yields the ``RawBatch``es of one process out of an array, on the device that holds the array.
 
     Args:
         images: (N, H, W, C) uint8, the whole data set.
         targets: (N,) int64 on the CPU, the label of each.
-        order: which of them, and when.
-        epoch: tells the current epoch, asked each time the iteration starts.
-        start: tells at which step of the epoch to begin, likewise: 0, or where an interrupted run goes on.
-        take: how images (B,) are taken in an epoch, to (B, C, H, W); as they are by default.
-        done: the options of the augmentation that this sees to.
+        order: which of them each step takes.
+        epoch: returns the current epoch; called when an iteration starts.
+        start: returns the step of the epoch to begin with, likewise: 0, or where an interrupted run resumes.
+        take: returns the images of some indices (B,) in an epoch, as (B, C, H, W); unchanged ones by default.
+        done: the options of the augmentation that ``take`` applies.
     """
 
     images: Tensor = field(repr=False)
@@ -120,7 +55,7 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[RawBatch]:
         epoch = self.epoch()
-        take = self.take or self._as_they_are
+        take = self.take or self._unchanged
         for indices, others in self.order.steps(epoch, self.start()):
             yield RawBatch(
                 images=take(indices, epoch),
@@ -131,5 +66,28 @@ class BatchLoader:
                 done=self.done,
             )
 
-    def _as_they_are(self, indices: Tensor, epoch: int) -> Tensor:
+    def _unchanged(self, indices: Tensor, epoch: int) -> Tensor:
         return self.images.index_select(0, indices.to(self.images.device, non_blocking=True)).permute(0, 3, 1, 2)
+
+    def cropping(self, augment: Augmentation, seed: int, processes: int) -> "BatchLoader":
+        """The same batches, cropped and mirrored while they are gathered: one copy of the pixels instead of five.
+
+        Returns this loader unchanged where that is not possible: in evaluation, where other augmentations come before
+        the crop, and where the padded data set does not fit in memory.
+
+        Args:
+            augment: of the training images.
+            seed: of the run.
+            processes: how many on this machine keep a padded data set.
+        """
+        order, images = self.order, self.images
+        if order.seed is None or not augment.moves_whole_pixels:
+            return self
+        if not fits(images.device, 4 * Canvas.nbytes(images, augment.crop) * processes):
+            return self
+        canvas = Canvas(images, augment.crop, augment.pad)
+
+        def take(indices: Tensor, epoch: int) -> Tensor:
+            return canvas.cut(indices.numpy(), *augment.shifts(Draws(indices, seed, epoch)))
+
+        return replace(self, take=take, done=("crop", "flip"))

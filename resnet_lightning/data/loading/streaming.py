@@ -15,7 +15,8 @@ from ..augmentation import Augmentation
 from ..augmentation.draws import Draws, Integers
 from .decode import UnreadableImage
 from .files import ImageFiles
-from .resident import Order, RawBatch
+from .order import Order
+from .resident import RawBatch
 
 _log = logging.getLogger(__name__)
 
@@ -177,13 +178,13 @@ class Streams:
 
     def __init__(self) -> None:
         self.unreadable: set[str] = set()
-        self._loaders: dict[int, StreamLoader] = {}
+        self._loaders: dict[str, StreamLoader] = {}
 
-    def add(self, split: object, loader: StreamLoader) -> StreamLoader:
-        """Takes over a loader, in the place of the split's last one."""
-        if id(split) in self._loaders:
-            self._loaders[id(split)].close()
-        self._loaders[id(split)] = loader
+    def add(self, split: str, loader: StreamLoader) -> StreamLoader:
+        """Adds a loader, in the place of the split's previous one, whose workers end."""
+        if split in self._loaders:
+            self._loaders[split].close()
+        self._loaders[split] = loader
         return loader
 
     def close(self) -> None:

@@ -1,0 +1,83 @@
+"""What a model must be told about images: their classes, size, channels and normalization."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """The images that a model was trained on, as far as it must see other images in the same way.
+
+    A data module computes it, a checkpoint stores it, and prediction and export read it from there.
+
+    Args:
+        class_names: the names of the model's outputs, by label.
+        in_chans: 1 for grey, 3 for colour.
+        image_size: height and width in pixels.
+        shorter_side: the length to which a file's shorter side is scaled before its centre is cropped.
+        mean: of each channel, for pixels in [0, 1].
+        std: the standard deviation of each channel, likewise.
+    """
+
+    class_names: tuple[str, ...]
+    in_chans: int
+    image_size: tuple[int, int]
+    shorter_side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def is_square(self) -> bool:
+        """Whether files of any size can be scaled and cropped to it; other images must have exactly this size."""
+        height, width = self.image_size
+        return height == width
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the entries that a checkpoint stores: numbers, strings and lists of them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, Any]) -> Self:
+        """Reads the entries that ``to_dict`` wrote; others are ignored.
+
+        Raises:
+            InputError: if one is missing or has a wrong type.
+        """
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            if field.name not in entries:
+                raise InputError(f"the checkpoint does not state the {field.name} of its images; train the model again")
+            is_right, what = _EXPECTED[field.name]
+            value = entries[field.name]
+            if not is_right(value):
+                raise InputError(f"the checkpoint states {value!r} as the {field.name} of its images, not {what}")
+            values[field.name] = tuple(value) if isinstance(value, list | tuple) else value
+        return cls(**values)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _list_of(is_right: Callable[[object], bool], length: int | None = None) -> Callable[[object], bool]:
+    def check(value: object) -> bool:
+        return isinstance(value, list | tuple) and len(value) == (length or len(value)) and all(map(is_right, value))
+
+    return check
+
+
+_EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
+    "class_names": (_list_of(lambda name: isinstance(name, str)), "a list of names"),
+    "in_chans": (_is_count, "a number of channels"),
+    "image_size": (_list_of(_is_count, 2), "a height and a width in pixels"),
+    "shorter_side": (_is_count, "a length in pixels"),
+    "mean": (_list_of(_is_number), "a list of numbers"),
+    "std": (_list_of(_is_number), "a list of numbers"),
+}

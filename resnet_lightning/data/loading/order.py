@@ -1,0 +1,78 @@
+"""The order of an epoch: a function of (seed, epoch), cut into the steps of each process."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..augmentation.draws import key
+
+
+class Step(NamedTuple):
+    """Which images a step takes: ``indices`` and ``others`` of its ``RawBatch``."""
+
+    indices: Tensor
+    others: Tensor | None
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which images one process takes at each step of an epoch.
+
+    Step k of an epoch takes the next ``batch_size * world_size`` images of the epoch's order; together the processes
+    take what one process with the larger batch would take.
+
+    In training the order is a permutation drawn from (seed, epoch), and a last batch that would not be full is left
+    out. In evaluation the order is that of the indices and every image comes exactly once; where the last step has
+    fewer images than there are processes, some get an empty batch, so that all of them make the same number of steps.
+
+    Args:
+        indices: (n,) int64, the images.
+        batch_size: images per step in each process.
+        seed: of the training order; None for evaluation.
+        rank: the number of this process.
+        world_size: the number of processes.
+        pairs: whether each training image gets another one to be mixed with: its neighbour in the order, the second
+            with the first, the fourth with the third, and so on.
+    """
+
+    indices: Tensor
+    batch_size: int
+    seed: int | None = None
+    rank: int = 0
+    world_size: int = 1
+    pairs: bool = False
+
+    def __len__(self) -> int:
+        step = self.batch_size * self.world_size
+        return len(self.indices) // step if self.seed is not None else -(-len(self.indices) // step)
+
+    def of(self, epoch: int) -> Tensor:
+        """The numbers of all images (n,), over all processes, in the order of that epoch."""
+        if self.seed is None:
+            return self.indices
+        generator = torch.Generator().manual_seed(key(self.seed, epoch))
+        return self.indices[torch.randperm(len(self.indices), generator=generator)]
+
+    def steps(self, epoch: int, start: int = 0) -> Iterator[Step]:
+        """The steps of this process in that epoch, beginning with step ``start``."""
+        order = self.of(epoch)
+        whole_step = self.batch_size * self.world_size
+        for step in range(start, len(self)):
+            if self.seed is None:
+                yield Step(order[step * whole_step : (step + 1) * whole_step][self.rank :: self.world_size], None)
+                continue
+            first = step * whole_step + self.rank * self.batch_size
+            indices = order[first : first + self.batch_size]
+            yield self._with_others(order, first) if self.pairs else Step(indices, None)
+
+    def _with_others(self, order: Tensor, first: int) -> Step:
+        places = torch.arange(first, first + self.batch_size)
+        others = places ^ 1
+        others[others == len(order)] = 0  # the last of an odd number has no neighbour
+        outside = (others < first) | (others >= first + self.batch_size)
+        rows = others - first
+        rows[outside] = self.batch_size + torch.arange(int(outside.sum()))
+        return Step(order[torch.cat((places, others[outside]))], rows)
