@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from ...runs import figures
+from ..data_protocol import image_data
 
 
 class Embedding(Callback):
@@ -54,7 +55,7 @@ class Embedding(Callback):
             return
         features = torch.cat(self._features)[: self.images]
         labels = torch.cat(self._labels)[: len(features)]
-        names = trainer.datamodule.class_names  # type: ignore[attr-defined]
+        names = image_data(trainer).class_names
         figure = figures.embedding(principal_components(features).numpy(), labels.numpy(), names)
         figures.save(figure, self.path)
 

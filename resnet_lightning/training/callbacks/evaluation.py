@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...atomic_write import atomic_write_text
 from ...runs import figures
+from ..data_protocol import image_data
 
 
 @dataclass(frozen=True, order=True)
@@ -75,7 +76,7 @@ class Evaluation(Callback):
     def _mistake(
         self, trainer: Trainer, images: Tensor, confidence: float, row: float, label: float, prediction: float
     ) -> Mistake:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = image_data(trainer)
         row = int(row)
         return Mistake(
             confidence,
@@ -99,7 +100,7 @@ class Evaluation(Callback):
         side = round(len(confusion) ** 0.5)
         evaluation = {
             "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,
-            "classes": list(trainer.datamodule.class_names),  # type: ignore[attr-defined]
+            "classes": list(image_data(trainer).class_names),
             "metrics": {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("test/")},
             "confusion": confusion.view(side, side).tolist(),
             "mistakes": [asdict(mistake) for mistake in mistakes],

@@ -8,6 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ...errors import InputError
+from ..data_protocol import image_data
 from .gradient_norm import gradient_norm
 
 
@@ -85,7 +86,7 @@ class _Loss:
 def _describe(trainer: Trainer, loss: _Loss) -> str:
     module = trainer.lightning_module
     norm = float(gradient_norm(module))
-    indices_of = getattr(trainer.datamodule, "training_indices", None)  # type: ignore[attr-defined]
+    indices_of = getattr(image_data(trainer), "training_indices", None)  # not every data module numbers its images
     images = f", images {', '.join(map(str, indices_of(loss.epoch, loss.batch_idx)))}" if indices_of else ""
     return (
         f"the loss is {loss.value()} at step {loss.step} (epoch {loss.epoch}, batch {loss.batch_idx}): "

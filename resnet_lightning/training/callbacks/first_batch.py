@@ -6,6 +6,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from ...runs import figures
+from ..data_protocol import image_data
 
 
 class FirstBatch(Callback):
@@ -23,7 +24,7 @@ class FirstBatch(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step or batch_idx or not trainer.is_global_zero:
             return
-        pixels = trainer.datamodule.to_pixels(batch[0][: self.images]).cpu().numpy()  # type: ignore[attr-defined]
+        pixels = image_data(trainer).to_pixels(batch[0][: self.images]).cpu().numpy()
         path = self.folder / "pictures" / "first_batch.png"
         figures.save_mosaic(pixels, path)
         for logger in trainer.loggers:

@@ -8,6 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from ...atomic_write import atomic_write_csv
 from ...errors import InputError, check_int
+from ..data_protocol import image_data
 
 
 class PredictionWriter(Callback):
@@ -32,7 +33,7 @@ class PredictionWriter(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._rows = []
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = image_data(trainer)
         if self.top_k > len(data.class_names):
             raise InputError(f"--top_k is {self.top_k}, and there are {len(data.class_names)} classes")
 
@@ -49,7 +50,7 @@ class PredictionWriter(Callback):
         self._rows += zip(batch[1].tolist(), labels.tolist(), probabilities.tolist(), strict=True)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = image_data(trainer)
         of_all: list[Any] = [(self._rows, data.unreadable)]
         if trainer.world_size > 1:
             of_all = [None] * trainer.world_size
