@@ -19,18 +19,18 @@ NAMES = {
     "plain": ["train/cat/1.png", "train/cat/10.png", "b", "train/dog/2.png"],
     "unicode": ["Katze/süß.png", "猫/一.jpg", "🐈.png", "e\u0301.png", "\u00e9.png"],
     "odd": ["a b.png", "a\nb.png", "'.png", "\\.png", "-"],
-    "bytes that are no text": [os.fsdecode(b"caf\xe9.png"), os.fsdecode(b"\xff\xfe/\x80"), "plain.png"],
+    "not UTF-8": [os.fsdecode(b"caf\xe9.png"), os.fsdecode(b"\xff\xfe/\x80"), "plain.png"],
 }
 
 
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
-def test_names_come_back_as_they_were(names):
+def test_names_are_returned_unchanged(names):
     found = FileNames(iter(names))
     assert len(found) == len(names)
     assert list(found) == names
     assert [found[number] for number in range(len(names))] == names
     assert [found[number] for number in np.arange(len(names))] == names
-    assert list(pickle.loads(pickle.dumps(found))) == names  # as it goes to a worker process
+    assert list(pickle.loads(pickle.dumps(found))) == names  # as for a worker process
 
 
 def test_a_name_beyond_the_last_is_an_index_error():
@@ -61,14 +61,14 @@ def test_images_are_listed_by_name_folder_by_folder(tmp_path):
     assert list(walk_images(str(tmp_path))) == list_images(tmp_path)
 
 
-def test_extensions_are_those_of_images_in_either_case(tmp_path):
+def test_image_extensions_match_in_either_case(tmp_path):
     images = ["a.bmp", "a.GIF", "a.JPEG", "a.jpg", "a.pgm", "a.png", "a.PNG", "a.ppm", "a.Tif", "a.tiff", "a.webp"]
     touch(tmp_path, *images, "a.txt", "a.png.bak", "png", "a.npy", "jpg.zip", "Thumbs.db")
     assert {name.removeprefix(f"{tmp_path}/") for name in list_images(tmp_path)} == set(images)
 
 
-def test_hidden_files_and_folders_are_left_out(tmp_path):
-    # Such as ``._a.png``, which macOS puts beside ``a.png`` on foreign disks, and ``.ipynb_checkpoints``.
+def test_hidden_files_and_folders_are_skipped(tmp_path):
+    # Such as ``._a.png``, which macOS writes beside ``a.png`` on other file systems, and ``.ipynb_checkpoints``.
     touch(tmp_path, "a.png", "._a.png", ".hidden.png", ".folder/b.png", "c/.d/e.png", "c/f.png")
     assert list_images(tmp_path) == [str(tmp_path / name) for name in ("a.png", "c/f.png")]
 
@@ -80,7 +80,7 @@ def test_links_are_followed(tmp_path):
     assert list_images(tmp_path / "here") == [str(tmp_path / "here" / name) for name in ("a.png", "b.png", "c/x.png")]
 
 
-def test_a_folder_without_images_or_that_is_absent_is_named(tmp_path):
+def test_a_missing_folder_or_one_without_images_is_named(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match=rf"there is no image in '{tmp_path}' \(looked for \.jpg \.jpeg"):
         list_images(tmp_path)
@@ -92,7 +92,7 @@ def test_a_folder_without_images_or_that_is_absent_is_named(tmp_path):
 # Reading.
 
 
-def test_a_name_that_is_no_text_is_read(tmp_path):
+def test_a_file_name_that_is_not_utf8_is_read(tmp_path):
     name = os.fsencode(tmp_path) + b"/caf\xe9.png"
     Image.fromarray(random_pixels(1)).save(tmp_path / "x.png")
     os.rename(os.fsencode(tmp_path / "x.png"), name)
@@ -102,8 +102,8 @@ def test_a_name_that_is_no_text_is_read(tmp_path):
     assert len(files.fingerprint()) == 32
 
 
-@pytest.mark.parametrize(("size", "shorter_side"), [(6, 6), (6, 9), (20, 20)])
-def test_reading_scales_the_shorter_side_and_cuts_the_middle_as_pillow_does(tmp_path, size, shorter_side):
+@pytest.mark.parametrize(("size", "shorter_side"), [(6, 9), (20, 20)])
+def test_reading_scales_the_shorter_side_and_cuts_the_middle_like_pillow(tmp_path, size, shorter_side):
     names = write_sizes(tmp_path, 8)
     files = ImageFiles(FileNames(names), size, shorter_side, 3)
     assert files.shape == (size, size, 3)
@@ -117,7 +117,7 @@ def test_reading_scales_the_shorter_side_and_cuts_the_middle_as_pillow_does(tmp_
         assert np.abs(files.read(number).permute(1, 2, 0).numpy() - expected).max() <= 1
 
 
-def test_images_of_one_size_are_read_to_the_pixel(tmp_path):
+def test_images_of_one_size_are_read_unchanged(tmp_path):
     pixels = write_images(tmp_path, 3, size=(5, 8))
     files = ImageFiles(FileNames(list_images(tmp_path)), None, 0, 3)
     assert len(files) == 3
@@ -127,7 +127,7 @@ def test_images_of_one_size_are_read_to_the_pixel(tmp_path):
         assert (files.read(number).permute(1, 2, 0).numpy() == pixels[number]).all()
 
 
-def test_grey_images_have_one_channel(tmp_path):
+def test_grayscale_images_have_one_channel(tmp_path):
     pixels = random_pixels(0)[..., 0]
     Image.fromarray(pixels).save(tmp_path / "x.png")
     files = ImageFiles(FileNames([str(tmp_path / "x.png")]), 6, 6, 1)
@@ -161,7 +161,7 @@ def test_a_box_is_cut_from_the_whole_file_and_scaled(tmp_path):
 
 
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
-def test_all_are_read_in_the_order_asked_for(tmp_path, on_error):
+def test_read_all_keeps_the_given_order(tmp_path, on_error):
     pixels = np.stack(write_images(tmp_path, 30))
     files = ImageFiles(FileNames(list_images(tmp_path)), 6, 6, 3)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(0))[:20].tolist()
@@ -171,7 +171,7 @@ def test_all_are_read_in_the_order_asked_for(tmp_path, on_error):
     assert readable.tolist() == [True] * 20
 
 
-def test_skipping_leaves_out_what_cannot_be_read_and_says_so(tmp_path):
+def test_skipping_marks_the_images_that_cannot_be_read(tmp_path):
     pixels = np.stack(write_images(tmp_path, 6))
     names = list_images(tmp_path)
     files = ImageFiles(FileNames(names), 6, 6, 3)
@@ -189,7 +189,7 @@ def test_skipping_leaves_out_what_cannot_be_read_and_says_so(tmp_path):
     assert readable.tolist() == [False, False]
 
 
-def test_nothing_to_read_gives_an_empty_array():
+def test_reading_no_images_gives_an_empty_array():
     images, readable = ImageFiles(FileNames([]), None, 0, 3).read_all([])
     assert images.shape == (0, 0, 0, 3)
     assert readable.shape == (0,)
@@ -203,7 +203,7 @@ def fingerprint(folder, size=6, shorter_side=6, channels=3):
     return ImageFiles(FileNames(list_images(folder)), size, shorter_side, channels).fingerprint()
 
 
-def test_a_fingerprint_stays_while_the_files_stay(tmp_path):
+def test_a_fingerprint_is_stable_while_the_files_are(tmp_path):
     write_images(tmp_path, 3)
     first = fingerprint(tmp_path)
     assert set(first) <= set("0123456789abcdef")
@@ -256,12 +256,12 @@ def replace_by_a_copy_of_the_same_time(folder):
 def test_a_fingerprint_changes_with_the_files(tmp_path, change):
     write_images(tmp_path, 3)
     first = fingerprint(tmp_path)
-    time.sleep(0.02)  # the clock of file systems ticks every few milliseconds
+    time.sleep(0.02)  # file systems have a clock of a few milliseconds
     change(tmp_path)
     assert fingerprint(tmp_path) != first
 
 
-def test_a_fingerprint_changes_with_what_is_made_of_the_files(tmp_path):
+def test_a_fingerprint_changes_with_the_reading_options(tmp_path):
     write_images(tmp_path, 3)
     options = [{}, {"size": 5}, {"size": None, "shorter_side": 0}, {"shorter_side": 7}, {"channels": 1}]
     assert len({fingerprint(tmp_path, **option) for option in options}) == len(options)
