@@ -1,57 +1,25 @@
-import shutil
-import urllib.error
-import urllib.request
 from dataclasses import replace
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from lightning import seed_everything
 from PIL import Image
-from torchvision import datasets
 
 import resnet_lightning
-from data_sets import write_cifar, write_mnist
+from data_modules import batches, indices_of
 from image_files import random_pixels
-from repository import ROOT
 from resnet_lightning import (
     Augmentation,
     CIFAR10DataModule,
-    CIFAR100DataModule,
     DigitsDataModule,
-    FashionMNISTDataModule,
     ImageDataModule,
     InputError,
-    KMNISTDataModule,
     MNISTDataModule,
 )
 
-
-@pytest.fixture
-def no_network(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise urllib.error.URLError("no network")
-
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
-
-
-def indices(data, name):
-    return data.split(name).indices.tolist()
-
-
-def one_line(caught):
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
-def batches(data, loader):
-    return [data.on_after_batch_transfer(batch) for batch in loader]
-
-
-# Digits: what every data module does.
+# The digits, and what all data modules share.
 
 
 def embedded_digits():
@@ -60,7 +28,7 @@ def embedded_digits():
         return arrays["images"], arrays["labels"].tolist()
 
 
-def test_digits_are_those_of_the_source():
+def test_digits_equal_those_of_scikit_learn():
     images, labels = embedded_digits()
     assert images.shape == (1797, 8, 8)
     # As scikit-learn's documentation shows them: the first labels, and the first rows of the first image, 0 to 16.
@@ -70,7 +38,7 @@ def test_digits_are_those_of_the_source():
     assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
-def test_digits_test_set_is_every_fifth_of_each_class():
+def test_the_test_set_of_the_digits_is_every_fifth_of_each_class():
     images, labels = embedded_digits()
     seen, test, training = [0] * 10, [], []
     for number, label in enumerate(labels):
@@ -85,23 +53,23 @@ def test_digits_test_set_is_every_fifth_of_each_class():
         assert split.images.dtype == torch.uint8
         assert (split.images[..., 0].numpy() == images[numbers]).all()
         assert split.targets.tolist() == [labels[number] for number in numbers]
-    assert indices(data, "test") == list(range(355))
+    assert indices_of(data, "test") == list(range(355))
 
 
-@pytest.mark.parametrize("val_split", [0.1, 0.25, 0.5])
-def test_validation_takes_the_same_share_of_each_class(val_split):
+def test_validation_takes_the_same_share_of_each_class():
+    val_split = 0.25
     data = DigitsDataModule(val_split=val_split)
     train, val = data.split("train"), data.split("val")
-    assert sorted(indices(data, "train") + indices(data, "val")) == list(range(1442))
+    assert sorted(indices_of(data, "train") + indices_of(data, "val")) == list(range(1442))
     assert train.images is val.images
     for label in range(10):
         held_out = int((val.targets[val.indices] == label).sum())
         assert held_out == round(val_split * int((train.targets == label).sum()))
 
 
-def test_split_seed_alone_decides_which_images_are_held_out():
+def test_only_split_seed_decides_which_images_are_held_out():
     def held_out(split_seed):
-        return indices(DigitsDataModule(split_seed=split_seed), "val")
+        return indices_of(DigitsDataModule(split_seed=split_seed), "val")
 
     first = held_out(0)
     assert held_out(0) == first
@@ -114,7 +82,7 @@ def training_order(data):
     return [index for batch in data.train_dataloader() for index in batch.indices.tolist()]
 
 
-def test_seed_everything_alone_decides_the_training_order():
+def test_only_seed_everything_decides_the_training_order():
     first = training_order(DigitsDataModule())
     torch.manual_seed(5)
     assert training_order(DigitsDataModule()) == first
@@ -128,16 +96,15 @@ def test_seed_everything_alone_decides_the_training_order():
     assert orders[2] != orders[1]
 
 
-def test_no_validation_split_trains_on_everything():
+def test_without_a_validation_split_all_images_are_trained_on():
     data = DigitsDataModule(val_split=0)
     data.setup("fit")
-    assert sorted(indices(data, "train")) == list(range(1442))
+    assert sorted(indices_of(data, "train")) == list(range(1442))
     assert data.val_dataloader() == []
 
 
-@pytest.mark.parametrize("classes", [["7", "1", "3"], [7, 1, 3], ["7", 1, "3"]])
-def test_a_subset_of_classes_is_numbered_in_the_order_given(classes):
-    data, whole = DigitsDataModule(classes=classes), DigitsDataModule()
+def test_a_subset_of_classes_is_numbered_in_the_given_order():
+    data, whole = DigitsDataModule(classes=["7", 1, "3"]), DigitsDataModule()
     assert data.class_names == ("7", "1", "3")
     assert data.num_classes == 3
     for name in ("train", "test"):
@@ -145,7 +112,7 @@ def test_a_subset_of_classes_is_numbered_in_the_order_given(classes):
         kept = [number for number, label in enumerate(source.targets.tolist()) if label in (7, 1, 3)]
         assert torch.equal(found.images, source.images[kept])
         assert found.targets.tolist() == [{7: 0, 1: 1, 3: 2}[label] for label in source.targets[kept].tolist()]
-    assert sorted(indices(data, "train") + indices(data, "val")) == list(range(len(data.split("train").images)))
+    assert sorted(indices_of(data, "train") + indices_of(data, "val")) == list(range(len(data.split("train").images)))
 
 
 @pytest.mark.parametrize(
@@ -158,12 +125,12 @@ def test_a_subset_of_classes_is_numbered_in_the_order_given(classes):
         ([3, 4, "3"], r"data.classes is \['3', '4', '3'\]; name at least two classes, each once"),
     ],
 )
-def test_wrong_classes_are_named(classes, message):
+def test_invalid_classes_are_named(classes, message):
     with pytest.raises(InputError, match=message):
         DigitsDataModule(classes=classes)
 
 
-def test_measured_statistics_are_those_of_the_training_images():
+def test_statistics_are_measured_on_the_training_images():
     for options in ({}, {"val_split": 0.4}, {"classes": [1, 2]}):
         data = DigitsDataModule(**options)
         split = data.split("train")
@@ -196,12 +163,12 @@ def test_given_statistics_are_used():
     assert torch.equal(half.statistics()[1], DigitsDataModule().statistics()[1])
 
 
-# A crop is made while the images are gathered, unless something else comes before it.
+# A crop is cut while the batch is gathered, unless another step comes before it.
 crops = pytest.mark.parametrize("augment", [Augmentation(crop=3), Augmentation(rotate=5, crop=3)], ids=["crop", "both"])
 
 
 @crops
-def test_training_batches_alone_are_augmented(augment):
+def test_only_training_batches_are_augmented(augment):
     data = DigitsDataModule(augment=augment, mean=[0.0], std=[1.0], batch_size=64)
     pixels = data.split("train").images.permute(0, 3, 1, 2).float()
     for loader, changed in ((data.train_dataloader(), True), (data.val_dataloader(), False)):
@@ -211,27 +178,27 @@ def test_training_batches_alone_are_augmented(augment):
 
 
 @crops
-def test_augmentation_is_drawn_anew_for_each_epoch_and_seed(monkeypatch, augment):
+def test_augmentation_is_drawn_again_for_each_epoch_and_seed(monkeypatch, augment):
     def augmented(epoch):
-        """What becomes of each image."""
+        """The augmented images, by index."""
         data, found = DigitsDataModule(augment=augment), {}
         for raw in replace(data.train_dataloader(), epoch=lambda: epoch):
             found |= dict(zip(raw.indices.tolist(), data.on_after_batch_transfer(raw)[0], strict=True))
         return found
 
-    def share_of_the_same(other):
+    def share_of_equal_images(other):
         both = set(first) & set(other)
         assert len(both) > 1000
         return sum(torch.equal(first[number], other[number]) for number in both) / len(both)
 
     first = augmented(0)
-    assert share_of_the_same(augmented(0)) == 1
-    assert share_of_the_same(augmented(1)) < 0.1  # one crop in 49 is the same
+    assert share_of_equal_images(augmented(0)) == 1
+    assert share_of_equal_images(augmented(1)) < 0.1  # one crop in 49 is the same
     monkeypatch.setenv("PL_GLOBAL_SEED", "1")
-    assert share_of_the_same(augmented(0)) < 0.1
+    assert share_of_equal_images(augmented(0)) < 0.1
 
 
-def test_state_dict_carries_the_statistics_over():
+def test_state_dict_carries_the_statistics():
     trained = DigitsDataModule(classes=[3, 5], val_split=0.4)
     state = trained.state_dict()
     assert state["class_names"] == ["3", "5"]
@@ -248,7 +215,7 @@ def test_state_dict_carries_the_statistics_over():
 
 
 @pytest.mark.parametrize("make", [MNISTDataModule, DigitsDataModule], ids=["known", "measured"])
-def test_statistics_of_a_state_dict_replace_those_that_were_not_given(make):
+def test_statistics_of_a_state_dict_replace_known_and_measured_ones(make):
     trained = make(mean=[0.5], std=[0.25])
     later = make()
     later.statistics()
@@ -265,10 +232,8 @@ def test_state_dict_of_other_classes_is_refused():
     ("options", "message"),
     [
         ({"batch_size": 0}, "data.batch_size is 0; a batch has at least one image"),
-        ({"batch_size": -5}, "data.batch_size is -5;"),
         ({"val_split": -0.1}, "data.val_split is -0.1; give a share from 0 up to, but not including, 1"),
         ({"val_split": 1.0}, "data.val_split is 1.0;"),
-        ({"val_split": 1.5}, "data.val_split is 1.5;"),
         ({"num_folds": 1}, "data.num_folds is 1; give at least 2, or 0 for no cross-validation"),
         ({"num_folds": -2}, "data.num_folds is -2;"),
         ({"num_folds": 5, "fold": 5}, "data.fold is 5; there are the folds 0 to 4"),
@@ -292,7 +257,7 @@ def test_numbers_out_of_range_are_refused(options, message):
         DigitsDataModule(**options)
 
 
-def test_one_value_stands_for_all_channels_and_two_do_not():
+def test_one_value_stands_for_all_channels():
     data = CIFAR10DataModule(mean=[0.5], std=[0.25])
     pixels = torch.tensor([0.0, 127.5, 255.0]).view(1, 3, 1, 1)
     assert data.normalize(pixels).flatten().tolist() == pytest.approx([-2, 0, 2], abs=1e-6)
@@ -300,7 +265,7 @@ def test_one_value_stands_for_all_channels_and_two_do_not():
         CIFAR10DataModule(mean=[0.5, 0.5])
 
 
-def test_a_batch_larger_than_the_training_set_is_refused_in_training_alone():
+def test_a_batch_larger_than_the_training_set_is_refused_only_in_training():
     whole = DigitsDataModule(val_split=0, batch_size=1442)
     whole.setup("fit")
     assert [len(batch.targets) for batch in whole.train_dataloader()] == [1442]
@@ -316,7 +281,7 @@ def test_a_data_module_can_be_printed():
     assert str(DigitsDataModule())
 
 
-def test_prediction_takes_the_test_images_and_numbers_them():
+def test_prediction_uses_the_test_images_and_numbers_them():
     data = DigitsDataModule(batch_size=100)
     data.setup("predict")
     found = batches(data, data.predict_dataloader())
@@ -328,14 +293,14 @@ def test_prediction_takes_the_test_images_and_numbers_them():
 # Cross-validation, and fewer images.
 
 
-@pytest.mark.parametrize("num_folds", [2, 5, 7])
+@pytest.mark.parametrize("num_folds", [2, 7])
 def test_folds_validate_on_each_training_image_once(num_folds):
     folds = [DigitsDataModule(num_folds=num_folds, fold=fold) for fold in range(num_folds)]
     for data in folds:
         assert data.validates
-        assert sorted(indices(data, "train") + indices(data, "val")) == list(range(1442))
-        assert indices(data, "test") == list(range(355))
-    parts = [indices(data, "val") for data in folds]
+        assert sorted(indices_of(data, "train") + indices_of(data, "val")) == list(range(1442))
+        assert indices_of(data, "test") == list(range(355))
+    parts = [indices_of(data, "val") for data in folds]
     assert sorted(number for part in parts for number in part) == list(range(1442))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     labels = folds[0].split("train").targets
@@ -344,76 +309,78 @@ def test_folds_validate_on_each_training_image_once(num_folds):
         assert max(of_class) - min(of_class) <= 1
 
 
-def test_folds_take_the_place_of_the_validation_share():
+def test_folds_replace_the_validation_share():
     data = DigitsDataModule(num_folds=4, val_split=0)
     assert data.validates
     assert len(data.split("val")) == 361
     assert sum(len(batch.targets) for batch in data.val_dataloader()) == 361
-    assert indices(DigitsDataModule(num_folds=4, val_split=0.1), "val") == indices(data, "val")
+    assert indices_of(DigitsDataModule(num_folds=4, val_split=0.1), "val") == indices_of(data, "val")
 
 
-def test_split_seed_alone_decides_the_folds():
-    first = indices(DigitsDataModule(num_folds=5, fold=1), "val")
+def test_only_split_seed_decides_the_folds():
+    first = indices_of(DigitsDataModule(num_folds=5, fold=1), "val")
     seed_everything(77, verbose=False)
-    assert indices(DigitsDataModule(num_folds=5, fold=1), "val") == first
-    assert indices(DigitsDataModule(num_folds=5, fold=1, split_seed=1), "val") != first
+    assert indices_of(DigitsDataModule(num_folds=5, fold=1), "val") == first
+    assert indices_of(DigitsDataModule(num_folds=5, fold=1, split_seed=1), "val") != first
 
 
-def test_whether_a_data_module_validates():
+def test_validates():
     assert DigitsDataModule().validates
     assert not DigitsDataModule(val_split=0).validates
     assert DigitsDataModule(val_split=0, num_folds=2).validates
 
 
-def test_every_training_image_can_be_a_fold_of_its_own():
+def test_every_training_image_can_be_its_own_fold():
     data = DigitsDataModule(num_folds=1442, fold=1441)
     assert (len(data.split("train")), len(data.split("val"))) == (1441, 1)
     with pytest.raises(InputError, match=r"data\.num_folds is 1443, and there are 1442 training images"):
         DigitsDataModule(num_folds=1443).setup("fit")
 
 
-def test_a_fraction_trains_on_a_share_of_each_class_and_leaves_the_rest_alone():
+def test_a_fraction_trains_on_a_share_of_each_class_and_keeps_the_other_splits():
     whole = DigitsDataModule()
     labels = whole.split("train").targets
-    larger = indices(whole, "train")
+    larger = indices_of(whole, "train")
     of_class = labels[larger].bincount().tolist()
     for share in (0.5, 0.1, 0.03, 0.001):
         data = DigitsDataModule(train_fraction=share)
-        smaller = indices(data, "train")
+        smaller = indices_of(data, "train")
         assert set(smaller) < set(larger)
         assert labels[smaller].bincount().tolist() == [max(round(share * size), 1) for size in of_class]
         for name in ("val", "test"):
-            assert indices(data, name) == indices(whole, name)
+            assert indices_of(data, name) == indices_of(whole, name)
         larger = smaller
 
 
-def test_a_fraction_is_one_of_what_a_fold_leaves():
+def test_a_fraction_is_a_share_of_the_images_outside_the_fold():
     whole, data = (DigitsDataModule(num_folds=5, fold=2, train_fraction=share) for share in (1.0, 0.25))
-    assert set(indices(data, "train")) < set(indices(whole, "train"))
+    assert set(indices_of(data, "train")) < set(indices_of(whole, "train"))
     assert len(data.split("train")) == pytest.approx(0.25 * len(whole.split("train")), abs=5)
-    assert indices(data, "val") == indices(whole, "val")
+    assert indices_of(data, "val") == indices_of(whole, "val")
 
 
-# What the augmentations need.
+# Requirements of the augmentations.
 
 
-@pytest.mark.parametrize("augment", [Augmentation(hue=0.1), Augmentation(saturation=0.5)], ids=["hue", "saturation"])
-@pytest.mark.parametrize("make", [DigitsDataModule, MNISTDataModule])
-def test_grey_images_have_no_colours_to_change(make, augment):
+@pytest.mark.parametrize(
+    ("make", "augment"),
+    [(DigitsDataModule, Augmentation(hue=0.1)), (MNISTDataModule, Augmentation(saturation=0.5))],
+    ids=["hue", "saturation"],
+)
+def test_color_changes_of_grayscale_images_are_refused(make, augment):
     with pytest.raises(InputError, match=r"augment\.saturation and augment\.hue change colours, and these images are"):
         make(augment=augment)
     assert CIFAR10DataModule(augment=augment).augment == augment
 
 
-def test_a_mirroring_crop_is_smaller_than_the_images():
+def test_a_reflecting_crop_is_smaller_than_the_images():
     assert DigitsDataModule(augment=Augmentation(crop=7, pad="reflect")).augment.crop == 7
     with pytest.raises(InputError, match=r"augment\.crop is 8; an image of 8 pixels cannot be mirrored so far out"):
         DigitsDataModule(augment=Augmentation(crop=8, pad="reflect"))
 
 
-@pytest.mark.parametrize("mix", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}], ids=" ".join)
-def test_mixing_makes_training_targets_probabilities(mix):
-    data = DigitsDataModule(augment=Augmentation(**mix), batch_size=31)
+def test_mixing_makes_training_targets_probabilities():
+    data = DigitsDataModule(augment=Augmentation(mixup=0.4, cutmix=1.0), batch_size=31)
     for raw in data.train_dataloader():
         images, targets = data.on_after_batch_transfer(raw)
         assert images.shape == (31, 1, 8, 8)
@@ -431,7 +398,7 @@ def test_mixing_makes_training_targets_probabilities(mix):
             assert targets.dtype == torch.int64
 
 
-def test_an_image_is_mixed_alike_whatever_the_batch_size():
+def test_the_batch_size_does_not_change_how_an_image_is_mixed():
     def mixed(batch_size):
         data = DigitsDataModule(augment=Augmentation(mixup=0.4, cutmix=1.0, crop=1), batch_size=batch_size)
         found = {}
@@ -448,7 +415,7 @@ def test_an_image_is_mixed_alike_whatever_the_batch_size():
             torch.testing.assert_close(one, other)
 
 
-# A data set of one's own.
+# A user's own data set.
 
 
 class Squares(ImageDataModule):
@@ -462,7 +429,7 @@ class Squares(ImageDataModule):
         return np.tile(values[:, None, None, None], (1, 4, 4, 3)), np.array(self.labels)
 
 
-def test_a_subclass_needs_classes_and_arrays_alone():
+def test_a_subclass_needs_only_classes_and_arrays():
     data = Squares(val_split=0, batch_size=5)
     data.prepare_data()
     data.setup("fit")
@@ -475,7 +442,7 @@ def test_a_subclass_needs_classes_and_arrays_alone():
 
 @pytest.mark.parametrize(
     ("labels", "named"),
-    [((0, 1, 2, 0, 0), "from 0 to 2"), ((0, 1, -1, 0, 0), "from -1 to 1"), ((1, 2, 3, 4, 5), "1 to 5")],
+    [((0, 1, 2, 0, 0), "from 0 to 2"), ((0, 1, -1, 0, 0), "from -1 to 1")],
 )
 def test_labels_outside_the_classes_are_refused(monkeypatch, labels, named):
     monkeypatch.setattr(Squares, "labels", labels)
@@ -490,7 +457,7 @@ def test_another_number_of_labels_than_of_images_is_refused(monkeypatch, labels)
         Squares(val_split=0, batch_size=1).setup("fit")
 
 
-def test_a_channel_of_one_value_is_normalised_to_finite_numbers(monkeypatch):
+def test_a_channel_of_one_value_is_normalized_to_finite_numbers(monkeypatch):
     images = np.zeros((4, 4, 4, 3), np.uint8)
     images[..., 0] = np.array([1, 2, 3, 4])[:, None, None]
     monkeypatch.setattr(Squares, "read", lambda self, part: (images, np.array([0, 1, 0, 1])))
@@ -507,205 +474,7 @@ def test_a_class_without_images_is_named(monkeypatch):
         Three(classes=["grey", "blue"]).setup("fit")
 
 
-# MNIST and the data sets of its format, from files of that format.
-
-
-MNIST_LIKE = {"MNIST": MNISTDataModule, "FashionMNIST": FashionMNISTDataModule, "KMNIST": KMNISTDataModule}
-MNIST_FILES = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
-
-
-@pytest.mark.parametrize("name", MNIST_LIKE)
-def test_mnist_files_are_read_without_network(tmp_path, no_network, name):
-    _, arrays = write_mnist(tmp_path, name)
-    data = MNIST_LIKE[name](root=tmp_path)
-    data.prepare_data()
-    for part, prefix in (("train", "train"), ("test", "t10k")):
-        data.setup({"train": "fit"}.get(part, part))
-        images, labels = arrays[prefix]
-        assert (data.split(part).images[..., 0].numpy() == images).all()
-        assert data.split(part).targets.tolist() == labels.tolist()
-    assert (len(data.split("train")), len(data.split("val")), len(data.split("test"))) == (360, 40, 10)
-
-
-@pytest.mark.parametrize("file", MNIST_FILES)
-@pytest.mark.parametrize(
-    "damage",
-    [lambda content: content[:-7], lambda content: content[:9], lambda content: b"", lambda content: b"<html>" * 40],
-    ids=["truncated", "header alone", "empty", "web page"],
-)
-def test_a_damaged_mnist_file_is_named(tmp_path, no_network, file, damage):
-    raw, _ = write_mnist(tmp_path)
-    (raw / file).write_bytes(damage((raw / file).read_bytes()))
-    data = MNISTDataModule(root=tmp_path)
-    data.prepare_data()
-    part = file.partition("-")[0]
-    with pytest.raises(InputError, match=f"damaged.*{raw}/{part}-.*delete") as caught:
-        data.setup("fit" if part == "train" else "test")
-    one_line(caught)
-
-
-def test_mnist_labels_of_another_part_are_refused(tmp_path, no_network):
-    raw, _ = write_mnist(tmp_path)
-    shutil.copy(raw / "t10k-labels-idx1-ubyte", raw / "train-labels-idx1-ubyte")
-    data = MNISTDataModule(root=tmp_path, batch_size=1)
-    data.prepare_data()
-    with pytest.raises(InputError, match="labels"):
-        data.setup("fit")
-
-
-@pytest.mark.parametrize("name", MNIST_LIKE)
-def test_a_failed_mnist_download_says_what_was_missing_and_what_to_do(tmp_path, no_network, name):
-    with pytest.raises(InputError) as caught:
-        MNIST_LIKE[name](root=tmp_path).prepare_data()
-    message = one_line(caught)
-    assert message.startswith(f"no {name} in '{tmp_path / name / 'raw'}' (looked for {', '.join(MNIST_FILES)})")
-    assert "no network" in message
-    assert "--data.root" in message
-    assert "`lightning fit --config configs/digits.yaml` needs no download" in message
-    assert (ROOT / "configs" / "digits.yaml").is_file()
-
-
-def test_only_the_files_that_are_missing_are_named(tmp_path, no_network):
-    raw, _ = write_mnist(tmp_path)
-    (raw / MNIST_FILES[3]).unlink()
-    with pytest.raises(InputError, match=rf"\(looked for {MNIST_FILES[3]}\)"):
-        MNISTDataModule(root=tmp_path).prepare_data()
-
-
-@pytest.mark.parametrize("make", [MNISTDataModule, FashionMNISTDataModule, CIFAR10DataModule, CIFAR100DataModule])
-def test_missing_data_is_an_input_error_where_nothing_was_prepared(tmp_path, no_network, make):
-    with pytest.raises(InputError, match=str(tmp_path)):
-        make(root=tmp_path).split("train")
-
-
-def test_real_mnist_has_the_published_classes(real_data):
-    data = MNISTDataModule(root=real_data)
-    data.prepare_data()
-    whole, test = data.split("train"), data.split("test")
-    per_class = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert whole.images.shape == (60_000, 28, 28, 1)
-    assert whole.targets.bincount().tolist() == per_class
-    assert whole.targets[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert test.targets.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    assert test.targets[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-    assert len(data.split("val")) == sum(round(0.1 * n) for n in per_class)
-
-
-def test_real_mnist_measures_what_is_known_of_it(real_data):
-    data = MNISTDataModule(root=real_data)
-    split = data.split("train")
-    pixels = split.images.numpy()[split.indices.numpy()].astype(np.float32) / 255
-    mean, std = data.statistics()
-    assert mean.item() == pytest.approx(pixels.mean(dtype=np.float64), abs=1e-3)
-    assert std.item() == pytest.approx(pixels.std(dtype=np.float64), abs=1e-3)
-
-
-# CIFAR, from an archive of its format.
-
-
-def write_cifar10(root, monkeypatch):
-    return write_cifar(root, monkeypatch, datasets.CIFAR10, "labels", 10)
-
-
-@pytest.mark.parametrize(
-    ("make", "dataset", "labels_key"),
-    [(CIFAR10DataModule, datasets.CIFAR10, "labels"), (CIFAR100DataModule, datasets.CIFAR100, "fine_labels")],
-)
-def test_cifar_files_are_read_without_network(tmp_path, monkeypatch, no_network, make, dataset, labels_key):
-    _, arrays = write_cifar(tmp_path, monkeypatch, dataset, labels_key, len(make.class_names))
-    data = make(root=tmp_path, val_split=0.5, batch_size=10)
-    data.prepare_data()
-    data.setup("fit")
-    data.setup("test")
-    for part, names in (("train", dataset.train_list), ("test", dataset.test_list)):
-        images = np.concatenate([arrays[name][0] for name, _ in names])
-        assert (data.split(part).images.numpy() == images).all()
-        assert data.split(part).targets.tolist() == [label for name, _ in names for label in arrays[name][1]]
-    assert len(data.split("val")) == len(data.split("train")) == len(data.split("train").images) // 2
-    images, _ = batches(data, data.train_dataloader())[0]
-    assert images.shape == (10, 3, 32, 32)
-
-
-def test_cifar_classes_can_be_chosen(tmp_path, monkeypatch, no_network):
-    _, arrays = write_cifar10(tmp_path, monkeypatch)
-    data = CIFAR10DataModule(root=tmp_path, classes=["bird", "airplane"])
-    images, labels = arrays["test_batch"]
-    kept = [number for number, label in enumerate(labels) if label in (0, 2)]
-    assert (data.split("test").images.numpy() == images[kept]).all()
-    assert data.split("test").targets.tolist() == [{2: 0, 0: 1}[labels[number]] for number in kept]
-    with pytest.raises(InputError, match=r"unknown class 'airplan' in data.classes; did you mean 'airplane'\?"):
-        CIFAR10DataModule(classes=["airplan", "bird"])
-
-
-@pytest.mark.parametrize("file", ["data_batch_3", "test_batch"])
-def test_a_damaged_cifar_file_is_named(tmp_path, monkeypatch, no_network, file):
-    folder, _ = write_cifar10(tmp_path, monkeypatch)
-    (folder / file).write_bytes((folder / file).read_bytes()[:-100])
-    with pytest.raises(
-        InputError, match=f"'{folder}/{file}' is damaged .its md5 is not .*; delete the folder"
-    ) as caught:
-        CIFAR10DataModule(root=tmp_path).prepare_data()
-    one_line(caught)
-
-
-@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"")], ids=["missing", "empty"])
-def test_a_damaged_cifar_meta_file_does_no_harm_or_is_named(tmp_path, monkeypatch, no_network, damage):
-    folder, arrays = write_cifar10(tmp_path, monkeypatch)
-    damage(folder / "batches.meta")
-    data = CIFAR10DataModule(root=tmp_path)
-    try:
-        data.prepare_data()
-        data.setup("test")
-    except InputError as error:
-        assert "batches.meta" in str(error)  # noqa: PT017 (either outcome is right)
-    else:
-        assert data.split("test").targets.tolist() == arrays["test_batch"][1]
-
-
-def test_a_failed_cifar_download_says_what_was_missing_and_what_to_do(tmp_path, no_network):
-    with pytest.raises(InputError) as caught:
-        CIFAR10DataModule(root=tmp_path).prepare_data()
-    message = one_line(caught)
-    folder = tmp_path / "cifar-10-batches-py"
-    assert message.startswith(f"no CIFAR10 in '{folder}' (looked for data_batch_1, data_batch_2, ")
-    assert "no network" in message
-    assert "--data.root" in message
-    assert "`lightning fit --config configs/digits.yaml` needs no download" in message
-
-
-# The names of classes.
-
-
-def test_class_names_are_torchvisions():
-    fashion = [name.lower().replace(" ", "-").removesuffix("/top") for name in datasets.FashionMNIST.classes]
-    assert list(FashionMNISTDataModule.class_names) == fashion
-    assert list(KMNISTDataModule.class_names) == datasets.KMNIST.classes
-    assert list(MNISTDataModule.class_names) == [name[0] for name in datasets.MNIST.classes]
-
-
-def test_cifar10_classes_are_in_alphabetical_order():
-    names = "frog truck deer automobile bird horse ship cat dog airplane".split()
-    assert list(CIFAR10DataModule.class_names) == sorted(names)
-
-
-def test_cifar100_classes_are_those_of_its_twenty_superclasses():
-    superclasses = """
-        beaver dolphin otter seal whale / aquarium_fish flatfish ray shark trout / orchid poppy rose sunflower tulip
-        / bottle bowl can cup plate / apple mushroom orange pear sweet_pepper / clock keyboard lamp telephone television
-        / bed chair couch table wardrobe / bee beetle butterfly caterpillar cockroach / bear leopard lion tiger wolf
-        / bridge castle house road skyscraper / cloud forest mountain plain sea
-        / camel cattle chimpanzee elephant kangaroo / fox porcupine possum raccoon skunk
-        / crab lobster snail spider worm / baby boy girl man woman / crocodile dinosaur lizard snake turtle
-        / hamster mouse rabbit shrew squirrel
-        / maple_tree oak_tree palm_tree pine_tree willow_tree / bicycle bus motorcycle pickup_truck train
-        / lawn_mower rocket streetcar tank tractor
-    """
-    groups = [group.split() for group in superclasses.split("/")]
-    assert [len(group) for group in groups] == [5] * 20
-    assert list(CIFAR100DataModule.class_names) == sorted(name for group in groups for name in group)
-
-
-# A folder to predict.
+# Prediction of a folder.
 
 
 def test_a_folder_of_images_is_predicted_by_name(tmp_path):
@@ -723,7 +492,7 @@ def test_a_folder_of_images_is_predicted_by_name(tmp_path):
     assert (pixels == np.stack(images)).all()
 
 
-def test_predicted_images_get_the_size_and_channels_of_the_data_set(tmp_path):
+def test_predicted_images_have_the_size_and_channels_of_the_data_set(tmp_path):
     Image.fromarray(np.full((30, 20, 3), 100, np.uint8)).save(tmp_path / "x.png")
     data = DigitsDataModule(predict_folder=str(tmp_path))
     image = data.split("predict").images.read(0)
