@@ -3,10 +3,10 @@
 import contextlib
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 
@@ -43,7 +43,9 @@ def _segment(blocks: nn.Sequential, x: Tensor) -> Tensor:
 @contextlib.contextmanager
 def _without_statistics(blocks: nn.Module) -> Iterator[None]:
     """Norms that leave their running statistics alone: those of this batch are in already."""
-    norms = [module for module in blocks.modules() if isinstance(module, _NormBase) and module.training]
+    norms: list[Any] = [
+        module for module in blocks.modules() if getattr(module, "track_running_stats", False) and module.training
+    ]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None

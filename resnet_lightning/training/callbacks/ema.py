@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights."""
+"""An exponential moving average (EMA) of the weights."""
 
 from typing import Any
 
@@ -9,17 +9,33 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 class MovingAverage(EMAWeightAveraging):
     """Validates, tests and saves an exponential moving average of the weights instead of the weights themselves.
 
-    Lightning's callback, with which an average that has not begun yet changes nothing: it puts the initial weights into
-    validation and checkpoints instead. And a test in the process of the training sees the average too.
+    It differs from Lightning's callback in two ways. Before the first update the trained weights are used, where
+    Lightning's callback uses the initial ones. A test in the process that trained uses the average too.
 
-    See there for the arguments: ``decay``, ``update_every_n_steps``, ``update_starting_at_step`` (counted from 0) and
-    ``update_starting_at_epoch``, from which on it is updated after each epoch as well.
+    See Lightning's callback for the arguments: ``decay``, ``update_every_n_steps``, ``update_starting_at_step``
+    (counted from 0) and ``update_starting_at_epoch``, from which the average is also updated after each epoch.
+
+    Attributes:
+        has_begun: whether anything has been averaged.
     """
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether anything has been averaged."""
-        return self._average_model is not None and bool(self._average_model.n_averaged)
+    has_begun = False
+    _last_epoch = -1  # the last one that ended with an update
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            self.has_begun = False
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        if epoch_idx is not None and epoch_idx <= self._last_epoch:
+            return False
+        if not super().should_update(step_idx, epoch_idx):
+            return False
+        self.has_begun = True  # Lightning updates now
+        if epoch_idx is not None:
+            self._last_epoch = epoch_idx
+        return True
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.has_begun:
@@ -34,17 +50,18 @@ class MovingAverage(EMAWeightAveraging):
             super().on_train_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "latest_update_epoch": self._latest_update_epoch}
+        return {**super().state_dict(), "latest_update_epoch": self._last_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
-        self._latest_update_epoch = state_dict["latest_update_epoch"]
+        self._last_epoch = state_dict["latest_update_epoch"]
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self.has_begun:
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        # Only to train on. To test, the average is what the checkpoint holds as its weights.
+        # A test needs nothing more: the average is what the checkpoint holds as its weights.
         if trainer.state.fn == "fit" and "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+            self.has_begun = True
