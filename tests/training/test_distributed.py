@@ -1,9 +1,11 @@
-"""Several processes do together what one does alone: real ones, started by the command."""
+"""Several processes do together what one does alone.
+
+The processes are real ones. Most are forked from one that has imported everything, and meet as those of torchrun do;
+one command starts its second process itself, as on a single machine.
+"""
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,19 +14,17 @@ import yaml
 from lightning import Callback
 
 from image_files import write_folders
-from repository import ROOT
 from resnet_lightning.cli.main import main
+from runs_alike import DDP, DIGITS, SMALL, working_in
 
-DIGITS = str(ROOT / "configs" / "digits.yaml")
-DDP = ["--config", str(ROOT / "configs" / "overlays" / "ddp.yaml"), "--trainer.accelerator", "cpu"]
-SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_an_empty_folder", "without_figures")]
 
 
 class Saved(Callback):
-    """Keeps what each process gets and what comes out, in files: processes share nothing else.
+    """Saves the batches and the results of each process in files, since processes share nothing else.
 
     Args:
-        folder: where.
+        folder: for the files.
     """
 
     def __init__(self, folder: str) -> None:
@@ -47,42 +47,25 @@ class Saved(Callback):
         self._save_metrics(trainer, "test")
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """Of a net that gets some of the images right."""
+    """Of a net that classifies some of the images correctly."""
     folder = tmp_path_factory.mktemp("trained")
-    options = ["--trainer.max_epochs", "2", "--trainer.default_root_dir", str(folder)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PL_GLOBAL_SEED", raising=False)
-        assert main(["fit", "--config", DIGITS, *SMALL, *options]) == 0
+    with working_in(folder):
+        assert main(["fit", "--config", DIGITS, *SMALL, "--trainer.max_epochs", "2"]) == 0
     (path,) = folder.rglob("last.ckpt")
     return str(path)
 
 
 def saving(folder: str) -> list[str]:
-    """The options that save what happens to a folder."""
+    """The options that save batches and results in a folder."""
     callback = {"class_path": f"{Saved.__module__}.Saved", "init_args": {"folder": folder}}
     Path(f"{folder}.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [callback]}}))
     return ["--config", f"{folder}.yaml"]
 
 
-def run_processes(count: int, *arguments: str) -> str:
-    """Runs a command in so many processes, and returns what it printed."""
-    command = [sys.executable, "-m", "resnet_lightning", *arguments, *DDP, "--trainer.devices", str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    assert f"{count} x cpu" in done.stdout or arguments[0] != "fit"
-    return done.stdout
-
-
 def metrics_of(folder: str) -> dict[str, float]:
-    """What all processes came to, after making sure that they agree."""
+    """The metrics of all processes, which have to be the same."""
     (first, *others) = (json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json")))
     assert all(other == first for other in others)
     return first
@@ -91,16 +74,15 @@ def metrics_of(folder: str) -> dict[str, float]:
 # What they measure.
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("command", "stage"), [("test", "test"), ("validate", "val")])
-def test_one_two_and_three_processes_measure_the_same(checkpoint, command, stage):
+def test_one_two_and_three_processes_measure_the_same(checkpoint, warm, command, stage):
     """355 images for testing and 143 for validation: batches of 20 leave some processes fewer, or none."""
     options = ["--ckpt_path", checkpoint, "--config", DIGITS, *SMALL, "--data.batch_size", "20"]
     assert main([command, *options, *saving("one")]) == 0
     one = metrics_of("one")
     assert 0.1 < one[f"{stage}/acc"] < 1
     for count in 2, 3:
-        run_processes(count, command, *options, *saving(f"in_{count}"))
+        warm.run_together(command, *options, *DDP, *saving(f"in_{count}"), processes=count)
         assert len(list(Path(f"in_{count}").glob("*.json"))) == count
         found = metrics_of(f"in_{count}")
         assert found.keys() == {f"{stage}/loss", f"{stage}/acc", f"{stage}/acc5"}
@@ -112,13 +94,12 @@ def test_one_two_and_three_processes_measure_the_same(checkpoint, command, stage
 # What they train on.
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mix", [[], ["--data.augment.mixup", "0.4", "--data.augment.cutmix", "1.0"]], ids=str)
-def test_two_processes_see_together_what_one_sees(mix):
+def test_two_processes_see_together_what_one_sees(warm, mix):
     """33 images each, an odd number: some are mixed with one that the other process has."""
     short = ["fit", "--config", DIGITS, *SMALL, "--trainer.max_epochs", "2", "--data.augment.flip", "alternate", *mix]
     assert main([*short, "--data.batch_size", "66", *saving("one")]) == 0
-    run_processes(2, *short, "--data.batch_size", "33", *saving("two"))
+    warm.run_together(*short, "--data.batch_size", "33", *DDP, *saving("two"))
     names = sorted(path.name.removesuffix("_0.pt") for path in Path("one").glob("*.pt"))
     assert names == [f"{epoch}_{step:03}" for epoch in (0, 1) for step in range(1299 // 66)]
     assert len(list(Path("two").glob("*.pt"))) == 2 * len(names)
@@ -134,31 +115,18 @@ def test_two_processes_see_together_what_one_sees(mix):
     assert not torch.equal(seen["0_000"], seen["1_000"])
 
 
-@pytest.mark.slow
-def test_two_processes_learn_what_one_learns():
-    """The gradients of two half batches are those of the whole, but for the norms, which see their own half: none."""
-    norms = ["--model.backbone_args.norm_layer", "group"]
-    short = ["fit", "--config", DIGITS, *SMALL, *norms, "--trainer.max_epochs", "1", "--trainer.limit_train_batches=6"]
-    assert main([*short, "--data.batch_size", "64", "--trainer.default_root_dir", "one"]) == 0
-    run_processes(2, *short, "--data.batch_size", "32", "--trainer.default_root_dir", "two")
-    one, two = (
-        torch.load(next(Path(folder).rglob("last.ckpt")), weights_only=True)["state_dict"] for folder in ("one", "two")
-    )
-    assert one.keys() == two.keys()
-    for key, value in one.items():
-        torch.testing.assert_close(two[key], value, atol=1e-4, rtol=1e-3)
+# Commands that start their second process themselves.
 
 
-# Files that are read as they are needed.
-
-
-@pytest.mark.slow
-def test_a_streamed_folder_trains_and_tests_in_two_processes():
+def test_a_streamed_folder_trains_and_tests_in_two_processes(commands):
     """26 images for testing in batches of 3 in each process: the last step has two images for the two of them."""
     write_folders(Path("images"), ["train", "test"], n=13)
     data = ["--data", "ImageFolderDataModule", "--data.root", "images", "--data.batch_size", "3"]
     options = [*SMALL, *data, "--data.resident", "false", "--data.num_workers", "1", "--seed_everything", "0"]
-    printed = run_processes(2, "fit", *options, "--trainer.max_epochs", "2")
+    code, printed, errors = commands.run("fit", *options, *DDP, "--trainer.max_epochs", "2")
+    assert code == 0, errors
+    assert "Traceback" not in errors
+    assert "2 x cpu" in printed
     assert printed.count("test accuracy") == 1
     (folder,) = Path("runs/ddp").iterdir()
     with (folder / "metrics.csv").open() as file:
@@ -173,12 +141,9 @@ def test_a_streamed_folder_trains_and_tests_in_two_processes():
         assert metrics_of(f"alone_{number}")["test/acc"] == pytest.approx(accuracy, abs=1e-7)
 
 
-@pytest.mark.slow
-def test_a_wrong_option_stops_both_processes_with_a_line():
+def test_a_wrong_option_stops_both_processes_with_a_line(commands):
     """2000 images a step are too many for 1299 where two processes take 1000 each."""
-    options = ["fit", "--config", DIGITS, *SMALL, "--data.batch_size", "1000", *DDP]
-    command = [sys.executable, "-m", "resnet_lightning", *options]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=200, check=False)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "too large for 1299 training images among 2 processes" in done.stderr
+    code, _, errors = commands.run("fit", "--config", DIGITS, *SMALL, "--data.batch_size", "1000", *DDP)
+    assert code == 2
+    assert "Traceback" not in errors
+    assert "too large for 1299 training images among 2 processes" in errors

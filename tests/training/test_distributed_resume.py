@@ -1,4 +1,4 @@
-"""Two processes that are stopped and go on end bitwise where they would have ended."""
+"""Two processes that are stopped and resumed end bitwise where they would have ended."""
 
 import os
 import signal
@@ -10,21 +10,17 @@ import pytest
 import torch
 import yaml
 
-from repository import ROOT
 from resnet_lightning.runs.checkpoint_io import is_whole
-from runs_alike import assert_equal, assert_same_run, may_go, reached, take_seen, wait_for, with_callbacks
+from runs_alike import DDP, DIGITS, assert_equal, assert_same_run, may_go, reached, take_seen, wait_for, with_callbacks
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_an_empty_folder")]
 
 STEPS = 8  # batches an epoch
 EPOCHS = 2
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
 def fit(*more: str, mixup: float = 0, accumulate: int = 1) -> list[str]:
-    """A training in two processes in which everything is random that can be."""
+    """The command of a training in two processes that draws random numbers wherever it can."""
     config = {
         "data": {
             "class_path": "DigitsDataModule",
@@ -40,12 +36,10 @@ def fit(*more: str, mixup: float = 0, accumulate: int = 1) -> list[str]:
             "accumulate_grad_batches": accumulate,
             "gradient_clip_val": 1.0,
             "log_every_n_steps": 1,
-            "accelerator": "cpu",
         },
     }
     Path("config.yaml").write_text(yaml.safe_dump(config))
-    configs = ROOT / "configs" / "digits.yaml", ROOT / "configs" / "overlays" / "ddp.yaml", "config.yaml"
-    return ["fit", *(part for path in configs for part in ("--config", str(path))), *more]
+    return ["fit", "--config", DIGITS, "--config", "config.yaml", *DDP, *more]
 
 
 def assert_saw_the_same(seen: dict, expected: dict) -> None:
@@ -54,10 +48,12 @@ def assert_saw_the_same(seen: dict, expected: dict) -> None:
     assert_equal(seen, expected, "seen")
 
 
-@pytest.mark.slow
-def test_signals_stop_both_processes_which_go_on_with_the_same_command(commands):
-    """SIGTERM and SIGUSR1 to the main process alone, as `kill` sends them; Ctrl-C to both, as a terminal does."""
-    moments = {signal.SIGTERM: (0, 2), signal.SIGUSR1: (0, 5), signal.SIGINT: (1, 3)}
+def test_signals_stop_both_processes_which_resume_with_the_same_command(commands, warm):
+    """SIGTERM to the main process alone, as `kill` sends it; Ctrl-C to both, as a terminal does.
+
+    Here the command starts the second process itself, in the others somebody else does.
+    """
+    moments = {signal.SIGTERM: (0, 5), signal.SIGINT: (1, 3)}
     pauses = {"at": [list(moment) for moment in moments.values()]}
     command = fit(*with_callbacks("more", Seen={"folder": "seen"}, Pause=pauses), "--resume", "stopped")
     seen = {}
@@ -80,18 +76,15 @@ def test_signals_stop_both_processes_which_go_on_with_the_same_command(commands)
         assert is_whole(last)
         assert torch.load(last, weights_only=True)["global_step"] == step
         seen |= take_seen()
-    code, printed, errors = commands.run(*command)
-    assert code == 0, errors
+    printed = warm.run_together(*command)
     assert printed.count("Goes on from step 12 of stopped/checkpoints/last.ckpt") == 1
     seen |= take_seen()
-    code, _, errors = commands.run(*command[:-1], "whole")
-    assert code == 0, errors
+    warm.run_together(*command[:-1], "whole")
     assert_saw_the_same(seen, take_seen())
     assert_same_run("stopped", "whole")
 
 
-@pytest.mark.slow
-def test_an_average_accumulated_and_mixed_goes_on_in_two_processes(commands):
+def test_an_average_accumulated_and_mixed_resumes_in_two_processes(warm):
     """Stopped at the end of an epoch and inside one, by a signal that reaches only the process that saves nothing."""
     average = {"decay": 0.8, "update_starting_at_step": 2}
 
@@ -99,28 +92,23 @@ def test_an_average_accumulated_and_mixed_goes_on_in_two_processes(commands):
         callbacks = {"MovingAverage": average, "Seen": {"folder": "seen", "stop_at": stop_at}}
         return fit(*with_callbacks("more", **callbacks), "--resume", folder, mixup=0.4, accumulate=3)
 
-    code, _, errors = commands.run(*command("whole"))
-    assert code == 0, errors
+    warm.run_together(*command("whole"))
     expected = take_seen()
     seen = {}
     # Of 8 batches an epoch, 3 make a step: two steps and one of the rest.
     for stop_at, step in (([0, -1], 3), ([1, 2], 4)):
-        code, printed, errors = commands.run(*command("stopped", stop_at))
-        assert code == 143, errors
+        printed = warm.run_together(*command("stopped", stop_at), code=143)
         assert f"SIGTERM stopped the training after step {step}." in printed
         some = take_seen()
         assert not seen.keys() & some.keys(), "trained twice on a batch"
         seen |= some
-    code, printed, errors = commands.run(*command("stopped"))
-    assert code == 0, errors
-    assert "Goes on from step 4 of" in printed
+    assert "Goes on from step 4 of" in warm.run_together(*command("stopped"))
     assert_saw_the_same(seen | take_seen(), expected)
     assert_same_run("stopped", "whole")
 
 
-@pytest.mark.slow
 def test_a_second_ctrl_c_ends_both_processes_at_once(commands):
-    """Nothing lets them go on: they stand in the middle of a step."""
+    """Nothing lets them continue: they wait in the middle of a step."""
     process = commands.start(*fit(*with_callbacks("pauses", Pause={"at": [[0, 2]]}), "--resume", "run"))
     for rank in 0, 1:
         wait_for(reached(0, 2, rank).exists, process)
@@ -136,9 +124,8 @@ def test_a_second_ctrl_c_ends_both_processes_at_once(commands):
     assert not list(Path().rglob("*.ckpt"))
 
 
-@pytest.mark.slow
-def test_a_process_ends_whose_first_one_died_before_they_met(commands):
-    """It would wait for it for half an hour."""
+def test_the_second_process_ends_when_the_first_dies_before_they_meet(commands):
+    """It would wait for half an hour."""
     process = commands.start(*fit("--resume", "run"))
     wait_for(lambda: has_child(process.pid), process)
     process.kill()

@@ -1,9 +1,11 @@
-"""Several machines, and nets in pieces: two "machines" are two programs on this one that meet over its network."""
+"""Several machines, and sharded models: two "machines" are two programs on this one that meet over its network.
+
+One test starts them with torchrun itself; in the others they are forked, with the variables that torchrun or SLURM set.
+"""
 
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,139 +14,104 @@ import pytest
 import torch
 from lightning import Callback
 
-from repository import ROOT
+from repository import CONFIGS
 from resnet_lightning import ImageClassifier
 from resnet_lightning.cli.main import main
-from runs_alike import TIMEOUT, assert_same_run, may_go, metrics, reached, wait_for, with_callbacks
+from runs_alike import (
+    DIGITS,
+    SMALL,
+    TIMEOUT,
+    WarmCommands,
+    assert_same_run,
+    free_port,
+    may_go,
+    metrics,
+    reached,
+    wait_for,
+    with_callbacks,
+    working_in,
+)
 
-DIGITS = str(ROOT / "configs" / "digits.yaml")
-SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_an_empty_folder", "without_figures")]
 
-# A net whose training depends on nothing but the sum of the gradients, so that runs can be compared to the digit. Norms
-# see one image at a time, and SiLU has no kink: where rounding puts an activation of ReLU on the other side of zero,
-# its gradient is another one, and after 40 steps weights are 3e-3 apart that rounding alone leaves 1e-6 apart.
+# The training of this net depends on nothing but the sum of the gradients, so that runs can be compared to the digit.
+# Its norms see one image at a time. SiLU has no kink: where rounding moves an activation of ReLU across zero, its
+# gradient changes, and after 40 steps weights differ by 3e-3 instead of 1e-6.
 SMOOTH = [*SMALL, "--model.backbone_args.norm_layer", "group", "--model.backbone_args.act_layer", "silu"]
-# With a decay and a limit on gradients that can be seen in the result.
+# Weight decay and gradient clipping strong enough to show in the result.
 CAREFUL = ["--model.optimizer_args.weight_decay", "0.02", "--trainer.gradient_clip_val", "0.5"]
 FIT = ["fit", "--config", DIGITS, *SMOOTH, *CAREFUL, "--trainer.max_epochs", "3", "--trainer.accelerator", "cpu"]
 ONE = ["--data.batch_size", "64"]
 TWO = {
-    name: ["--config", str(ROOT / "configs" / "overlays" / f"{name}.yaml"), "--data.batch_size", "32"]
+    name: ["--config", str(CONFIGS / "overlays" / f"{name}.yaml"), "--data.batch_size", "32"]
     for name in ("ddp", "fsdp")
 }
-ON_TWO_MACHINES = ["--trainer.num_nodes", "2", "--trainer.devices", "1"]
 ALONE = ["--trainer.strategy", "auto", "--trainer.devices", "1", "--trainer.num_nodes", "1"]
 
 
 class Numbers(Callback):
-    """Writes down the process's number, to end it by."""
+    """Writes down the id of the process, so that a test can kill it."""
 
     def on_train_start(self, trainer, pl_module) -> None:
         Path(f"process_{trainer.global_rank}").write_text(str(os.getpid()))
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-class Programs:
-    """Starts programs that have to end before the test does."""
-
-    def __init__(self) -> None:
-        self._started: list[subprocess.Popen] = []
-
-    def start(self, log: str, *command: str, **environment: str) -> subprocess.Popen:
-        with Path(log).open("w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *command],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
-            )
-        self._started.append(process)
-        return process
-
-    def torchrun(self, *arguments: str) -> list[subprocess.Popen]:
-        """Starts a command on two machines."""
-        port = str(free_port())
-        meeting = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", port]
-        return [
-            self.start(
-                f"log_{node}",
-                *("torch.distributed.run", *meeting, "--node-rank", str(node), "-m", "resnet_lightning", *arguments),
-                GLOO_SOCKET_IFNAME="lo",
-            )
-            for node in (0, 1)
-        ]
-
-    def close(self) -> None:
-        for process in self._started:
-            process.terminate()  # torchrun ends its processes then
-        for process in self._started:
-            try:
-                process.wait(40)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
 @pytest.fixture
-def programs():
-    started = Programs()
-    yield started
-    started.close()
+def torchrun():
+    """Starts a command on two machines with torchrun, each printing into ``log_<node>``."""
+    started: list[subprocess.Popen] = []
+
+    def start(*arguments: str) -> list[subprocess.Popen]:
+        port = str(free_port())
+        machines = []
+        for node in "0", "1":
+            command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+            command += ["--master-addr", "127.0.0.1", "--master-port", port, "--node-rank", node]
+            with Path(f"log_{node}").open("w") as file:
+                machines.append(
+                    subprocess.Popen(
+                        [*command, "-m", "resnet_lightning", *arguments],
+                        stdin=subprocess.DEVNULL,
+                        stdout=file,
+                        stderr=subprocess.STDOUT,
+                        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
+                    )
+                )
+        started.extend(machines)
+        return machines
+
+    yield start
+    for process in started:
+        process.terminate()  # torchrun ends its processes then
+    for process in started:
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def run_here(*arguments: str) -> None:
-    """Runs a command as people do on a single machine: it starts its second process itself."""
-    programs = Programs()
-    try:
-        process = programs.start("log", "resnet_lightning", *arguments)
-        assert process.wait(TIMEOUT) == 0, Path("log").read_text()
-    finally:
-        programs.close()
-
-
-def all_end(processes: list[subprocess.Popen]) -> None:
-    """Waits for programs to end well, one of which says so."""
-    for process in processes:
-        process.wait(TIMEOUT)
-    printed = [Path(f"log_{number}").read_text() for number in range(len(processes))]
-    assert [process.returncode for process in processes] == [0] * len(processes), printed
-    assert "".join(printed).count("test accuracy") == 1
-    assert "Traceback" not in "".join(printed)
+def run_of_two(folder: Path, *arguments: str, **options) -> Path:
+    """The folder of a run in two processes, for fixtures that outlive a test."""
+    with working_in(folder):
+        warm = WarmCommands()
+        try:
+            assert warm.run_together(*FIT, *arguments, "--resume", "run", **options).count("test accuracy") == 1
+        finally:
+            warm.close()
+    return folder / "run"
 
 
 @pytest.fixture(scope="module")
 def ddp(tmp_path_factory):
     """The run of two processes on one machine."""
-    folder = tmp_path_factory.mktemp("ddp")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        run_here(*FIT, *TWO["ddp"], "--resume", "run")
-    return folder / "run"
+    return run_of_two(tmp_path_factory.mktemp("ddp"), *TWO["ddp"])
 
 
 @pytest.fixture(scope="module")
 def fsdp(tmp_path_factory):
-    """The run of two machines, each of which has half of the net."""
-    folder = tmp_path_factory.mktemp("fsdp")
-    programs = Programs()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        try:
-            all_end(programs.torchrun(*FIT, *TWO["fsdp"], *ON_TWO_MACHINES, "--resume", "run"))
-        finally:
-            programs.close()
-    return folder / "run"
+    """The run of two machines, each of which holds half of the model."""
+    return run_of_two(tmp_path_factory.mktemp("fsdp"), *TWO["fsdp"], nodes=2)
 
 
 def column(folder: str | Path, name: str) -> list[float]:
@@ -152,7 +119,7 @@ def column(folder: str | Path, name: str) -> list[float]:
 
 
 def assert_close_runs(folder: str | Path, other: str | Path) -> None:
-    """That two runs come to the same but for rounding, which 60 steps make 1e-6 of, at losses and weights about 1."""
+    """Asserts that two runs differ by rounding alone: 1e-6 after 60 steps, for losses and weights of about 1."""
     for name in "train/loss", "val/loss", "test/loss":
         assert column(folder, name) == pytest.approx(column(other, name), abs=2e-5)
     for name in "train/acc", "val/acc", "test/acc":
@@ -168,9 +135,8 @@ def assert_close_runs(folder: str | Path, other: str | Path) -> None:
 # Two processes.
 
 
-@pytest.mark.slow
 def test_two_processes_follow_the_losses_of_one(ddp):
-    """Over a whole training, its schedule included. Not with SyncBatchNorm, which torch has for GPUs alone."""
+    """Over a whole training, its schedule included. Without SyncBatchNorm, which torch supports on GPUs only."""
     assert main([*FIT, *ONE, "--resume", "alone"]) == 0
     losses = column("alone", "train/loss")
     assert len(losses) == 3
@@ -179,17 +145,15 @@ def test_two_processes_follow_the_losses_of_one(ddp):
     assert_close_runs(ddp, "alone")
 
 
-# Nets in pieces.
+# Sharded models.
 
 
-@pytest.mark.slow
 def test_fsdp_on_two_machines_learns_what_ddp_learns(fsdp, ddp):
-    """Decay that fell on other weights, or gradients limited piece by piece, would make another net."""
+    """Decay of other weights, or gradients clipped shard by shard, would lead to other weights."""
     assert_close_runs(fsdp, ddp)
 
 
-@pytest.mark.slow
-def test_what_fsdp_began_one_process_ends(fsdp):
+def test_one_process_resumes_a_run_of_fsdp(fsdp):
     before = str(fsdp / "checkpoints" / "previous.ckpt")
     assert torch.load(before, weights_only=True)["global_step"] == 2 * (1299 // 64)
     assert main(["fit", "--ckpt_path", before, *ALONE, *ONE]) == 0
@@ -197,11 +161,10 @@ def test_what_fsdp_began_one_process_ends(fsdp):
     assert_close_runs(folder, fsdp)
 
 
-@pytest.mark.slow
-def test_a_checkpoint_of_fsdp_is_a_whole_one(capsys):
-    """With running statistics, which each process gathers for itself."""
+def test_a_checkpoint_of_fsdp_holds_the_whole_model(warm, capsys):
+    """And the running statistics, which each process gathers for itself."""
     options = ["--trainer.max_epochs", "2", "--trainer.accelerator", "cpu", "--resume", "run"]
-    run_here("fit", "--config", DIGITS, *SMALL, *TWO["fsdp"], *options)
+    warm.run_together("fit", "--config", DIGITS, *SMALL, *TWO["fsdp"], *options)
     first, second = column("run", "train/loss")
     assert math.isfinite(first)
     assert second < first - 0.3
@@ -214,9 +177,8 @@ def test_a_checkpoint_of_fsdp_is_a_whole_one(capsys):
     assert f"{column('run', 'val/loss')[-1]:.4f}" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_fsdp_refuses_the_checkpoint_of_another_training(ddp, capsys):
-    """It would read weights with their channels innermost as if they were outermost."""
+    """It would read weights in channels_last layout as if they were contiguous."""
     other = str(ddp / "checkpoints" / "best.ckpt")
     for command in ["test"], ["fit", "--trainer.max_epochs", "4"]:
         assert main([*command, "--ckpt_path", other, "--config", DIGITS, *TWO["fsdp"], *SMOOTH]) == 2
@@ -226,35 +188,31 @@ def test_fsdp_refuses_the_checkpoint_of_another_training(ddp, capsys):
 # Two machines.
 
 
-@pytest.mark.slow
-def test_two_machines_do_what_two_processes_of_one_do(ddp, programs):
-    all_end(programs.torchrun(*FIT, *TWO["ddp"], *ON_TWO_MACHINES, "--resume", "run"))
-    assert_same_run("run", str(ddp))
-
-
-@pytest.mark.slow
-def test_slurm_starts_the_same_run_which_finds_a_folder_by_itself(ddp, programs):
+def test_slurm_starts_the_same_run_which_finds_a_folder_by_itself(ddp, warm):
     slurm = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "train", "SLURM_NODELIST": "127.0.0.1", "SLURM_NNODES": "2"}
     slurm |= {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_LOCALID": "0", "MASTER_PORT": str(free_port())}
     slurm |= {"GLOO_SOCKET_IFNAME": "lo"}
-    command = ["resnet_lightning", *FIT, *TWO["ddp"], *ON_TWO_MACHINES]
-    all_end(
-        [
-            programs.start(f"log_{node}", *command, **slurm, SLURM_PROCID=str(node), SLURM_NODEID=str(node))
-            for node in (0, 1)
-        ]
-    )
+    command = [*FIT, *TWO["ddp"], "--trainer.num_nodes", "2", "--trainer.devices", "1"]
+    processes = [
+        warm.start(*command, log=f"log_{node}", **slurm, SLURM_PROCID=str(node), SLURM_NODEID=str(node))
+        for node in (0, 1)
+    ]
+    for node, process in enumerate(processes):
+        code, printed = warm.end_of(process, f"log_{node}")
+        assert code == 0, printed
     (folder,) = Path("runs/digits").iterdir()
     assert_same_run(str(folder), str(ddp))
 
 
-@pytest.mark.slow
-def test_a_machine_dies_and_both_go_on_with_the_same_command(ddp, programs):
-    """The one that does not save: the other notices, ends, and leaves the checkpoint of the epoch before."""
+def test_two_machines_do_what_two_processes_do_even_if_one_machine_dies(ddp, torchrun):
+    """The one that does not save dies: the other notices, ends, and leaves the checkpoint of the epoch before.
+
+    The same command then resumes the run on both.
+    """
     pause = (1, 7)
     callbacks = with_callbacks("more", Pause={"at": [list(pause)]}, **{f"{__name__}.Numbers": {}})
-    command = [*FIT, *TWO["ddp"], *callbacks, *ON_TWO_MACHINES, "--resume", "run"]
-    machines = programs.torchrun(*command)
+    command = [*FIT, *TWO["ddp"], *callbacks, "--trainer.num_nodes", "2", "--trainer.devices", "1", "--resume", "run"]
+    machines = torchrun(*command)
     for rank in 0, 1:
         wait_for(reached(*pause, rank).exists, machines[rank])
     for process in machines[1].pid, int(Path("process_1").read_text()):
@@ -263,5 +221,10 @@ def test_a_machine_dies_and_both_go_on_with_the_same_command(ddp, programs):
     assert machines[0].wait(TIMEOUT) > 0, Path("log_0").read_text()
     steps = torch.load("run/checkpoints/last.ckpt", weights_only=True)["global_step"]
     assert steps == 1299 // 64
-    all_end(programs.torchrun(*command))
+    machines = torchrun(*command)
+    codes = [process.wait(TIMEOUT) for process in machines]
+    printed = "".join(Path(f"log_{node}").read_text() for node in (0, 1))
+    assert codes == [0, 0], printed
+    assert printed.count("test accuracy") == 1
+    assert "Traceback" not in printed
     assert_same_run("run", str(ddp))
