@@ -247,6 +247,8 @@ def test_state_dict_of_other_classes_is_refused():
         ),
         ({"mean": [0.1, 0.2, 0.3]}, "data.mean has 3 values; these images have 1 channels"),
         ({"mean": []}, "data.mean has 0 values;"),
+        ({"mean": [float("nan")]}, r"data.mean is \[nan\]; give finite numbers"),
+        ({"resident": "gpu"}, "data.resident is 'gpu'; give auto, cpu, device or false"),
         ({"std": [0.1, 0.2]}, "data.std has 2 values; these images have 1 channels"),
         ({"std": [0]}, r"data.std is \[0\]; a standard deviation is larger than 0"),
         ({"std": [-0.5]}, r"data.std is \[-0.5\];"),

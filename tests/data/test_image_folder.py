@@ -50,6 +50,10 @@ def test_chosen_classes_of_folders_are_numbered_in_the_order_given(tmp_path):
     split = data.split("test")
     assert sorted(split.targets.tolist()) == [0] * 10 + [1] * 3
     assert as_bytes(split.images[split.targets == 1].numpy()) == as_bytes(bats["test"])
+    assert data.name_of("test", split.targets.tolist().index(1)) == "test/bat/000.png"
+    streamed = ImageFolderDataModule(tmp_path, classes=["dog", "bat"], resident=False).split("test")
+    assert torch.equal(streamed.targets, split.targets)
+    assert torch.equal(streamed.images.read_all(streamed.indices.tolist())[0], split.images)
 
 
 def test_images_in_subfolders_are_found_and_other_files_are_ignored(tmp_path):
@@ -98,6 +102,16 @@ def test_images_that_differ_in_size_are_named(tmp_path):
         ImageFolderDataModule(tmp_path).setup("fit")
     assert one_line(caught) == (
         f"the images differ in size: '{first}' is 6x6 and '{odd}' is 7x5; give one with --data.image_size"
+    )
+
+
+def test_test_images_of_another_size_than_the_training_images_are_refused(tmp_path):
+    write_folders(tmp_path, ["train"])
+    write_images(tmp_path / "test" / "cat", 5, size=(5, 7))
+    with pytest.raises(InputError) as caught:
+        ImageFolderDataModule(tmp_path).setup("fit")
+    assert one_line(caught) == (
+        "the test images are 7x5, but those for training are 6x6; give one size with --data.image_size"
     )
 
 

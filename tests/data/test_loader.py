@@ -1,7 +1,9 @@
 import pytest
 import torch
 
+from resnet_lightning import Augmentation
 from resnet_lightning.data import BatchLoader, Order
+from resnet_lightning.data.augmentation.draws import Draws
 
 AWKWARD = [(0, 4), (1, 1), (1, 4), (7, 3), (12, 4), (13, 4), (17, 5), (24, 4), (25, 4), (26, 2)]
 
@@ -266,3 +268,19 @@ def test_a_batch_is_a_copy():
     batch.targets.zero_()
     assert torch.equal(images, before[0])
     assert torch.equal(targets, before[1])
+
+
+def test_crops_are_cut_while_gathering_only_in_training_and_where_the_padded_images_fit():
+    images, targets = make_data(8)
+    augment, training = Augmentation(crop=1, flip=True), Order(torch.arange(8), 4, seed=0)
+    loader = BatchLoader(images, targets, training)
+    for unchanged in (
+        loader.cropping(augment, seed=0, processes=10**12),  # too large for the memory
+        loader.cropping(Augmentation(rotate=5, crop=1), seed=0, processes=1),
+    ):
+        assert unchanged is loader
+    evaluation = BatchLoader(images, targets, Order(torch.arange(8), 4))
+    assert evaluation.cropping(augment, seed=0, processes=1) is evaluation
+    for cropped, plain in zip(loader.cropping(augment, seed=0, processes=1), loader, strict=True):
+        assert cropped.done == ("crop", "flip")
+        assert torch.equal(cropped.images, augment.move(plain.images, Draws(plain.indices, 0, 0)))
