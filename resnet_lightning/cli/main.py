@@ -11,20 +11,17 @@ SUBCOMMANDS = ("models", "bench", "cross_validate", "runs", "report", "explain",
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command line and returns its exit code: 0, 2 for bad input, or 143 if a signal ended a training.
+    """Runs a command line.
 
     Args:
         arguments: what follows the program's name; by default that of this process.
+
+    Returns:
+        The exit code: 0, 2 for bad input, or 143 if a signal ended a training.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        if arguments and arguments[0] in SUBCOMMANDS:
-            subcommand = importlib.import_module(f".{arguments[0]}", __package__)
-            subcommand.command([argument for argument in arguments[1:] if argument != "--debug"])
-            return 0
-        from .command_line import run  # Lightning takes seconds to import, which the other subcommands can do without
-
-        return run(arguments)
+        return _run(arguments)
     except OSError as error:
         if "--debug" in arguments or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -35,3 +32,18 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print("error:", " ".join(str(error).split()), file=sys.stderr)
     return 2
+
+
+def _run(arguments: list[str]) -> int:
+    if sys.platform == "win32":
+        raise InputError(
+            "the command line needs POSIX file locks, which Windows does not have; use WSL. "
+            "`import resnet_lightning` works on Windows too"
+        )
+    if arguments and arguments[0] in SUBCOMMANDS:
+        subcommand = importlib.import_module(f".{arguments[0]}", __package__)
+        subcommand.command([argument for argument in arguments[1:] if argument != "--debug"])
+        return 0
+    from .command_line import run  # importing Lightning takes seconds, which the other subcommands do not need
+
+    return run(arguments)

@@ -4,11 +4,68 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from lightning import Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.strategies import ModelParallelStrategy
 
+from ..data import ImageDataModule
 from ..errors import InputError
+from ..models.weights import check_state_dict
+from .classifier import ImageClassifier
 
 # Arguments of a backbone that change no net: where its weights came from, and what only training sees.
 _NOT_OF_THE_NET = {"pretrained", "may_differ", "frozen_stages", "drop_path_rate"}
+
+
+def check_checkpoint(
+    path: str, checkpoint: Mapping[str, Any], trainer: Trainer, model: ImageClassifier, data: ImageDataModule
+) -> None:
+    """Checks that a checkpoint belongs to a model and its data.
+
+    Args:
+        path: of the checkpoint, for the message.
+        checkpoint: the content of the file.
+        trainer: which is to load it.
+        model: whose weights it is to have.
+        data: whose classes it has to have been trained on.
+
+    Raises:
+        InputError: if it does not.
+    """
+    for key in "state_dict", "pytorch-lightning_version":
+        if key not in checkpoint:
+            raise InputError(f"{path!r} is not the checkpoint of a run: it has no {key!r}")
+    if isinstance(trainer.strategy, ModelParallelStrategy):
+        check_is_sharded(path, checkpoint)
+    check_net(path, checkpoint.get("hyper_parameters", {}), model.hparams)
+    check_state_dict(model.state_dict(), checkpoint["state_dict"], repr(path))
+    if "run" in checkpoint:
+        data.load_state_dict(checkpoint["run"]["data"])
+
+
+def check_resumable(path: str, checkpoint: Mapping[str, Any], trainer: Trainer, config: str) -> None:
+    """Checks that a training can continue from a checkpoint.
+
+    Args:
+        path: of the checkpoint, for the message.
+        checkpoint: the content of the file.
+        trainer: of the training.
+        config: of the training, as YAML.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    if "optimizer_states" not in checkpoint:
+        raise InputError(f"{path!r} holds weights alone; a training cannot resume from it")
+    if "run" not in checkpoint:
+        raise InputError(f"{path!r} was not written by a run of this program; a training cannot resume from it")
+    averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    if "current_model_state" in checkpoint and not averages:
+        raise InputError(
+            f"{path!r} holds a moving average; resume with --config configs/overlays/ema.yaml, or start from the "
+            "average: give the path as --model.backbone_args.pretrained"
+        )
+    check_training(path, yaml.safe_load(checkpoint["run"]["config"]), yaml.safe_load(config))
 
 
 def check_net(path: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

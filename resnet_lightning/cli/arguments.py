@@ -1,0 +1,84 @@
+"""What a command line asks for, resolved before it is parsed: overlays, checkpoint, config and the run's name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..models.weights import read_checkpoint
+from .overlays import with_overlays
+from .parser import check_config_file
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """A resolved command line.
+
+    Attributes:
+        arguments: what the parser gets. Overlays have become configs, and the config that a checkpoint carries has been
+            inserted if the user gave none.
+        run_name: the name of the first config file, or the name stored in the checkpoint.
+        checkpoint_path: the value of ``--ckpt_path``, or the newest checkpoint in the folder of ``--resume``.
+        checkpoint: the content of that file.
+    """
+
+    arguments: tuple[str, ...]
+    run_name: str = "run"
+    checkpoint_path: str | None = None
+    checkpoint: dict[str, Any] | None = None
+
+
+def resolve(
+    arguments: Sequence[str], open_folder: Callable[[Path], Path | None], parent_folder: Path | None = None
+) -> RunArguments:
+    """Resolves a command line. It reads files, and changes nothing.
+
+    Args:
+        arguments: the subcommand and its options, as typed.
+        open_folder: reserves the folder of ``--resume`` and returns its newest checkpoint, if there is one. With
+            ``--resume auto`` it is not called: which folder that is depends on the parsed config.
+        parent_folder: the run folder of the process that started this one, which then replaces that of ``--resume``.
+
+    Raises:
+        InputError: if an overlay, a config or a checkpoint is missing or cannot be read, or if options contradict
+            each other.
+    """
+    configs = option_values("--config", arguments, short="-c")
+    folder = Path(configs[0]).parent if configs else Path("configs")
+    arguments = with_overlays(arguments, folder / "overlays")
+    for path in option_values("--config", arguments, short="-c"):
+        check_config_file(path)
+    resume, checkpoints = option_values("--resume", arguments), option_values("--ckpt_path", arguments)
+    if resume and checkpoints:
+        raise InputError("give either --resume, which continues a run, or --ckpt_path, which starts a new one")
+    if resume and parent_folder:
+        resume = [str(parent_folder)]
+    checkpoint_path = checkpoints[-1] if checkpoints else None
+    if resume and resume[-1] != "auto" and (newest := open_folder(Path(resume[-1]))):
+        checkpoint_path = str(newest)
+    checkpoint = read_checkpoint(checkpoint_path) if checkpoint_path else None
+    if configs:
+        return RunArguments(tuple(arguments), Path(configs[0]).stem, checkpoint_path, checkpoint)
+    if checkpoint is None:
+        if resume:
+            raise InputError(
+                f"there is no checkpoint in {resume[-1]!r} to resume from; to start a run, give a --config"
+            )
+        return RunArguments(tuple(arguments))
+    run = checkpoint.get("run")
+    if run is None:
+        raise InputError(f"{checkpoint_path!r} carries no config; give the one that it was trained with, by --config")
+    arguments = [arguments[0], "--config", run["config"], *arguments[1:]]
+    return RunArguments(tuple(arguments), run["name"], checkpoint_path, checkpoint)
+
+
+def option_values(option: str, arguments: Sequence[str], short: str | None = None) -> list[str]:
+    """Returns every value that an option has on a command line: ``--option X``, ``--option=X`` or ``-o X``."""
+    values: list[str] = []
+    for i, argument in enumerate(arguments):
+        if argument in (option, short):
+            values += arguments[i + 1 : i + 2]
+        elif argument.startswith(f"{option}="):
+            values.append(argument.removeprefix(f"{option}="))
+    return values

@@ -1,0 +1,100 @@
+"""Turns jsonargparse's error messages into one line that names the option and the nearest correct ones."""
+
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch import callbacks, loggers
+
+from ..data import Augmentation, ImageDataModule
+from ..errors import did_you_mean
+from ..training.classifier import ImageClassifier
+
+GROUPS = {"data", "model", "checkpoint", "trainer"}
+"""The groups of options at the top of a config."""
+
+OBJECT_KEYS = {"class_path", "init_args", "dict_kwargs"}
+"""The keys of a mapping that stands for an object."""
+
+# jsonargparse's messages for a key that it does not accept, and for a class that it cannot import.
+_UNKNOWN_KEY = re.compile(
+    r"does not accept option '([^']+)'|Option '([^']+)' is not accepted"
+    r"|unrecognized arguments: (?:--)?([\w.]+)|Key '([^']+)' is not expected"
+)
+_UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (\S+)|[Pp]roblem with given class_path '([^']+)'")
+
+
+def one_line(message: str) -> str:
+    """Returns the essence of a message of jsonargparse's, which may have many lines."""
+    if found := _UNKNOWN_KEY.search(message):
+        return unknown_option(next(group for group in found.groups() if group))
+    if found := _UNKNOWN_CLASS.search(message):
+        name = next(group for group in found.groups() if group)
+        leaf = name.rpartition(".")[2]
+        if leaf not in _class_names():
+            return f"unknown class {name!r}; {did_you_mean(leaf, _class_names())}"
+    if "arguments are required" in message:
+        return f"{message}; give a config, such as --config configs/digits.yaml"
+    if f"{ImageDataModule.__name__} is abstract" in message:
+        return "the options of data depend on the data set; name it first, with --data or in a --config"
+    return _wrong_value(message)
+
+
+def error_in_class(error: Exception) -> str | None:
+    """Returns the line for an error that jsonargparse raised while it built an object; None for any other error."""
+    return one_line(str(error)) if "Given value type" in str(error) else None
+
+
+def unknown_option(key: str) -> str:
+    """Returns the line for an option that does not exist, such as ``model.backbon``."""
+    names = argument_names()
+    group, _, leaf = key.rpartition(".")
+    first = key.partition(".")[0]
+    if group and first not in names:
+        return f"unknown option {first!r}; {did_you_mean(first, GROUPS)}"
+    if leaf in names:
+        return f"option {key!r} does not belong to this data set or part of the config"
+    return f"unknown option {key!r}; {did_you_mean(leaf, names)}"
+
+
+def _wrong_value(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines()]
+    # jsonargparse lists an error for each type that is allowed. None is the last of them, and never what was meant.
+    errors = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+    uninformative = ("Expected a <class 'NoneType'>", "Does not validate against any")
+    errors = [error for error in errors if not error.startswith(uninformative)]
+    if not errors:
+        return " ".join(line for line in lines if not line.startswith("Given value type"))
+    key = re.search(r'[Kk]ey "([^"]+)"', message)
+    if errors[0].startswith("Expected") and key:
+        value = next((line for line in lines if line.startswith("Given value:")), "")
+        return f"{key[1]}: {' or: '.join(errors)}. {value}"
+    if not key or key[1].rpartition(".")[2] in errors[0].partition(": ")[2]:
+        return errors[0]
+    if inner := re.match(r'Parser key "([^"]+)": (.*)', errors[0]):
+        return f"{key[1]}.{inner[1]}: {inner[2]}"
+    return f"{key[1]}: {errors[0]}"
+
+
+def argument_names() -> set[str]:
+    """Returns the names of all options of data, model, checkpoint and trainer, without their groups."""
+    sources = [Trainer, ImageClassifier, Augmentation, callbacks.ModelCheckpoint, *_data_modules()]
+    return parameters_of(sources).keys() - {"self", "options"} | GROUPS | {"seed_everything", "ckpt_path"}
+
+
+def parameters_of(sources: Sequence[Any]) -> dict[str, inspect.Parameter]:
+    """Returns the parameters of functions or classes by name; of the same name, that of the last source."""
+    return {name: parameter for source in sources for name, parameter in inspect.signature(source).parameters.items()}
+
+
+def _class_names() -> set[str]:
+    return {c.__name__ for c in _data_modules()} | set(callbacks.__all__) | set(loggers.__all__)
+
+
+def _data_modules() -> list[type]:
+    found: list[type] = [ImageDataModule]
+    for module in found:  # the list grows during the loop
+        found += module.__subclasses__()
+    return found

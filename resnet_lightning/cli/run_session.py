@@ -1,0 +1,113 @@
+"""What one run holds outside of this process's memory, and gives back at its end: a folder, a lock, W&B runs."""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+from lightning.pytorch.loggers import Logger
+
+from ..runs import folder as runs
+from ..runs.wandb_logger import ResumableWandbLogger
+from ..training.callbacks import Interrupted
+
+# The exit code of a program that SIGTERM ended, by the convention of shells.
+INTERRUPTED = 143
+
+
+class RunSession:
+    """The folder, the lock, the environment variables and the loggers of one run, for a ``with`` statement.
+
+    At the end, W&B runs are finished with the exit code of the program, the lock is released, and the environment is
+    as it was. The folders that the session created are removed if the run wrote nothing into them; folders that
+    existed before stay.
+
+    Attributes:
+        folder: of the run; None until it is chosen, and in runs that keep nothing.
+        loggers: the trainer's.
+    """
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self.loggers: Iterable[Logger] = ()
+        self._created: list[Path] = []  # innermost first
+        self._lock: runs.Lock | None = None
+        self._variable = os.environ.get(runs.FOLDER_VARIABLE)
+
+    def open_folder(self, folder: Path) -> Path | None:
+        """Takes the folder of a run that is to be resumed, which is created if it is missing.
+
+        Returns:
+            Its newest checkpoint that is not damaged, if there is one.
+
+        Raises:
+            InputError: if another process is writing to the folder, or if it cannot be created.
+        """
+        self.folder = folder
+        self._created = _missing(folder)
+        self._lock = runs.Lock.of_a_run(folder)
+        return runs.newest_checkpoint(folder)
+
+    def new_folder(self, base: Path, name: str, lock: bool) -> None:
+        """Creates a folder ``base/name/<time>``, or joins that of the process that started this one.
+
+        Raises:
+            InputError: if it cannot be created.
+        """
+        self.folder = runs.folder_of_parent()
+        if self.folder is None:
+            self._created = _missing(base / name)
+            self.folder = runs.new_folder(base, name)
+            self._created.insert(0, self.folder)
+        if lock:
+            self._lock = runs.Lock.of_a_run(self.folder)
+
+    def announce_folder(self) -> None:
+        """Puts the folder into the environment, for the processes that Lightning starts for the other devices."""
+        assert self.folder is not None
+        runs.tell_children(self.folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            # Only after success: after an error, other processes may never arrive at the same point.
+            if error is None and torch.distributed.is_initialized():
+                # At the end of the process, the group's threads could abort it.
+                torch.distributed.destroy_process_group()
+            for logger in self.loggers:
+                if isinstance(logger, ResumableWandbLogger):
+                    logger.end(_exit_code(error))
+        finally:
+            if self._lock:
+                self._lock.release()
+            if runs.is_first_process():
+                _remove_empty(self._created)
+            if self._variable is None:
+                os.environ.pop(runs.FOLDER_VARIABLE, None)
+            else:
+                os.environ[runs.FOLDER_VARIABLE] = self._variable
+
+
+def _exit_code(error: BaseException | None) -> int:
+    if error is None:
+        return 0
+    return INTERRUPTED if isinstance(error, Interrupted) else 1
+
+
+def _missing(folder: Path) -> list[Path]:
+    """Returns the folder and those above it that do not exist yet, innermost first."""
+    return [path for path in (folder, *folder.parents) if not os.path.exists(path)]
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Removes folders, innermost first, up to the first that is not empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()

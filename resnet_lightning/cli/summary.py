@@ -1,0 +1,120 @@
+"""The lines and tables that a run prints before it starts and after it ends."""
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning import Trainer
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from ..runs import figures
+from ..runs.reader import parse_metrics
+from ..training.classifier import ImageClassifier
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What is printed after a training.
+
+    Attributes:
+        folder: of the run.
+        seconds: with validation.
+        images_per_second: without it.
+        best: path of the checkpoint that was tested; empty if there is none.
+        last: path of the checkpoint to continue from.
+    """
+
+    folder: Path
+    seconds: float
+    images_per_second: float
+    best: str
+    last: str
+
+
+@rank_zero_only
+def print_line(console: Console, text: str) -> None:
+    """Prints a line with rich's markup, in the first process only."""
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+@rank_zero_only
+def print_table(console: Console, rows: Mapping[str, str]) -> None:
+    """Prints a table of names and values, in the first process only."""
+    table = Table(show_header=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def print_start(console: Console, name: str, model: ImageClassifier, trainer: Trainer, folder: Path | None) -> None:
+    """Prints what is about to be trained, on which devices and in which folder."""
+    where = f", in {folder}" if folder else ""
+    device = trainer.strategy.root_device.type
+    print_line(console, f"[bold]{name}[/]: {_size(model)} on {trainer.world_size} x {device}{where}")
+
+
+def print_resumption(console: Console, checkpoint_path: str, step: int, changes: Sequence[str]) -> None:
+    """Prints where a training continues, and what has changed in its config."""
+    print_line(console, f"Resumes at step {step:,} of {checkpoint_path}")
+    for change in changes:
+        print_line(console, f"[yellow]{change}")
+
+
+def print_result(console: Console, result: TrainingResult, model: ImageClassifier, trainer: Trainer) -> None:
+    """Prints what came out of a training, and the commands that people run next."""
+    accuracy = trainer.callback_metrics.get("test/acc")
+    speed = f"{result.images_per_second:,.0f} images a second"
+    print_table(
+        console,
+        {
+            **({} if accuracy is None else {"test accuracy": f"[bold green]{accuracy.item():.2%}[/]"}),
+            "model": _size(model),
+            "training": f"{result.seconds:.1f} s with validation; {speed} without it",
+            "folder": str(result.folder),
+        },
+    )
+    if result.best:
+        length = "max_steps" if (trainer.max_steps or 0) > 0 else "max_epochs"
+        commands = {
+            "test it again": f"test --ckpt_path {result.best}",
+            "label your images": f"predict --ckpt_path {result.best} --data.predict_folder FOLDER",
+            "train longer": f"fit --ckpt_path {result.last} --trainer.{length} N",
+        }
+        for purpose, command in commands.items():
+            print_line(console, f"[dim]{purpose:18}[/] {program()} {command}")
+
+
+def print_metrics(console: Console, trainer: Trainer) -> None:
+    """Prints every metric of a validation or test."""
+    print_table(console, {name: f"{value.item():.4f}" for name, value in trainer.callback_metrics.items()})
+
+
+@rank_zero_only
+def draw_learning_curves(folder: Path, name: str) -> None:
+    """Draws losses and accuracies of a run, out of its ``metrics.csv``, into its folder."""
+    file = folder / "metrics.csv"
+    curves = parse_metrics(file.read_text()) if file.exists() else {}
+    shown = [metric for metric in ("train/loss", "val/loss", "train/acc", "val/acc") if metric in curves]
+    if shown:
+        figure = figures.learning_curves({metric: {name: curves[metric]} for metric in shown})
+        figures.save(figure, folder / "pictures" / "learning_curves.png")
+
+
+def program() -> str:
+    """Returns how the user called this program."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m resnet_lightning"
+    on_path = shutil.which(called.name)
+    return called.name if on_path and Path(on_path).resolve() == called.resolve() else str(called)
+
+
+def _size(model: ImageClassifier) -> str:
+    count = sum(parameter.numel() for parameter in model.backbone.parameters())
+    return f"{model.hparams['backbone']}, {count:,} parameters"
