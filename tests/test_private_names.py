@@ -17,11 +17,6 @@ PACKAGE = ROOT / "resnet_lightning"
 # The owner, its private name, and the file that uses it.
 USED = [
     ("lightning.pytorch.callbacks.ModelCheckpoint", "_save_checkpoint", "training/callbacks/best_checkpoint.py"),
-    ("lightning.pytorch.cli.LightningCLI", "_parse_ckpt_path", "cli/command_line.py"),
-    ("lightning.pytorch.cli.LightningCLI", "_parser", "cli/command_line.py"),
-    ("lightning.pytorch.cli.LightningCLI", "_prepare_subcommand_kwargs", "cli/command_line.py"),
-    ("lightning.pytorch.cli.LightningCLI", "_prepare_subcommand_parser", "cli/command_line.py"),
-    ("lightning.pytorch.cli.LightningCLI", "_run_subcommand", "cli/command_line.py"),
     ("lightning.pytorch.loggers.WandbLogger", "_experiment", "runs/wandb_logger.py"),
     ("lightning.pytorch.loggers.WandbLogger", "_id", "runs/wandb_logger.py"),
     ("lightning.pytorch.loggers.WandbLogger", "_save_dir", "runs/wandb_logger.py"),

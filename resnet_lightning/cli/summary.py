@@ -61,7 +61,7 @@ def print_start(console: Console, name: str, model: ImageClassifier, trainer: Tr
 
 def print_resumption(console: Console, checkpoint_path: str, step: int, changes: Sequence[str]) -> None:
     """Prints where a training continues, and what has changed in its config."""
-    print_line(console, f"Resumes at step {step:,} of {checkpoint_path}")
+    print_line(console, f"Resumes from step {step:,} of {checkpoint_path}")
     for change in changes:
         print_line(console, f"[yellow]{change}")
 

@@ -142,7 +142,7 @@ def test_a_checkpoint_is_validated_with_its_own_config(run_folder, capsys):
 
 def test_an_untrained_net_is_not_tested_in_silence(capsys):
     assert main(["test", "--config", DIGITS, "--trainer.limit_test_batches", "1"]) == 0
-    assert "this net is not trained" in capsys.readouterr().out
+    assert "this model is not trained" in capsys.readouterr().out
 
 
 def test_what_is_typed_wins_over_the_checkpoint(run_folder):
@@ -556,4 +556,4 @@ def test_a_run_that_is_over_says_so(run_folder, capsys):
 
 def test_a_file_without_a_config_asks_for_one(capsys):
     torch.save({"a": 1}, "foreign.ckpt")
-    assert "brings no config along" in error_line(capsys, "test", "--ckpt_path", "foreign.ckpt")
+    assert "carries no config" in error_line(capsys, "test", "--ckpt_path", "foreign.ckpt")

@@ -148,7 +148,9 @@ def test_the_learning_rate_does_not_depend_on_the_length_of_the_run(capsys):
 def test_the_batch_that_is_found_is_the_largest_power_of_two_that_the_data_has(capsys, share, images):
     assert len(DigitsDataModule(train_fraction=share).split("train")) == images
     assert main([*FIND, "batch_size", "--data.train_fraction", str(share), "--data.batch_size", "16"]) == 0
-    (size, again) = re.findall(r"batches of (\d+): --data\.batch_size (\d+)", capsys.readouterr().out)[0]
+    (size, again) = re.findall(
+        r"largest batch that fits has (\d+) images: --data\.batch_size (\d+)", capsys.readouterr().out
+    )[0]
     assert size == again
     assert int(size) == 2 ** int(math.log2(images))
     assert list(Path.cwd().iterdir()) == []
@@ -158,7 +160,7 @@ def test_a_batch_is_found_for_a_run_of_few_steps(capsys):
     """The schedule of twenty steps is shorter than all trials together."""
     options = ["--data.train_fraction", "0.06", "--data.batch_size", "32", "--trainer.max_epochs", "1"]
     assert main([*FIND, "batch_size", *options]) == 0
-    assert "batches of 64:" in capsys.readouterr().out
+    assert "has 64 images:" in capsys.readouterr().out
     assert list(Path.cwd().iterdir()) == []
 
 
@@ -167,9 +169,9 @@ def test_nothing_is_found_on_the_way(capsys, what):
     short = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
     assert main(["fit", "--config", DIGITS, *SMALL, *short, "--resume", "run"]) == 0
     line = error_line(capsys, *FIND, what, "--ckpt_path", "run/checkpoints/last.ckpt")
-    assert f"--find {what} tries a new run; leave out --ckpt_path" in line
+    assert f"--find {what} needs a new run; leave out --ckpt_path" in line
     assert f"--find {what}" in error_line(capsys, *FIND, what, "--resume", "run")
-    assert f"--find {what} tries a new run" in error_line(capsys, *FIND, what, "--trainer.fast_dev_run", "true")
+    assert f"--find {what} needs a new run" in error_line(capsys, *FIND, what, "--trainer.fast_dev_run", "true")
 
 
 def test_what_cannot_be_found_is_refused(capsys):

@@ -277,7 +277,7 @@ def test_a_checkpoint_of_others_needs_a_config_and_its_images(checkpoint, capsys
     write_images(Path("new"), 5, seed=50, size=(SIDE, SIDE))
     command = ["predict", "--ckpt_path", "bare.ckpt"]
     folder = ["--data.predict_folder", "new"]
-    assert "brings no config along" in error_line(capsys, *command, *folder)
+    assert "carries no config" in error_line(capsys, *command, *folder)
     Path("config.yaml").write_text(run["config"])
     assert "there is no folder" in error_line(capsys, *command, "--config", "config.yaml", *folder)
     for name in CLASSES:

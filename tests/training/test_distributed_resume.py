@@ -68,7 +68,7 @@ def test_signals_stop_both_processes_which_resume_with_the_same_command(commands
         code, printed, errors = commands.end_of(process)
         step = moment[0] * STEPS + moment[1] + 1
         assert code == 143, errors
-        assert printed.count(f"{number.name} stopped the training after step {step}. To go on:") == 1
+        assert printed.count(f"{number.name} stopped the training after step {step}. To resume:") == 1
         assert "Traceback" not in errors
         assert errors.count("Ctrl-C again ends it now") == (number == signal.SIGINT)
         last = Path("stopped/checkpoints/last.ckpt")
@@ -76,7 +76,7 @@ def test_signals_stop_both_processes_which_resume_with_the_same_command(commands
         assert torch.load(last, weights_only=True)["global_step"] == step
         seen |= take_seen()
     printed = warm.run_together(*command)
-    assert printed.count("Goes on from step 12 of stopped/checkpoints/last.ckpt") == 1
+    assert printed.count("Resumes from step 12 of stopped/checkpoints/last.ckpt") == 1
     seen |= take_seen()
     warm.run_together(*command[:-1], "whole")
     assert_saw_the_same(seen, take_seen())
@@ -101,7 +101,7 @@ def test_an_average_accumulated_and_mixed_resumes_in_two_processes(warm):
         some = take_seen()
         assert not seen.keys() & some.keys(), "trained twice on a batch"
         seen |= some
-    assert "Goes on from step 4 of" in warm.run_together(*command("stopped"))
+    assert "Resumes from step 4 of" in warm.run_together(*command("stopped"))
     assert_saw_the_same(seen | take_seen(), expected)
     assert_same_run("stopped", "whole")
 

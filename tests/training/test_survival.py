@@ -104,7 +104,7 @@ def test_signals_stop_a_run_that_resumes_with_the_same_command(commands, warm):
         printed = "".join(texts)
         step = epoch * STEPS + batch + 1
         assert code == 143, printed
-        assert f"{number.name} stopped the training after step {step}. To go on:" in printed
+        assert f"{number.name} stopped the training after step {step}. To resume:" in printed
         assert "fit --resume stopped" in printed
         assert "Traceback" not in printed
         assert ("Ctrl-C again ends it now" in printed) == (number == signal.SIGINT)
@@ -112,7 +112,7 @@ def test_signals_stop_a_run_that_resumes_with_the_same_command(commands, warm):
         assert steps_of(Path("stopped/checkpoints/last.ckpt")) == step
     code, printed = warm.run(*command)
     assert code == 0, printed
-    assert f"Goes on from step {STEPS + 7} of stopped/checkpoints/last.ckpt" in printed
+    assert f"Resumes from step {STEPS + 7} of stopped/checkpoints/last.ckpt" in printed
     code, printed = warm.run(*command[:-1], "whole")
     assert code == 0, printed
     assert_same_run("stopped", "whole")
@@ -319,7 +319,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(stopped, whole
     code, printed = warm.run(*fit("--resume", "run"))
     assert code == 0, printed
     assert "run/checkpoints/last.ckpt is damaged: left alone as last.ckpt.damaged" in printed.splitlines()
-    assert f"Goes on from step {STEPS} of run/checkpoints/previous.ckpt" in printed
+    assert f"Resumes from step {STEPS} of run/checkpoints/previous.ckpt" in printed
     assert Path("run/checkpoints/last.ckpt.damaged").read_bytes() == was
     assert_same_run("run", whole)
 
@@ -365,7 +365,7 @@ def test_a_checkpoint_that_carries_code_is_refused(how, kind, capfd):
     if how == "--ckpt_path" or kind == "archive":
         assert line == f"error: {str(path)!r} is not a checkpoint, is damaged or carries code"
     else:
-        assert line == "error: there is no checkpoint in 'run' to go on from; to begin, give a --config"
+        assert line == "error: there is no checkpoint in 'run' to resume from; to start a run, give a --config"
     assert not Path("it_ran").exists()
 
 
@@ -433,7 +433,7 @@ def test_a_run_that_found_no_room_resumes_where_there_is_some(stopped, whole, wa
     assert not list(Path("run").rglob("*.part"))
     code, printed = warm.run(*fit("--resume", "run"))
     assert code == 0, printed
-    assert f"Goes on from step {STEPS + 6} of {last}" in printed
+    assert f"Resumes from step {STEPS + 6} of {last}" in printed
     assert_same_run("run", whole)
 
 
@@ -511,7 +511,7 @@ def test_two_processes_do_not_write_to_one_run(warm, capfd, monkeypatch):
     assert process.exitcode == 143
     code, printed = warm.run(*command, "auto")
     assert code == 0, printed
-    assert f"Goes on from step 6 of {second}/checkpoints/last.ckpt" in printed
+    assert f"Resumes from step 6 of {second}/checkpoints/last.ckpt" in printed
     assert contents(folder) == before
     assert first.exitcode is None
     Path("there/go_0_3").touch()
@@ -522,7 +522,7 @@ def test_two_processes_do_not_write_to_one_run(warm, capfd, monkeypatch):
     finished = contents(folder), contents(second / "checkpoints"), metrics(str(second))
     code, printed = warm.run(*command, "auto")
     assert code == 0, printed
-    assert f"Goes on from step {EPOCHS * STEPS} of {second}/checkpoints/last.ckpt" in printed
+    assert f"Resumes from step {EPOCHS * STEPS} of {second}/checkpoints/last.ckpt" in printed
     assert "There was nothing left to train" in printed
     assert (contents(folder), contents(second / "checkpoints"), metrics(str(second))) == finished
 
