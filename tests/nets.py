@@ -1,12 +1,14 @@
-"""What several tests do to nets."""
+"""Small networks and what several tests do to networks."""
 
 from torch import nn
 
 from resnet_lightning import BasicBlock, ResNet
 
 
-def randomise_norms(net: nn.Module) -> nn.Module:
-    """Statistics and scales as after training: of a fresh net, two norms that were mixed up would go unnoticed."""
+def randomize_norms(net: nn.Module) -> nn.Module:
+    """Draws scales, biases and statistics as after training. All norms of a fresh network are equal, and a test would
+    not notice that two of them are swapped.
+    """
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             for tensor, low, high in (
@@ -20,7 +22,7 @@ def randomise_norms(net: nn.Module) -> nn.Module:
 
 
 def tiny(block=BasicBlock, **options):
-    """Three stages of two blocks, which take a hundred steps on images of 8x8 in a second."""
+    """Three stages of two blocks: a hundred training steps on 8x8 images take about a second."""
     return ResNet(block, (2, 2, 2), (4, 8, 12), **{"stem": "cifar", "num_classes": 5, **options})
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 from image_files import random_pixels, write_folders, write_images
-from nets import randomise_norms
+from nets import randomize_norms
 from repository import CONFIGS, ROOT
 from resnet_lightning import ImageClassifier, create_model
 from resnet_lightning.cli.export import command as export_command
@@ -109,7 +109,7 @@ def make_tell_apart(checkpoint):
     sizes = SEVERAL if trained.data.image_size else [(18, 24)] * len(SEVERAL)
     images = [exporting._as_trained(trained, image) for image in pixels_of(*4 * sizes)]
     images = trained.data.normalize(torch.cat(images))
-    net = randomise_norms(trained.classifier.backbone)
+    net = randomize_norms(trained.classifier.backbone)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the statistics become those of these images

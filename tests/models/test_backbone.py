@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nets import part_of, randomise_norms, snapshot, tiny
+from nets import part_of, randomize_norms, snapshot, tiny
 from resnet_lightning import Bottleneck, InputError, create_model, list_models
 from resnet_lightning.models.blocks import ORDERS
 
@@ -26,11 +26,6 @@ NETS = [
         *(("resnet20", {"order": order}) for order in ORDERS),
     ]
 ]
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
 
 
 def map_modules(net):
@@ -57,7 +52,7 @@ def maps_by_hooks(net, images):
 
 @pytest.mark.parametrize(("name", "options"), NETS)
 def test_feature_maps_are_those_inside_the_whole_net(name, options):
-    net = randomise_norms(create_model(name, **options)).eval()
+    net = randomize_norms(create_model(name, **options)).eval()
     body = create_model(name, features_only=True, pretrained=net.state_dict(), **options).eval()
     images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
@@ -148,7 +143,7 @@ def test_feature_info_tells_channels_reduction_and_module_of_each_map(name, chan
 
 
 def test_the_last_map_of_a_pre_activation_net_is_activated_and_no_other():
-    net = randomise_norms(create_model("resnet20", order="full_pre_activation")).eval()
+    net = randomize_norms(create_model("resnet20", order="full_pre_activation")).eval()
     images = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         last, middle = copy.deepcopy(net).keep_features((3, 2))(images)
@@ -228,7 +223,7 @@ def test_the_weights_of_a_body_are_loaded_into_a_body():
 
 
 def test_everything_asked_for_at_once_gives_the_maps_and_gradients_of_the_whole_net():
-    weights = randomise_norms(create_model("resnet18")).state_dict()
+    weights = randomize_norms(create_model("resnet18")).state_dict()
     body = create_model(
         "resnet18",
         features_only=True,
@@ -300,7 +295,7 @@ DILATED = [
 @pytest.mark.parametrize(("height", "width"), [(64, 45)])
 @pytest.mark.parametrize(("make", "output_stride"), DILATED)
 def test_dilated_maps_are_the_strided_ones_between_more_pixels(make, output_stride, height, width):
-    strided = randomise_norms(make()).double().eval()
+    strided = randomize_norms(make()).double().eval()
     dilated = make(output_stride=output_stride).double().eval()
     dilated.load_state_dict(strided.state_dict())
     natural, changed = strided.feature_info.reduction(), dilated.feature_info.reduction()

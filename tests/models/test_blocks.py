@@ -1,3 +1,5 @@
+"""Blocks, shortcuts, stems and layers, each against its formula written out a second time."""
+
 import math
 from types import SimpleNamespace
 
@@ -7,18 +9,13 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from nets import randomise_norms
+from nets import randomize_norms
 from resnet_lightning import BasicBlock, Bottleneck, InputError, ResNet, create_model
 from resnet_lightning.models.blocks import ORDERS, ResidualBlock
 from resnet_lightning.models.layers import ACT_LAYERS, DropPath, conv, group_norm
 from resnet_lightning.models.resnet import FeatureMap
 from resnet_lightning.models.shortcuts import SHORTCUTS, ExclusiveGating, ZeroPad
 from resnet_lightning.models.stems import STEMS
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
 
 
 def functional_norm(x, bn):
@@ -56,7 +53,7 @@ BASIC_BLOCKS = {
     "act_before_addition": lambda p, x: p.a(p.n2(p.c2(p.a(p.n1(p.c1(x)))))) + p.s(x),
     "act_only_pre_activation": lambda p, x: p.n2(p.c2(p.a(p.n1(p.c1(p.a(x)))))) + p.s(x),
     "full_pre_activation": lambda p, x: p.c2(p.a(p.n2(p.c1(p.a(p.n1(x)))))) + p.s(x),
-    # x activated already
+    # x is already activated
     "act_only_pre_activation none": lambda p, x: p.n2(p.c2(p.a(p.n1(p.c1(x))))) + p.s(x),
     "full_pre_activation none": lambda p, x: p.c2(p.a(p.n2(p.c1(x)))) + p.s(x),
 }
@@ -70,12 +67,13 @@ BOTTLENECKS = {
     "full_pre_activation none": lambda p, x: p.c3(p.a(p.n3(p.c2(p.a(p.n2(p.c1(x))))))) + p.s(x),
 }
 FORMULAS = {BasicBlock: BASIC_BLOCKS, Bottleneck: BOTTLENECKS}
-# An activation for both paths is one before a block whose input is activated already.
+# An activation that both paths share equals one before a block whose input is already activated.
 SHARED = {"act_only_pre_activation": lambda p, x: p.a(x), "full_pre_activation": lambda p, x: p.a(p.n1(x))}
 
-# The orders without a pre-activation ignore what it is for.
+# The orders without a pre-activation ignore the argument pre_activation.
 VARIANTS = [(order, "branch") for order in ORDERS] + [(order, pre) for order in SHARED for pre in ("both", "none")]
-KINDS = pytest.mark.parametrize(("make", "planes"), [(BasicBlock, 16), (Bottleneck, 4)])
+KINDS = [(BasicBlock, 16), (Bottleneck, 4)]
+both_kinds = pytest.mark.parametrize(("make", "planes"), KINDS)
 
 
 def formula(make, order, pre_activation="branch"):
@@ -86,7 +84,7 @@ def formula(make, order, pre_activation="branch"):
 
 
 def gradients(output, inputs):
-    """Of a sum that weighs every value of the output differently."""
+    """Gradients of a weighted sum of the output, with a different weight for each value."""
     weights = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
     return torch.autograd.grad((output * weights).sum(), inputs)
 
@@ -95,13 +93,18 @@ def test_the_formulas_cover_every_order():
     assert list(BASIC_BLOCKS)[:5] == list(BOTTLENECKS)[:5] == list(ORDERS)
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(("in_planes", "stride"), [(16, 1), (16, 2), (6, 1), (6, 2)])
-@pytest.mark.parametrize(("order", "pre_activation"), VARIANTS)
-@KINDS
+# Every kind with every variant; input shape and mode take turns, so that each kind meets each of their pairs.
+BLOCK_CASES = [
+    (*KINDS[kind], *variant, *[(16, 1), (16, 2), (6, 1), (6, 2)][(i + 2 * kind) % 4], (i // 4 + kind) % 2 == 1)
+    for kind in (0, 1)
+    for i, variant in enumerate(VARIANTS)
+]
+
+
+@pytest.mark.parametrize(("make", "planes", "order", "pre_activation", "in_planes", "stride", "training"), BLOCK_CASES)
 def test_a_block_and_its_gradients_equal_its_formula(make, planes, order, pre_activation, in_planes, stride, training):
     block = make(in_planes, planes, stride, order=ORDERS[order], pre_activation=pre_activation)
-    randomise_norms(block)
+    randomize_norms(block)
     block.double().train(training)
     x = torch.randn(3, in_planes, 9, 8, dtype=torch.double, requires_grad=True)
     inputs = [x, *block.parameters()]
@@ -113,32 +116,32 @@ def test_a_block_and_its_gradients_equal_its_formula(make, planes, order, pre_ac
     assert isinstance(block.downsample, nn.Identity) == (in_planes == 16 and stride == 1)
 
 
+# Which operations run in place, and so what autograd may lose, depends on the pair of order and activation.
 @pytest.mark.parametrize("act", ACT_LAYERS)
-@pytest.mark.parametrize("order", ORDERS)
-def test_every_activation_works_in_every_order(order, act):
+def test_every_activation_works_in_every_order(act):
     functions = {"relu": F.relu, "leaky_relu": F.leaky_relu, "elu": F.elu, "celu": F.celu, "silu": F.silu}
-    block = BasicBlock(4, 4, order=ORDERS[order], act_layer=ACT_LAYERS[act])
-    randomise_norms(block)
-    block.double()
-    x = torch.randn(3, 4, 5, 6, dtype=torch.double, requires_grad=True)
-    inputs = [x, *block.parameters()]
-    expected = BASIC_BLOCKS[order](functional_parts(block, activation=functions.get(act, F.gelu)), x)
-    found = block(x)
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(gradients(found, inputs), gradients(expected, inputs))
+    for order in ORDERS:
+        block = BasicBlock(4, 4, order=ORDERS[order], act_layer=ACT_LAYERS[act])
+        randomize_norms(block)
+        block.double()
+        x = torch.randn(3, 4, 5, 6, dtype=torch.double, requires_grad=True)
+        inputs = [x, *block.parameters()]
+        expected = BASIC_BLOCKS[order](functional_parts(block, activation=functions.get(act, F.gelu)), x)
+        found = block(x)
+        torch.testing.assert_close(found, expected, msg=order)
+        torch.testing.assert_close(gradients(found, inputs), gradients(expected, inputs), msg=order)
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(("order", "pre_activation"), VARIANTS)
-@KINDS
-def test_a_block_leaves_its_input_as_it_is_and_autograd_what_it_needs(make, planes, order, pre_activation, training):
-    for name, shortcut in SHORTCUTS.items():
+@pytest.mark.parametrize("i", range(len(VARIANTS)), ids=[" ".join(variant) for variant in VARIANTS])
+def test_a_block_leaves_its_input_as_it_is_and_autograd_what_it_needs(i):
+    (order, pre_activation), (make, planes) = VARIANTS[i], KINDS[i % 2]
+    for k, (name, shortcut) in enumerate(SHORTCUTS.items()):
         drop_path = 0.0 if name == "none" else 0.5
         style = {"order": ORDERS[order], "pre_activation": pre_activation, "dropout": 0.5, "drop_path": drop_path}
-        block = make(16, planes, shortcut=shortcut, **style).train(training)
-        randomise_norms(block)
+        block = make(16, planes, shortcut=shortcut, **style).train((i + k) % 2 == 0)
+        randomize_norms(block)
         before = torch.randn(3, 16, 5, 6, requires_grad=True)
-        x = before.clone()  # an operation in place is no error for autograd there
+        x = before.clone()  # not a leaf: autograd would itself refuse to change a leaf in place
         found = block(x)
         assert torch.equal(x, before), name
         (gradient,) = gradients(found, [before])
@@ -158,7 +161,7 @@ def test_a_block_without_norms_leaves_its_input_as_it_is_and_equals_its_formula(
     assert torch.equal(x, before)
 
 
-def test_a_block_that_begins_with_an_activation_leaves_its_input_as_it_is_however_deep_the_activation_lies():
+def test_a_nested_in_place_activation_before_the_first_convolution_leaves_the_input_as_it_is():
     def activation():
         return nn.Sequential(nn.ReLU(inplace=True))
 
@@ -169,7 +172,7 @@ def test_a_block_that_begins_with_an_activation_leaves_its_input_as_it_is_howeve
     assert torch.equal(x, before)
 
 
-# Whole nets, whose blocks share a pre-activation where a stage begins.
+# Whole networks: the first block of a stage shares its pre-activation between both paths.
 
 
 def functional_net(net, images):
@@ -185,14 +188,20 @@ def functional_net(net, images):
     return F.relu(x).mean((2, 3)) @ net.fc.weight.T + net.fc.bias
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("shortcut", ["projection", "convolution"])
-@pytest.mark.parametrize("order", SHARED)
-@pytest.mark.parametrize("make", [BasicBlock, Bottleneck])
+@pytest.mark.parametrize(
+    ("make", "order", "shortcut", "training"),
+    [
+        (BasicBlock, "full_pre_activation", "convolution", True),
+        (BasicBlock, "act_only_pre_activation", "projection", True),
+        (BasicBlock, "full_pre_activation", "projection", False),
+        (Bottleneck, "full_pre_activation", "projection", True),
+        (Bottleneck, "act_only_pre_activation", "convolution", False),
+    ],
+)
 def test_a_pre_activation_net_equals_its_formula(make, order, shortcut, training):
     style = {"stem": "cifar", "shortcut": shortcut, "order": order, "num_classes": 5}
     net = ResNet(make, (2, 1, 2), (4, 8, 12), **style)
-    randomise_norms(net)
+    randomize_norms(net)
     net.double().train(training)
     images = torch.randn(3, 3, 9, 8, dtype=torch.double)
     expected, found = functional_net(net, images), net(images)
@@ -276,28 +285,29 @@ def test_the_formulas_cover_every_shortcut():
 def basic_block_and_its_branch(in_planes, out_planes, stride, shortcut, training):
     """A block in doubles, an input, and what the residual branch makes of it."""
     block = BasicBlock(in_planes, out_planes, stride, shortcut=shortcut)
-    randomise_norms(block)
+    randomize_norms(block)
     block.double().train(training)
     x = torch.randn(3, in_planes, 7, 6, dtype=torch.double)
     p = functional_parts(SimpleNamespace(**dict(block.named_children()) | {"downsample": nn.Identity()}), stride)
     return block, x, p.n2(p.c2(F.relu(p.n1(p.c1(x)))))
 
 
-SHAPES = pytest.mark.parametrize(("in_planes", "out_planes", "stride"), [(4, 4, 1), (4, 8, 2), (4, 7, 1), (5, 5, 2)])
+SHAPES = [(4, 4, 1), (4, 8, 2), (4, 7, 1), (5, 5, 2)]  # in_planes, out_planes, stride
 
 
-@pytest.mark.parametrize("training", [False, True])
-@SHAPES
-@pytest.mark.parametrize("name", JOINED)
-def test_a_shortcut_joins_the_branch_as_its_formula_says(name, in_planes, out_planes, stride, training):
-    block, x, branch = basic_block_and_its_branch(in_planes, out_planes, stride, SHORTCUTS[name], training)
-    carried = slow_zero_pad(x, out_planes, stride)
-    expected = F.relu(JOINED[name](block.downsample, x, stride, carried, branch))
-    torch.testing.assert_close(block(x), expected)
+@pytest.mark.parametrize("number", range(len(JOINED)), ids=list(JOINED))
+def test_a_shortcut_joins_the_branch_as_its_formula_says(number):
+    name = list(JOINED)[number]
+    for i, (in_planes, out_planes, stride) in enumerate(SHAPES):
+        training = (number + i) % 2 == 0
+        block, x, branch = basic_block_and_its_branch(in_planes, out_planes, stride, SHORTCUTS[name], training)
+        carried = slow_zero_pad(x, out_planes, stride)
+        expected = F.relu(JOINED[name](block.downsample, x, stride, carried, branch))
+        torch.testing.assert_close(block(x), expected)
 
 
-@SHAPES
-def test_a_dropout_on_the_shortcut_drops_in_training_alone(in_planes, out_planes, stride):
+@pytest.mark.parametrize(("in_planes", "out_planes", "stride"), SHAPES[:2])
+def test_dropout_on_the_shortcut_drops_only_in_training(in_planes, out_planes, stride):
     block, x, branch = basic_block_and_its_branch(in_planes, out_planes, stride, SHORTCUTS["dropout"], False)
     carried = slow_zero_pad(x, out_planes, stride)
     torch.testing.assert_close(block(x), F.relu(carried + branch))
@@ -308,12 +318,12 @@ def test_a_dropout_on_the_shortcut_drops_in_training_alone(in_planes, out_planes
     assert share == pytest.approx(0.5, abs=5 * math.sqrt(0.25 / n))
 
 
-@SHAPES
-def test_option_a_has_no_parameters_and_equals_a_slow_loop(in_planes, out_planes, stride):
-    x = torch.randn(2, in_planes, 7, 6)
-    shortcut = SHORTCUTS["zero_pad"](in_planes, out_planes, stride, nn.BatchNorm2d)
-    assert torch.equal(shortcut(x), slow_zero_pad(x, out_planes, stride))
-    assert not list(shortcut.parameters())
+def test_option_a_has_no_parameters_and_equals_a_slow_loop():
+    for in_planes, out_planes, stride in SHAPES:
+        x = torch.randn(2, in_planes, 7, 6)
+        shortcut = SHORTCUTS["zero_pad"](in_planes, out_planes, stride, nn.BatchNorm2d)
+        assert torch.equal(shortcut(x), slow_zero_pad(x, out_planes, stride))
+        assert not list(shortcut.parameters())
 
 
 def test_option_a_refuses_to_lose_channels():
@@ -371,8 +381,9 @@ def test_a_shortcut_with_arguments_reaches_every_block():
 
 
 def test_drop_path_of_rate_zero_is_absent():
-    assert not isinstance(BasicBlock(4, 4).drop_path, DropPath)
-    assert not any(isinstance(module, DropPath) for module in create_model("resnet20").modules())
+    assert BasicBlock(4, 4).drop_path is None
+    with torch.device("meta"):
+        assert not any(isinstance(module, DropPath) for module in create_model("resnet20").modules())
 
 
 def test_drop_path_is_the_identity_in_evaluation():
@@ -380,15 +391,14 @@ def test_drop_path_is_the_identity_in_evaluation():
     assert torch.equal(DropPath(0.9).eval()(x), x)
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
-def test_drop_path_drops_whole_images_at_its_rate_and_keeps_the_expectation(rate):
-    n = 10_000
+def test_drop_path_drops_whole_images_at_its_rate_and_keeps_the_expectation():
+    rate, n = 0.2, 10_000
     x = torch.rand(n, 2, 2, 3) + 0.5
     out = DropPath(rate)(x)
     kept = out[:, 0, 0, 0] != 0
     assert torch.equal(out[~kept], torch.zeros_like(x[~kept]))
     torch.testing.assert_close(out[kept], x[kept] / (1 - rate))
-    # Within 5 standard deviations of a coin thrown n times.
+    # Within 5 standard deviations of n coin tosses.
     deviation = math.sqrt(rate * (1 - rate) / n)
     assert 1 - kept.double().mean().item() == pytest.approx(rate, abs=5 * deviation)
     assert (out.mean() / x.mean()).item() == pytest.approx(1, abs=6 * deviation / (1 - rate))
@@ -403,15 +413,14 @@ def test_drop_path_passes_no_gradient_to_a_dropped_branch():
     assert torch.equal(x.grad, torch.where(dropped, 0.0, 2.0)[:, None, None, None].expand_as(x))
 
 
-@pytest.mark.parametrize("order", ORDERS)
-@KINDS
-def test_a_dropped_block_is_its_shortcut(make, planes, order):
-    rate, n = 0.3, 200
+@pytest.mark.parametrize(("order", "kind"), list(zip(ORDERS, (0, 1, 0, 1, 0), strict=True)))
+def test_a_dropped_block_is_its_shortcut(order, kind):
+    (make, planes), rate, n = KINDS[kind], 0.3, 200
     block = make(16, planes, order=ORDERS[order], drop_path=rate).double()
-    randomise_norms(block)
+    randomize_norms(block)
     undropped = make(16, planes, order=ORDERS[order]).double()
     undropped.load_state_dict(block.state_dict())
-    # What follows the addition is left out: a norm there mixes the images of the batch.
+    # Without the modules after the addition: a norm there mixes the images of the batch.
     block.after, undropped.after = [], []
     x = torch.randn(n, 16, 4, 4, dtype=torch.double)
     with torch.no_grad():
@@ -423,7 +432,8 @@ def test_a_dropped_block_is_its_shortcut(make, planes, order):
 
 @pytest.mark.parametrize(("name", "blocks"), [("resnet20", 9), ("preact_resnet164", 54)])
 def test_rates_grow_linearly_with_depth(name, blocks):
-    net = create_model(name, drop_path_rate=0.5)
+    with torch.device("meta"):
+        net = create_model(name, drop_path_rate=0.5)
     rates = [module.rate for module in net.modules() if isinstance(module, DropPath)]
     assert rates == pytest.approx([0.5 * i / blocks for i in range(1, blocks + 1)])
     assert rates[-1] == 0.5
@@ -437,10 +447,13 @@ def test_a_plain_net_has_nothing_to_drop():
 # Residual branches that begin at zero.
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("order", "pre_activation"), [v for v in VARIANTS if v[0] != "act_before_addition"])
-@KINDS
+ZERO_CASES = [
+    (*KINDS[i % 2], *variant, 1 + i // 2 % 2, i // 4 == 0)
+    for i, variant in enumerate(variant for variant in VARIANTS if variant[0] != "act_before_addition")
+]
+
+
+@pytest.mark.parametrize(("make", "planes", "order", "pre_activation", "stride", "training"), ZERO_CASES)
 def test_a_block_of_zero_residual_is_its_shortcut(make, planes, order, pre_activation, stride, training):
     block = make(16, planes, stride, order=ORDERS[order], pre_activation=pre_activation).double().train(training)
     block.zero_init_residual()
@@ -489,11 +502,11 @@ def test_zero_init_residual_is_refused_where_it_cannot_be(name, options, message
 # Dropout.
 
 
-@KINDS
+@both_kinds
 def test_dropout_is_before_the_last_convolution(make, planes):
     p = 0.3
     block = make(16, planes, order=ORDERS["full_pre_activation"], dropout=p)
-    randomise_norms(block)
+    randomize_norms(block)
     seen = []
     last = block.conv2 if make is BasicBlock else block.conv3
     last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -526,11 +539,11 @@ def test_a_wide_net_has_its_dropout_in_every_block_and_by_default_none():
 
 @pytest.mark.parametrize(
     ("groups", "width_per_group", "width"),
-    [(1, 64, 16), (4, 32, 32), (32, 4, 32), (1, 128, 32), (2, 24, 12), (3, 6, 3)],
+    [(1, 64, 16), (32, 4, 32), (1, 128, 32), (3, 6, 3)],
 )
 def test_a_bottleneck_of_groups_equals_torchvisions(groups, width_per_group, width):
     ours = Bottleneck(64, 16, groups=groups, width_per_group=width_per_group).eval()
-    randomise_norms(ours)
+    randomize_norms(ours)
     theirs = torchvision.models.resnet.Bottleneck(64, 16, groups=groups, base_width=width_per_group).eval()
     theirs.load_state_dict(ours.state_dict())
     assert ours.conv2.weight.shape == (width, width // groups, 3, 3)
@@ -547,7 +560,7 @@ def test_a_bottleneck_of_groups_is_the_sum_of_narrow_ones():
     # Xie et al. 2017, Figure 3: (a), the paths summed, equals (c), the grouped convolution.
     groups, width = 4, 3
     block = Bottleneck(64, 16, groups=groups, width_per_group=12).eval()
-    randomise_norms(block)
+    randomize_norms(block)
     x = torch.randn(2, 64, 5, 6)
 
     def norm(y, bn, channels):
@@ -593,12 +606,15 @@ STEM_FORMULAS = {
 }
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("name", STEMS)
-def test_a_stem_equals_its_formula_and_its_stride_is_told(name, training):
+def test_the_formulas_cover_every_stem():
+    assert set(STEM_FORMULAS) == set(STEMS)
+
+
+@pytest.mark.parametrize(("name", "training"), [("imagenet", True), ("deep", True), ("deep", False), ("cifar", False)])
+def test_a_stem_equals_its_formula_and_its_stride_is_in_feature_info(name, training):
     functional, stride, pooled_stride = STEM_FORMULAS[name]
     net = ResNet(BasicBlock, (1,), (8,), stem=name, in_chans=2)
-    randomise_norms(net)
+    randomize_norms(net)
     net.double().train(training)
     images = torch.randn(3, 2, 21, 34, dtype=torch.double)
     x, pooled = functional({key: getattr(net, key) for key in ("conv1", "bn1")}, images)
@@ -618,21 +634,16 @@ def test_a_deep_stem_has_half_the_planes_in_its_first_two_convolutions():
 
 
 @pytest.mark.parametrize(
-    ("name", "planes", "stride"), [("resnet18", 512, 8), ("resnet50", 2048, 8), ("resnet20", 64, 4)]
+    ("name", "stem", "planes", "stride"),
+    [
+        ("resnet18", "cifar", 512, 8),
+        ("resnet50", "deep", 2048, 32),
+        ("resnet20", "cifar", 64, 4),
+        ("resnet20", "deep", 64, 16),
+        ("resnet20", "imagenet", 64, 16),
+    ],
 )
-def test_cifar_stem_keeps_the_size(name, planes, stride):
-    with torch.device("meta"):
-        net = create_model(name, stem="cifar")
-        images = torch.empty(1, 3, 32, 48)
-    assert net.reduction == stride
-    assert net.forward_features(images).shape == (1, planes, 32 // stride, 48 // stride)
-
-
-@pytest.mark.parametrize("stem", ["imagenet", "deep"])
-@pytest.mark.parametrize(
-    ("name", "planes", "stride"), [("resnet18", 512, 32), ("resnet50", 2048, 32), ("resnet20", 64, 16)]
-)
-def test_imagenet_and_deep_stems_quarter_the_size(name, planes, stride, stem):
+def test_a_network_with_another_stem_has_the_stems_stride(name, stem, planes, stride):
     with torch.device("meta"):
         net = create_model(name, stem=stem)
         images = torch.empty(1, 3, 64, 96)
@@ -710,7 +721,7 @@ def test_a_block_can_be_a_function():
 # Layers.
 
 
-@pytest.mark.parametrize(("planes", "groups"), [(64, 32), (128, 32), (48, 24), (16, 8), (2, 1), (1, 1)])
+@pytest.mark.parametrize(("planes", "groups"), [(128, 32), (48, 24), (16, 8), (1, 1)])
 def test_group_norm_takes_mean_and_variance_of_each_group(planes, groups):
     norm = group_norm(planes)
     nn.init.uniform_(norm.weight)
@@ -729,15 +740,11 @@ def test_group_norm_refuses_groups_that_do_not_divide_the_channels():
         create_model("resnet20", norm_layer={"group": {"num_groups": 5}})
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet18", "resnet50"])
-def test_group_norm_makes_an_image_independent_of_its_batch(name):
+@pytest.mark.parametrize(("name", "norms"), [("resnet20", 19), ("resnet50", 53)])
+def test_group_norm_makes_an_image_independent_of_its_batch(name, norms):
     net = create_model(name, norm_layer="group", num_classes=10)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
-    with torch.device("meta"):
-        batch = create_model(name)
-    assert sum(isinstance(module, nn.GroupNorm) for module in net.modules()) == sum(
-        isinstance(module, nn.BatchNorm2d) for module in batch.modules()
-    )
+    assert sum(isinstance(module, nn.GroupNorm) for module in net.modules()) == norms
     images = torch.randn(3, 3, 64, 64)
     with torch.no_grad():
         together = net(images)
@@ -746,15 +753,17 @@ def test_group_norm_makes_an_image_independent_of_its_batch(name):
         assert together.std(dim=0).max() > 0.01  # the images do differ
 
 
-@pytest.mark.parametrize("groups", [1, 4])
-@pytest.mark.parametrize(("kernel_size", "stride", "dilation"), [(1, 1, 1), (3, 1, 1), (3, 2, 1), (3, 1, 4), (7, 2, 1)])
-def test_a_convolution_keeps_the_size_up_to_its_stride_and_starts_as_he_et_al_draw_it(
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "dilation", "groups"),
+    [(1, 1, 1, 1), (3, 1, 1, 4), (3, 2, 1, 1), (3, 1, 4, 4), (7, 2, 1, 1)],
+)
+def test_a_convolution_keeps_the_size_up_to_its_stride_and_is_initialized_as_in_he_et_al(
     kernel_size, stride, dilation, groups
 ):
     layer = conv(32, 64, kernel_size, stride, dilation, groups)
     assert layer(torch.randn(1, 32, 15, 18)).shape == (1, 64, -(-15 // stride), -(-18 // stride))
     assert layer.bias is None
-    # Within 5 standard deviations of what n normal numbers give.
+    # Within 5 standard deviations of the statistics of n normal numbers.
     n = layer.weight.numel()
     assert n == 64 * 32 // groups * kernel_size**2
     std = math.sqrt(2 / (64 * kernel_size**2))
@@ -770,7 +779,7 @@ def functional_resnet9(net, images):
         weight, bn = getattr(module, f"conv{i}").weight, getattr(module, f"bn{i}")
         return F.relu(functional_norm(F.conv2d(x, weight, padding=1), bn))
 
-    def pool(x):  # a pixel or a row that is left over is pooled alone, as a stride keeps it
+    def pool(x):  # pads odd sizes: the last row or column is pooled alone, as a stride of 2 would keep it
         return F.max_pool2d(F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), value=-math.inf), 2)
 
     x = layer(images, net)
@@ -785,7 +794,7 @@ def functional_resnet9(net, images):
 @pytest.mark.parametrize("training", [False, True])
 def test_resnet9_equals_its_formula(training):
     net = create_model("resnet9")
-    randomise_norms(net)
+    randomize_norms(net)
     net.double().train(training)
     images = torch.randn(2, 3, 32, 21, dtype=torch.double)
     with torch.no_grad():

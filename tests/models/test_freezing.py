@@ -12,11 +12,6 @@ from nets import frozen_parts, part_of, snapshot, tiny
 from resnet_lightning import BasicBlock, InputError, create_model
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 class Heads(nn.Module):
     """A prediction from each map of a body, as a detector makes one."""
 

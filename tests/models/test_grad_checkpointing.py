@@ -15,11 +15,6 @@ from resnet_lightning.models.blocks import ORDERS
 from resnet_lightning.models.layers import group_norm
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def cumulative_norm(planes):
     return nn.BatchNorm2d(planes, momentum=None)
 

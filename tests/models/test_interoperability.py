@@ -19,17 +19,12 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
-from nets import randomise_norms
+from nets import randomize_norms
 from resnet_lightning import InputError, create_model
 from resnet_lightning.models.cifar import cifar_bottlenecks
 from resnet_lightning.models.shortcuts import SHORTCUTS
 
 timm = pytest.importorskip("timm", reason="compares with timm: pip install -e '.[dev]'")
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
 
 
 def assert_near(found, expected, share):
@@ -55,7 +50,7 @@ THEIRS = {
 
 def pair(their_name, **options):
     """timm's net and ours, of the same weights, in evaluation."""
-    theirs = randomise_norms(timm.create_model(their_name, pretrained=False, **options))
+    theirs = randomize_norms(timm.create_model(their_name, pretrained=False, **options))
     name, ours = THEIRS[their_name]
     return theirs.eval(), create_model(name, pretrained=theirs.state_dict(), **ours, **options).eval()
 
@@ -157,7 +152,7 @@ NETS = {
 
 @pytest.fixture(params=NETS)
 def net(request):
-    return randomise_norms(NETS[request.param]()).eval()
+    return randomize_norms(NETS[request.param]()).eval()
 
 
 @pytest.fixture
@@ -365,7 +360,7 @@ def test_a_compiled_step_with_all_options_is_the_plain_one(images):
 @pytest.mark.usefixtures("compiler")
 @pytest.mark.parametrize("name", ["resnet18", "preact", "gated"])
 def test_a_compiled_net_computes_the_same(name, images):
-    net = randomise_norms(NETS[name]()).eval()
+    net = randomize_norms(NETS[name]()).eval()
     compiled = torch.compile(net, fullgraph=True)
     with torch.no_grad():
         assert_near(compiled(images), net(images), 1e-4)
@@ -384,7 +379,7 @@ def test_a_compiled_and_checkpointed_training_step_is_the_plain_one(images):
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_intermediate_layer_getter_gives_torchvisions_maps(name):
-    theirs = randomise_norms(getattr(torchvision.models, name)()).eval()
+    theirs = randomize_norms(getattr(torchvision.models, name)()).eval()
     ours = create_model(name, pretrained=theirs.state_dict()).eval()
     wanted = {"layer1": "low", "layer3": "middle", "layer4": "high"}
     images = torch.randn(1, 3, 64, 64)
@@ -397,7 +392,7 @@ def test_intermediate_layer_getter_gives_torchvisions_maps(name):
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_create_feature_extractor_gives_torchvisions_maps_stages_and_blocks_alike(name):
-    theirs = randomise_norms(getattr(torchvision.models, name)()).eval()
+    theirs = randomize_norms(getattr(torchvision.models, name)()).eval()
     ours = create_model(name, pretrained=theirs.state_dict()).eval()
     # A block's last activation is its second, a bottleneck's its third.
     last = {"resnet18": "relu_1", "resnet50": "relu_2"}[name]

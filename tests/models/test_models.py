@@ -111,11 +111,6 @@ def torchvisions(name, **options):
         return getattr(torchvision.models, name)(**options)
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 @pytest.fixture(scope="module", params=list_models())
 def named(request):
     torch.manual_seed(0)
