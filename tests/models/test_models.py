@@ -1,4 +1,5 @@
-import io
+"""The named models: published sizes, torchvision's weights and logits, shapes, and refused arguments."""
+
 import math
 import re
 
@@ -10,6 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 import resnet_lightning
+from nets import randomize_norms
 from resnet_lightning import BasicBlock, InputError, ResNet, create_model, list_models
 from resnet_lightning.models import MODELS
 
@@ -26,6 +28,18 @@ TORCHVISION_NAMES = [
     "wide_resnet101_2",
 ]
 IMAGENET_NAMES = ["plain18", "plain34", *TORCHVISION_NAMES]
+# One of each kind of block, shortcut, order and stem. The other models differ from one of these in depth or width.
+FAMILIES = [
+    "resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "resnet20",
+    "plain20",
+    "preact_resnet110",
+    "preact_resnet164",
+    "wide_resnet16_8",
+    "resnet9",
+]
 
 PUBLISHED_PARAMETERS = {
     "resnet18": 11_689_512,
@@ -52,7 +66,7 @@ PUBLISHED_PARAMETERS = {
     "wide_resnet40_4": 8_949_210,
     "resnet9": 6_573_120,
 }
-# Option A has no parameters, so a plain net has as many as the residual one; on ImageNet, less the three projections.
+# Option A has no parameters, so a plain network has as many as the residual one; on ImageNet, minus three projections.
 PROJECTIONS = sum(planes // 2 * planes + 2 * planes for planes in (128, 256, 512))
 PUBLISHED_PARAMETERS |= {
     f"plain{depth}": PUBLISHED_PARAMETERS[f"resnet{depth}"] - (PROJECTIONS if depth < 20 or depth == 34 else 0)
@@ -61,104 +75,161 @@ PUBLISHED_PARAMETERS |= {
 
 
 def on_meta(name, **options):
-    """The net without memory for its weights."""
+    """The network without memory for its weights: enough for shapes, and fast."""
     with torch.device("meta"):
         return create_model(name, **options)
 
 
-def outline(name, **options):
-    """The net, whatever its weights: those of the large nets cost time, and on the meta device the many layers do."""
-    return on_meta(name, **options) if name in IMAGENET_NAMES else create_model(name, **options)
+def torchvisions(name, **options):
+    """torchvision's network on the meta device."""
+    with torch.device("meta"):
+        return getattr(torchvision.models, name)(**options)
 
 
-def images_for(net, *shape):
-    """Empty images on the net's device."""
-    return torch.zeros(shape, device=next(net.parameters()).device)
-
-
-def with_weights(net, weights):
-    """``net`` around weights that exist; it does not copy them."""
-    net.load_state_dict(weights, strict=True, assign=True)
-    return net
+def with_random_weights(net):
+    """The network with weights and batch-norm statistics as after training, drawn faster than by its constructor."""
+    net.to_empty(device="cpu")
+    for parameter in net.parameters():
+        bound = math.sqrt(6 / parameter[0].numel()) if parameter.ndim > 1 else 0.2  # keeps the scale of the map
+        nn.init.uniform_(parameter, -bound, bound)
+    for buffer in net.buffers():
+        buffer.zero_()
+    return randomize_norms(net).eval()
 
 
 def image_sizes(net):
-    """Two sizes, one of them odd and not square, that leave every stage more than one pixel.
+    """Two image sizes, one of them odd and not square, that leave more than one pixel in every stage.
 
-    A norm over two values, one of each image, has no gradient to speak of.
+    A batch norm over two values, one of each image, has almost no gradient.
     """
     r = net.reduction
     return [(40, 40), (33, 50)] if r == 32 else [(2 * r, 2 * r), (2 * r + 1, 3 * r + 2)]
 
 
-def drawn(net):
-    """Weights as after training, for a net of batch norms: of a fresh one, norms that were mixed up go unnoticed."""
-    bounds = {"running_var": (0.5, 1.5), "running_mean": (-0.2, 0.2), "bias": (-0.2, 0.2), "weight": (0.5, 1.0)}
-    weights = {}
-    for key, tensor in net.state_dict().items():
-        low, high = bounds.get(key.rpartition(".")[2], (0, 0))
-        if tensor.ndim > 1:
-            high = math.sqrt(6 / tensor[0].numel())  # keeps the size of the map
-            low = -high
-        weights[key] = torch.empty(tensor.shape, dtype=tensor.dtype)
-        weights[key] = weights[key].uniform_(low, high) if high else weights[key].zero_()
-    return weights
-
-
-def torchvisions(name, **options):
-    """torchvision's net, without memory for its weights."""
-    with torch.device("meta"):
-        return getattr(torchvision.models, name)(**options)
+# Every registered model, on the meta device.
 
 
 @pytest.fixture(scope="module", params=list_models())
+def outline(request):
+    return request.param, on_meta(request.param)
+
+
+def test_the_published_sizes_cover_every_model():
+    assert set(PUBLISHED_PARAMETERS) == set(list_models())
+    assert set(FAMILIES) < set(list_models())
+
+
+def test_parameter_count_is_the_published_one_and_the_one_in_the_docstring(outline):
+    name, net = outline
+    count = sum(parameter.numel() for parameter in net.parameters())
+    assert count == PUBLISHED_PARAMETERS[name]
+    assert re.findall(r"([\d,]+) parameters", getattr(resnet_lightning, name).__doc__) == [f"{count:,}"]
+    assert all(module.bias is None for module in net.modules() if isinstance(module, nn.Conv2d))
+
+
+def test_shortcuts_have_parameters_only_where_the_shape_changes_and_the_paper_gives_them_some(outline):
+    name, net = outline
+    found = [key for key, _ in net.named_parameters() if "downsample" in key]
+    with_norm = [f"downsample.{key}" for key in ("0.weight", "1.weight", "1.bias")]  # option B
+    if name in ("resnet18", "resnet34"):
+        expected = [f"layer{k}.0.{key}" for k in (2, 3, 4) for key in with_norm]
+    elif name in TORCHVISION_NAMES:  # bottlenecks, whose first stage has four times the channels of the stem
+        expected = [f"layer{k}.0.{key}" for k in (1, 2, 3, 4) for key in with_norm]
+    elif name.startswith("wide_resnet") or name in ("preact_resnet164", "preact_resnet1001"):
+        expected = [f"layer{k}.0.downsample.weight" for k in (1, 2, 3)]
+    else:  # option A, no shortcut, or no change of shape
+        expected = []
+    assert found == expected
+
+
+def test_logits_and_feature_maps_have_the_documented_shapes_down_to_the_smallest_image(outline):
+    name, net = outline
+    classes = 1000 if name in IMAGENET_NAMES else 10
+    assert net.forward_head(torch.zeros(2, net.num_features, 1, 1, device="meta")).shape == (2, classes)
+
+    # Also for gray images and without a head: only the first convolution and the head differ.
+    body = on_meta(name, in_chans=1, features_only=True)
+    weights = net.state_dict()
+    head = [key for key in weights if key.startswith("fc.")]
+    assert head == (["fc.weight"] if name == "resnet9" else ["fc.weight", "fc.bias"])
+    assert list(body.state_dict()) == [key for key in weights if key not in head]
+    assert [key for key, tensor in body.state_dict().items() if tensor.shape != weights[key].shape] == ["conv1.weight"]
+
+    # Strides and pools round up, so the last one needs two pixels to halve something.
+    reduction, smallest = (32, 17) if name in IMAGENET_NAMES else (8, 5) if name == "resnet9" else (4, 3)
+    for height, width in [(smallest - 1, smallest), (smallest, smallest - 1)]:
+        with pytest.raises(InputError, match=f"{height}x{width} is too small .* at least {smallest}x{smallest}, or"):
+            body(torch.zeros(2, 1, height, width, device="meta"))
+    info = body.feature_info
+    assert len(info) == (5 if name in IMAGENET_NAMES else 4)
+    assert info.reduction()[-1] == body.reduction == reduction
+    maps = body(torch.zeros(2, 1, smallest, 3 * reduction, device="meta"))
+    assert [tuple(feature.shape) for feature in maps] == [
+        (2, channels, -(-smallest // r), 3 * reduction // r)
+        for channels, r in zip(info.channels(), info.reduction(), strict=True)
+    ]
+    assert maps[-1].shape[2:] == (1, 3)
+
+
+def test_the_function_of_a_model_is_create_model_with_its_name(monkeypatch):
+    monkeypatch.setattr("resnet_lightning.models.registry.create_model", lambda *names, **options: (names, options))
+    for name in list_models():
+        function = getattr(resnet_lightning, name)
+        assert function(num_classes=7, in_chans=1) == ((name,), {"num_classes": 7, "in_chans": 1})
+        assert function.__name__ == name
+
+
+# Forward and backward passes, once a family.
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
 def named(request):
     torch.manual_seed(0)
     return request.param, create_model(request.param)
 
 
-@pytest.fixture(scope="module")
-def grey(named):
-    """The outline of the same net for grey images and without classes."""
-    return outline(named[0], in_chans=1, num_classes=0)
-
-
-@pytest.fixture(scope="module", params=TORCHVISION_NAMES)
-def theirs(request):
-    torch.manual_seed(0)
-    net = torchvisions(request.param)
-    return request.param, with_weights(net, drawn(net)).eval()
-
-
-# Every model of the table.
-
-
-# Fresh nets run in training mode: with untrained statistics, the map of a net of 600 blocks grows beyond float32.
-def test_forward_is_finite_at_any_size(named):
+# Fresh networks run in training mode: with the initial statistics, the maps of a deep one grow beyond float32.
+def test_logits_are_finite_at_any_size_and_the_head_of_the_pooled_last_map(named):
     name, net = named
     for height, width in image_sizes(net):
-        logits = net(torch.randn(2, 3, height, width))
-        assert logits.shape == (2, 1000 if name in IMAGENET_NAMES else 10)
-        assert logits.isfinite().all()
-        assert not torch.equal(logits[0], logits[1])
+        images = torch.randn(2, 3, height, width)
+        with torch.no_grad():
+            maps = net.forward_features(images)
+            found = net(images)
+            assert found.isfinite().all()
+            assert not torch.equal(found[0], found[1])
+            pooled = maps.amax((2, 3)) if name == "resnet9" else maps.mean((2, 3))
+            torch.testing.assert_close(net.forward_head(maps, pre_logits=True), pooled)
+            logits = F.linear(pooled, net.fc.weight / 8) if name == "resnet9" else net.fc(pooled)
+            torch.testing.assert_close(found, logits, rtol=1e-4, atol=1e-4)
 
 
-def test_grey_images_and_no_classes_change_the_first_convolution_and_the_head_alone(named, grey):
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in FAMILIES else pytest.mark.slow) for name in list_models()]
+)
+def test_every_parameter_gets_a_gradient(name):
+    net = create_model(name)
+    F.cross_entropy(net(torch.randn(2, 3, *image_sizes(net)[0])), torch.tensor([0, 1])).backward()
+    for key, parameter in net.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert parameter.grad.any(), key
+
+
+def test_a_gray_image_gives_the_logits_of_its_color_copy(named):
     name, net = named
-    weights, others = net.state_dict(), grey.state_dict()
+    gray = on_meta(name, in_chans=1, num_classes=0)
+    weights = net.state_dict()
     head = [key for key in weights if key.startswith("fc.")]
-    assert head == (["fc.weight"] if name == "resnet9" else ["fc.weight", "fc.bias"])
-    assert list(others) == [key for key in weights if key not in head]
-    assert [key for key, tensor in others.items() if tensor.shape != weights[key].shape] == ["conv1.weight"]
-
-    # A colour image of three equal channels is a grey one, for a first convolution of the summed weights. Each layer
-    # makes the rounding errors before it larger, 110 plain ones by ten million; the small nets run in doubles for that.
+    # A color image of three equal channels is a gray one for a first convolution of the summed weights. Each layer
+    # amplifies the rounding errors before it, 110 plain layers ten million times; the small networks run in doubles.
     dtype, tolerance = (torch.float, 2e-2) if name in IMAGENET_NAMES else (torch.double, 1e-6)
     weights = {key: tensor.to(dtype) for key, tensor in weights.items()}
-    others = {key: weights[key] for key in others} | {"conv1.weight": weights["conv1.weight"].sum(1, keepdim=True)}
+    others = {key: weights[key] for key in gray.state_dict()}
+    others["conv1.weight"] = weights["conv1.weight"].sum(1, keepdim=True)
     images = torch.randn(2, 1, *image_sizes(net)[1], dtype=dtype)
     with torch.no_grad():
-        features = functional_call(grey, others, images)
+        features = functional_call(gray, others, images)
         logits = functional_call(net, weights, images.expand(-1, 3, -1, -1))
         assert features.shape == (2, net.num_features)
         assert features.isfinite().all()
@@ -166,110 +237,18 @@ def test_grey_images_and_no_classes_change_the_first_convolution_and_the_head_al
     torch.testing.assert_close(found, logits, rtol=0, atol=tolerance)
 
 
-def test_every_parameter_gets_a_gradient(named):
-    _, net = named
-    F.cross_entropy(net(torch.randn(2, 3, *image_sizes(net)[0])), torch.tensor([0, 1])).backward()
-    for name, parameter in net.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
-    net.zero_grad()
-
-
-def test_logits_are_the_head_of_the_pooled_last_map(named):
-    name, net = named
-    images = torch.randn(2, 3, *image_sizes(net)[0])
-    with torch.no_grad():
-        maps = net.forward_features(images)
-        pooled = maps.amax((2, 3)) if name == "resnet9" else maps.mean((2, 3))
-        torch.testing.assert_close(net.forward_head(maps, pre_logits=True), pooled)
-        logits = F.linear(pooled, net.fc.weight / 8) if name == "resnet9" else net.fc(pooled)
-        torch.testing.assert_close(net.forward_head(maps), logits, rtol=1e-4, atol=1e-4)
-
-
-def test_state_dict_survives_a_file(named):
-    name, net = named
-    file = io.BytesIO()
-    torch.save(net.state_dict(), file)
-    file.seek(0)
-    again = with_weights(outline(name), torch.load(file, weights_only=True))
-
-    images = torch.randn(2, 3, *image_sizes(net)[1])
-    with torch.no_grad():
-        assert torch.equal(again(images), net.forward_head(net.forward_features(images)))
-
-
-def test_convolutions_have_no_bias_and_start_as_he_et_al_draw_them(named):
+def test_convolutions_are_initialized_as_in_he_et_al(named):
     _, net = named
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d):
-            assert module.bias is None, name
             n = module.weight.numel()
             std = math.sqrt(2 / (module.out_channels * module.kernel_size[0] * module.kernel_size[1]))
-            # Within 5 standard deviations of what n normal numbers give.
+            # Within 5 standard deviations of the statistics of n normal numbers.
             assert module.weight.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * n)), name
             assert abs(module.weight.mean().item()) < 5 * std / math.sqrt(n), name
 
 
-def test_shortcuts_have_parameters_only_where_the_shape_changes_and_the_paper_gives_them_some(named):
-    name, net = named
-    found = [key for key, _ in net.named_parameters() if "downsample" in key]
-    with_norm = [f"downsample.{key}" for key in ("0.weight", "1.weight", "1.bias")]  # option B
-    if name in ("resnet18", "resnet34"):
-        expected = [f"layer{k}.0.{key}" for k in (2, 3, 4) for key in with_norm]
-    elif name in TORCHVISION_NAMES:  # bottlenecks, where the first stage has four times the stem's channels
-        expected = [f"layer{k}.0.{key}" for k in (1, 2, 3, 4) for key in with_norm]
-    elif name.startswith("wide_resnet") or name in ("preact_resnet164", "preact_resnet1001"):
-        expected = [f"layer{k}.0.downsample.weight" for k in (1, 2, 3)]
-    else:  # option A, none at all, and none that changes the shape
-        expected = []
-    assert found == expected
-
-
-def test_the_published_sizes_cover_every_model():
-    assert set(PUBLISHED_PARAMETERS) == set(list_models())
-
-
-def test_parameter_count_is_the_published_one_and_the_docstrings(named):
-    name, net = named
-    count = sum(parameter.numel() for parameter in net.parameters())
-    assert count == PUBLISHED_PARAMETERS[name]
-    assert re.findall(r"([\d,]+) parameters", getattr(resnet_lightning, name).__doc__) == [f"{count:,}"]
-
-
-def test_the_smallest_image_works_and_one_less_is_refused(named, grey):
-    # Strides and pools round up, so the last one needs two pixels to halve something.
-    name, _ = named
-    smallest = 17 if name in IMAGENET_NAMES else 5 if name == "resnet9" else 3
-    for height, width in [(smallest - 1, smallest), (smallest, smallest - 1)]:
-        with pytest.raises(InputError, match=f"{height}x{width} is too small .* at least {smallest}x{smallest}, or"):
-            grey(images_for(grey, 2, 1, height, width))
-    with torch.no_grad():
-        assert grey.forward_features(images_for(grey, 2, 1, smallest, smallest)).shape[2:] == (1, 1)
-
-
-@pytest.mark.parametrize("name", list_models())
-def test_feature_maps_have_the_channels_and_the_size_that_were_told(name):
-    net = outline(name, features_only=True)
-    assert len(net.feature_info) == (5 if name in IMAGENET_NAMES else 4)
-    reduction = 32 if name in IMAGENET_NAMES else 8 if name == "resnet9" else 4
-    assert net.feature_info.reduction()[-1] == reduction
-    with torch.no_grad():
-        maps = net(images_for(net, 2, 3, 2 * reduction, 3 * reduction))
-    told = zip(net.feature_info.channels(), net.feature_info.reduction(), strict=True)
-    sizes = [(2, channels, 2 * reduction // r, 3 * reduction // r) for channels, r in told]
-    assert [tuple(feature.shape) for feature in maps] == sizes
-
-
-@pytest.mark.parametrize("name", list_models())
-def test_a_models_function_is_create_model_with_its_name(name, monkeypatch):
-    monkeypatch.setattr("resnet_lightning.models.registry.create_model", lambda *names, **options: (names, options))
-    function = getattr(resnet_lightning, name)
-    assert function(num_classes=7, in_chans=1) == ((name,), {"num_classes": 7, "in_chans": 1})
-    assert function.__name__ == name
-
-
-def test_a_models_function_draws_the_weights_that_create_model_draws():
+def test_the_function_of_a_model_draws_the_weights_that_create_model_draws():
     torch.manual_seed(3)
     weights = resnet_lightning.preact_resnet110(num_classes=7).state_dict()
     torch.manual_seed(3)
@@ -292,44 +271,47 @@ def test_models_are_listed_by_family_and_depth_and_by_pattern():
     assert sorted(list_models()) == sorted(MODELS)
 
 
-# torchvision's nets.
+# torchvision's networks.
 
 
-def test_torchvision_weights_load_and_give_equal_logits(theirs):
-    name, their_net = theirs
-    ours = with_weights(on_meta(name), their_net.state_dict()).eval()
+@pytest.mark.parametrize("name", TORCHVISION_NAMES)
+def test_children_and_state_dict_are_torchvisions_in_names_order_and_shapes(name):
+    ours, theirs = on_meta(name), torchvisions(name)
+    assert [child for child, _ in ours.named_children()] == [child for child, _ in theirs.named_children()]
+    assert [(key, tensor.shape) for key, tensor in ours.state_dict().items()] == [
+        (key, tensor.shape) for key, tensor in theirs.state_dict().items()
+    ]
+    # Where the strides, groups and dilations are: the shapes of the weights do not depend on them.
+    assert [str(module) for module in ours.modules() if isinstance(module, nn.Conv2d)] == [
+        str(module) for module in theirs.modules() if isinstance(module, nn.Conv2d)
+    ]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2"])
+def test_weights_load_into_torchvisions_network_and_back_and_give_equal_logits(name):
+    theirs = with_random_weights(torchvisions(name))
+    ours = on_meta(name).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True, assign=True)
     images = torch.randn(2, 3, 40, 33)
     with torch.no_grad():
         logits = ours(images)
         assert logits.isfinite().all()
         assert not torch.allclose(logits[0], logits[1])
-        assert torch.equal(logits, their_net(images))
+        assert torch.equal(logits, theirs(images))
+
+        back = torchvisions(name).eval()
+        back.load_state_dict(ours.state_dict(), strict=True, assign=True)
+        assert torch.equal(back(images), logits)
 
 
-def test_our_weights_load_into_torchvision_and_give_equal_logits(theirs):
-    name, their_net = theirs
-    ours = with_weights(on_meta(name), {key: tensor.flip(0) for key, tensor in their_net.state_dict().items()}).eval()
-    fresh = with_weights(torchvisions(name), ours.state_dict()).eval()
-    images = torch.randn(1, 3, 40, 33)
-    with torch.no_grad():
-        logits = ours(images)
-        assert logits.isfinite().all()
-        assert torch.equal(fresh(images), logits)
-
-
-def test_children_and_state_dict_keys_are_torchvisions_in_order(theirs):
-    name, their_net = theirs
-    ours = on_meta(name)
-    assert [child for child, _ in ours.named_children()] == [child for child, _ in their_net.named_children()]
-    assert list(ours.state_dict()) == list(their_net.state_dict())
-
-
-@pytest.mark.parametrize(("output_stride", "replaced"), [(8, [False, True, True]), (16, [False, False, True])])
-@pytest.mark.parametrize("name", ["resnet50", "resnext50_32x4d"])
+@pytest.mark.parametrize(
+    ("name", "output_stride", "replaced"),
+    [("resnet50", 8, [False, True, True]), ("resnext50_32x4d", 16, [False, False, True])],
+)
 def test_output_stride_is_torchvisions_replace_stride_with_dilation(name, output_stride, replaced):
-    theirs = torchvisions(name, replace_stride_with_dilation=replaced).eval()
-    with_weights(theirs, drawn(theirs))
-    ours = with_weights(on_meta(name, output_stride=output_stride), theirs.state_dict()).eval()
+    theirs = with_random_weights(torchvisions(name, replace_stride_with_dilation=replaced))
+    ours = on_meta(name, output_stride=output_stride).eval()
+    ours.load_state_dict(theirs.state_dict(), strict=True, assign=True)
     images = torch.randn(1, 3, 48, 32)
     with torch.no_grad():
         maps = ours.forward_features(images)
@@ -362,7 +344,7 @@ def test_reset_classifier_keeps_the_kind_of_head():
     assert net.fc.weight.shape == (7, 512)
 
 
-def test_a_new_head_has_the_type_and_the_device_of_the_body():
+def test_a_new_head_has_the_dtype_and_the_device_of_the_body():
     net = create_model("resnet20").double()
     net.reset_classifier(3)
     assert net(torch.randn(2, 3, 8, 8, dtype=torch.double)).shape == (2, 3)
@@ -371,7 +353,7 @@ def test_a_new_head_has_the_type_and_the_device_of_the_body():
     assert {parameter.device.type for parameter in net.fc.parameters()} == {"meta"}
 
 
-def test_the_pool_is_chosen_and_changed_by_name():
+def test_global_pool_is_chosen_and_changed_by_name():
     net = create_model("resnet20", global_pool="max").eval()
     images = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
@@ -388,7 +370,6 @@ def test_the_pool_is_chosen_and_changed_by_name():
 
 # Wrong input.
 
-NAMES = "cifar, deep, imagenet"
 ORDERS = "act_before_addition, act_only_pre_activation, full_pre_activation, norm_after_addition, original"
 
 
@@ -404,18 +385,13 @@ ORDERS = "act_before_addition, act_only_pre_activation, full_pre_activation, nor
         ("wide_resnet16_8", {"dropout": 2}, r"cannot be built from \{'dropout': 2\}: dropout probability has to be"),
         ("resnet20", {"depths": (1, 1)}, r"model 'resnet20' takes no option 'depths'"),
         ("resnet18", {"stem": "cifr"}, r"unknown stem 'cifr'; did you mean 'cifar'\?"),
-        ("resnet18", {"stem": "x"}, rf"unknown stem 'x'; known: {NAMES}$"),
         ("resnet18", {"norm_layer": "grup"}, r"unknown norm_layer 'grup'; did you mean 'group'\?"),
-        ("resnet18", {"norm_layer": "layer"}, r"unknown norm_layer 'layer'; known: batch, group$"),
-        ("resnet18", {"act_layer": "rely"}, r"unknown act_layer 'rely'; did you mean 'relu'\?"),
         (
             "resnet18",
             {"act_layer": "mish"},
             r"unknown act_layer 'mish'; known: celu, elu, gelu, leaky_relu, relu, silu$",
         ),
         ("resnet18", {"shortcut": "projektion"}, r"unknown shortcut 'projektion'; did you mean 'projection'"),
-        ("resnet18", {"shortcut": "x"}, r"unknown shortcut 'x'; known: constant_scaling, .*, zero_pad$"),
-        ("resnet18", {"order": "origin"}, r"unknown order 'origin'; did you mean 'original'\?"),
         ("resnet18", {"order": "x"}, rf"unknown order 'x'; known: {ORDERS}$"),
         ("resnet18", {"order": None}, rf"unknown order None; known: {ORDERS}$"),
         ("resnet18", {"in_chans": 0}, r"in_chans is 0; give a whole number of at least 1"),
@@ -432,10 +408,8 @@ ORDERS = "act_before_addition, act_only_pre_activation, full_pre_activation, nor
         ("plain18", {"shortcut": "projection"}, r"model 'plain18' sets shortcut itself, and takes no other$"),
         (None, {}, r"unknown model None; known: "),
         ("resnet20", {"drop_path_rate": 1}, r"drop_path_rate is 1; give a share from 0 up to 1$"),
-        ("resnet20", {"drop_path_rate": -0.1}, r"drop_path_rate is -0.1; give a share from 0 up to 1$"),
         ("resnet20", {"drop_path_rate": math.nan}, r"drop_path_rate is nan; give a share from 0 up to 1$"),
         ("resnet50", {"output_stride": 12}, r"output_stride is 12; this net can have 4, 8, 16, 32$"),
-        ("resnet50", {"output_stride": 64}, r"output_stride is 64; this net can have 4, 8, 16, 32$"),
         ("resnet20", {"output_stride": 8}, r"output_stride is 8; this net can have 1, 2, 4$"),
         ("resnet9", {"output_stride": 4}, r"resnet9 pools, and cannot trade that for dilation; leave output_"),
         ("resnet20", {"strides": (1, 2)}, r"3 depths, 3 planes and 2 strides; give one a stage$"),
@@ -462,7 +436,6 @@ def test_wrong_input_is_named_with_the_nearest_right_one(name, options, message)
         ({"norm_layer": {"batch": {"decay": 1}}}, r"norm_layer 'batch' takes no option 'decay'; known: .*momentum"),
         ({"act_layer": {"leaky_relu": {"slope": 1}}}, r"act_layer 'leaky_relu' .* 'slope'; known: .*negative_slope$"),
         ({"stem": {"cifar": {"pool": True}}}, r"stem 'cifar' takes no option 'pool'; known: "),
-        ({"stem": {"cifr": {}}}, r"unknown stem 'cifr'; did you mean 'cifar'\?"),
         ({"stem": {"cifar": 3}}, r"stem 'cifar' has 3 where \{argument: value\} belongs"),
         ({"stem": {"cifar": {}, "deep": {}}}, r"stem is \{'cifar': \{\}, 'deep': \{\}\}; give a name, \{name: "),
         ({"norm_layer": 3}, r"norm_layer is 3; give a name, \{name: \{argument: value\}\} or a function"),
