@@ -239,7 +239,7 @@ def test_a_training_batch_without_a_readable_image_is_refused(names):
     for number in missing:
         damage(names[number])
     stream = StreamLoader(files_of(names), TARGETS, order, num_workers=2, on_error="skip")
-    assert problem_of(stream) == f"no image of a batch can be read, such as {names[missing[0]]!r}; see to the files"
+    assert problem_of(stream) == f"no image of a batch can be read, such as {names[missing[0]]!r}; check the files"
 
 
 def test_a_training_batch_of_which_only_partners_are_readable_is_refused(names):
@@ -247,7 +247,7 @@ def test_a_training_batch_of_which_only_partners_are_readable_is_refused(names):
     name = names[order.of(0)[4]]
     damage(name)
     stream = StreamLoader(files_of(names), TARGETS, order, on_error="skip")
-    assert problem_of(stream) == f"no image of a batch can be read, such as {name!r}; see to the files"
+    assert problem_of(stream) == f"no image of a batch can be read, such as {name!r}; check the files"
 
 
 def test_an_evaluation_batch_may_be_empty(names):

@@ -1,4 +1,4 @@
-"""Augmentations of whole batches, with parameters of each image's own."""
+"""Augmentations of whole batches, with random parameters for each image."""
 
 from .augmentation import Augmentation
 

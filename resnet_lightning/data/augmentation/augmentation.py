@@ -1,4 +1,4 @@
-"""What happens to a training batch, each image with random parameters of its own."""
+"""The augmentation of training batches, with random parameters for each image."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from .draws import Bools, Draws, Integers
 from .geometry import affine, crop, mark_boxes, resized_crop, to
 from .mixup import beta, cutmix, mixup, one_hot
 
-# What an image's random numbers are for. A number here is part of what a seed means: new ones come at the end.
+# The purposes of an image's random numbers. They are part of what a seed means: new ones are added at the end.
 _CROP, _FLIP, _AFFINE, _RESIZED_CROP, _COLOR, _CUTOUT, _ERASE, _ERASE_BOX, _MIX = range(9)
 
 _ERASED_AREA, _ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)  # torchvision's defaults, nearly those of the paper
@@ -26,31 +26,31 @@ _CROPPED_ASPECT = (3 / 4, 4 / 3)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What a training batch goes through, in this order; nothing by default.
+    """The options of the augmentation, in the order in which they are applied; nothing by default.
 
     Args:
-        resized_crop: cut out a random box of at least this share of the image's area, with sides of 3:4 to 4:3, and
-            scale it to the image's size (Szegedy et al. 2015; ImageNet's usual share is 0.08); 0 for none. Where images
-            are read from files as they are needed, the box is cut from the whole file.
-        rotate: turn by a random angle of up to this many degrees either way; what comes in from outside is black.
+        resized_crop: crop a random box of at least this share of the image's area, with sides of 3:4 to 4:3, and scale
+            it to the image's size (Szegedy et al. 2015; ImageNet's usual share is 0.08); 0 for none. Where images are
+            read from files as they are needed, the box is cropped from the whole file.
+        rotate: rotate by a random angle of up to this many degrees either way; pixels from outside are black.
         translate: move by up to this share of the height and of the width.
         scale: enlarge or shrink by a factor that is up to this far from 1.
-        crop: pad by this many pixels on every side and crop the original size back out at a random place.
-        pad: what a crop pads with, black pixels or the image mirrored at its border.
-        flip: mirror left and right, one time in two; ``alternate``: in the first epoch half of the images, then the
-            other half, and so on in turn.
+        crop: pad by this many pixels on every side and crop the original size at a random place.
+        pad: pad with black pixels, or with the image mirrored at its border.
+        flip: mirror left and right with probability 1/2; ``alternate``: half of the images in the first epoch, the
+            other half in the next, and so on in turn.
         brightness: multiply by a factor up to this far from 1.
         contrast: likewise, the distance from the image's mean grey.
         saturation: likewise, the distance of each pixel from its grey.
-        hue: turn the hue by up to this share of the circle, at most 0.5.
+        hue: rotate the hue by up to this share of the circle, at most 0.5.
         cutout: hide a square of this many pixels behind the mean colour, at a random place (DeVries & Taylor 2017).
         erase: the probability of hiding a random box behind the mean colour (Zhong et al. 2020, *Random Erasing*).
-        mixup: lay two images over each other, in shares from Beta(mixup, mixup); 0 for none (Zhang et al. 2018).
-        cutmix: put a box of another image over each, with an area from Beta(cutmix, cutmix) (Yun et al. 2019). With
-            mixup as well, each image goes through one of the two.
+        mixup: blend each image with another, in shares from Beta(mixup, mixup); 0 for none (Zhang et al. 2018).
+        cutmix: paste a box of another image over each, with an area from Beta(cutmix, cutmix) (Yun et al. 2019). With
+            mixup as well, one of the two is chosen for each image.
 
     Raises:
-        InputError: for a number out of its range.
+        InputError: for a number out of range.
     """
 
     resized_crop: float = 0.0
@@ -91,22 +91,26 @@ class Augmentation:
             if not allowed:
                 raise InputError(f"augment.{name} is {getattr(self, name)!r}; give {what}")
 
-    @cache  # noqa: B019  # there are few of them
+    @cache  # noqa: B019  # few instances, which the cache keeps alive
     def without(self, options: tuple[str, ...]) -> "Augmentation":
-        """The same with these options at their defaults, where they do nothing."""
+        """Returns the same augmentation with these options at their defaults, where they do nothing."""
         defaults: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in options}
         return replace(self, **defaults)
 
     @property
     def mixes(self) -> bool:
-        """Whether an image needs another one, and targets become probabilities of classes."""
+        """Whether images are mixed with others, so that targets become probabilities of classes."""
         return self.mixup > 0 or self.cutmix > 0
 
     def check_images(self, channels: int, side: int | None) -> None:
-        """Makes sure that images of ``channels`` channels, ``side`` pixels long where that is known, can go through it.
+        """Checks that images can be augmented in this way.
+
+        Args:
+            channels: of the images.
+            side: the shorter side in pixels; None if it is not known yet.
 
         Raises:
-            InputError: where they cannot.
+            InputError: if they cannot.
         """
         if channels == 1 and (self.saturation or self.hue):
             raise InputError(
@@ -114,7 +118,7 @@ class Augmentation:
             )
         if side is not None and self.pad == "reflect" and self.crop >= side:
             raise InputError(f"augment.crop is {self.crop}; an image of {side} pixels cannot be mirrored so far out")
-        if side is not None and self.crop > side:  # nor does memory hold what a slip of the finger asks for
+        if side is not None and self.crop > side:  # a typing error could ask for more memory than there is
             raise InputError(f"augment.crop is {self.crop}; an image of {side} pixels would be cropped away; give less")
 
     def __call__(
@@ -127,16 +131,16 @@ class Augmentation:
         others: Tensor | None = None,
         num_classes: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """Augments and normalises a batch; the outcome for an image is a function of its pixels and its draws.
+        """Augments and normalizes a batch; the result for an image is a function of its pixels and its draws.
 
         Args:
             images: (R, C, H, W) pixels in [0, 255], uint8 or float.
             targets: (R,) int64.
             draws: the random numbers of the R images.
-            normalize: takes pixels in [0, 255] to float32 with mean 0.
-            others: (B,) which of the R images each of the first B is mixed with; the rest are there for that alone.
-                Without it nothing is mixed.
-            num_classes: of the targets; for mixing only.
+            normalize: converts pixels in [0, 255] to float32 with mean 0.
+            others: (B,) which of the R images each of the first B is mixed with; the rest serve this purpose only. None
+                mixes nothing.
+            num_classes: of the targets; needed for mixing only.
 
         Returns:
             Images (B, C, H, W) float32 and targets, (B,) int64 or, where images are mixed, (B, K) float32.
@@ -154,13 +158,13 @@ class Augmentation:
         return draw_boxes(draws, _RESIZED_CROP, heights, widths, area, _CROPPED_ASPECT, or_else_middle=True)
 
     def crop_and_resize(self, images: Tensor, draws: Draws) -> Tensor:
-        """The random resized crop of images that are in memory: (R, C, H, W), float32 where there is one."""
+        """Applies the random resized crop to images in memory: (R, C, H, W), float32 if there is one."""
         if not self.resized_crop:
             return images
         return resized_crop(images, *self.boxes(draws, *_sizes(images)))
 
     def move(self, images: Tensor, draws: Draws) -> Tensor:
-        """What moves pixels to other places: (R, C, H, W), float32 where they land between others."""
+        """Applies what moves pixels: (R, C, H, W), float32 if they are interpolated."""
         if self.rotate or self.translate or self.scale:
             turn, down, right, grow = 2 * draws.uniform(_AFFINE, 4) - 1
             images = affine(
@@ -172,7 +176,7 @@ class Augmentation:
 
     @property
     def moves_whole_pixels(self) -> bool:
-        """Whether images are cropped or mirrored, and nothing else comes before that."""
+        """Whether images are cropped or mirrored, and nothing else is done before that."""
         return bool(self.crop or self.flip) and not (self.resized_crop or self.rotate or self.translate or self.scale)
 
     def shifts(self, draws: Draws) -> tuple[Integers, Integers, Bools | None]:
@@ -186,7 +190,7 @@ class Augmentation:
         return draws.uniform(_FLIP)[0] < 0.5 if self.flip else None
 
     def adjust_colors(self, images: Tensor, draws: Draws) -> Tensor:
-        """What changes colours: (R, C, H, W) in [0, 255], float32 where there is any."""
+        """Applies what changes colours: (R, C, H, W) in [0, 255], float32 if there is any."""
         changes = (
             (adjust_brightness, self.brightness, 1),
             (adjust_contrast, self.contrast, 1),
@@ -204,7 +208,7 @@ class Augmentation:
         return images.contiguous(memory_format=torch.channels_last)
 
     def hide(self, images: Tensor, draws: Draws) -> Tensor:
-        """What hides parts of normalised images (R, C, H, W) behind 0, the mean colour."""
+        """Hides parts of normalized images (R, C, H, W) behind 0, the mean colour."""
         if self.cutout:
             heights, widths = _sizes(images)
             row, column = draws.uniform(_CUTOUT, 2)
@@ -221,7 +225,7 @@ class Augmentation:
         return images
 
     def mix(self, images: Tensor, targets: Tensor, others: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Mixes each of the first B of (R, C, H, W) with another of them; targets (R, K), for which see ``mixing``."""
+        """Mixes each of the first B of (R, C, H, W) with another of them; targets (R, K) as in ``mixup``."""
         others = others.to(images.device, non_blocking=True)
         share, choice, row, column = draws.uniform(_MIX, 4)[:, : len(others)]
         if self.mixup:

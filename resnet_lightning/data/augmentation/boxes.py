@@ -1,4 +1,4 @@
-"""Random boxes in an image, by area and shape; one for each image, drawn without trying again."""
+"""Random boxes of a certain area and shape, one for each image, all drawn at once."""
 
 import math
 from typing import NamedTuple
@@ -29,19 +29,19 @@ def draw_boxes(
     *,
     or_else_middle: bool,
 ) -> Boxes:
-    """Draws boxes of a share of the image's area and a ratio of width to height, the latter uniform in its logarithm.
+    """Draws boxes with a random share of the image's area and a random ratio of width to height.
 
-    The first of ten that fits inside the image is taken, as torchvision does in ``RandomResizedCrop`` and
-    ``RandomErasing``.
+    The ratio is uniform in its logarithm. Of ten boxes the first that fits into the image is taken, as in torchvision's
+    ``RandomResizedCrop`` and ``RandomErasing``.
 
     Args:
         draws: the images' random numbers.
-        purpose: which of them.
+        purpose: which of these numbers are used.
         heights: (B,) of the images.
         widths: (B,) likewise.
         area: the smallest and the largest share.
         aspect: the smallest and the largest ratio.
-        or_else_middle: where none fits, the largest middle part of an allowed ratio; else an empty box.
+        or_else_middle: if no box fits, return the largest central one of an allowed ratio instead of an empty one.
     """
     numbers = draws.uniform(purpose, 2 * _TRIES + 2).astype(np.float64)
     wanted = (area[0] + (area[1] - area[0]) * numbers[:_TRIES]) * heights * widths

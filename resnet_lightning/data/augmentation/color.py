@@ -1,7 +1,7 @@
-"""The colours of a batch: brightness, contrast, saturation and hue, each image with factors of its own.
+"""Brightness, contrast, saturation and hue of a batch, with a factor for each image.
 
-The four are those of torchvision's ``ColorJitter``. Images are (B, C, H, W) float32 in [0, 255] and stay so; factors
-are (B, 1, 1, 1), on the same device.
+The four changes are those of torchvision's ``ColorJitter``. Images are (B, C, H, W) float32 in [0, 255], before and
+after; factors are (B, 1, 1, 1), on the same device.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .geometry import to
 
-# What the eye makes of red, green and blue (ITU-R BT.601), as in torchvision and Pillow.
+# The weights of red, green and blue in the perceived brightness (ITU-R BT.601), as in torchvision and Pillow.
 _LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
 
 
@@ -21,7 +21,7 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Moves away from the mean grey of the image: 0 is that grey, 1 the image itself."""
-    # In two steps: in one, torch adds up a large image in another order where it is alone in its batch.
+    # In two steps: in one, torch adds up a large image in another order if it is alone in its batch.
     mean = _grey(images).mean(-1, keepdim=True).mean(-2, keepdim=True)
     return _blend(images, mean, factor)
 
@@ -32,7 +32,7 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, turn: Tensor) -> Tensor:
-    """Turns the hue by a share of the circle, -0.5 to 0.5, through the HSV colour space. Colour images only."""
+    """Rotates the hue by a share of the circle, -0.5 to 0.5, through the HSV colour space. Colour images only."""
     red, green, blue = images.unbind(1)
     value, lowest = images.amax(1), images.amin(1)
     chroma = value - lowest

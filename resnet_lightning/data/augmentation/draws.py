@@ -1,9 +1,9 @@
-"""Random numbers that are a function of (seed, epoch, index), and of nothing else.
+"""Random numbers that are a function of (seed, epoch, index) alone.
 
-A generator hands out its numbers in turn, so that an image's number would depend on every image before it. Here each
-number is a hash of its own coordinates: the same image of the same epoch is augmented alike whatever its place in the
-batch, and whichever process, device or resumed run it passes through. The hash is integer arithmetic of NumPy on the
-CPU, where so few numbers take microseconds and no device has to be waited for.
+The numbers of a generator come in sequence, so that an image's number would depend on every image before it. Here each
+number is a hash of seed, epoch and index: an image of an epoch is augmented in the same way at every place of a batch,
+in every process, on every device and in a resumed run. The hash is integer arithmetic of NumPy on the CPU, where so few
+numbers take microseconds and no device has to be waited for.
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ Integers = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Bits = npt.NDArray[np.uint64]
 
-# The finaliser of splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
+# The finalizer of splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1 = 0xBF58476D1CE4E5B9
 _MIX_2 = 0x94D049BB133111EB
@@ -31,7 +31,7 @@ def _mix(x: Bits) -> Bits:
 
 
 def key(*parts: int) -> int:
-    """One 63-bit integer out of several, such as ``key(seed, epoch)``; fit for ``Generator.manual_seed`` as well."""
+    """Hashes integers, such as seed and epoch, to one of 63 bits, which ``Generator.manual_seed`` accepts as well."""
     state = 0
     for part in parts:
         state = (state + part + _GOLDEN) & _ALL
@@ -47,7 +47,7 @@ class Draws:
     Args:
         indices: (B,) the number of each image in its data set, on the CPU.
         seed: of the run.
-        epoch: which epoch it is.
+        epoch: counted from 0.
     """
 
     def __init__(self, indices: Tensor, seed: int, epoch: int) -> None:
@@ -60,11 +60,11 @@ class Draws:
         return len(self._spread)
 
     def uniform(self, purpose: int, count: int = 1) -> Floats:
-        """Numbers in [0, 1): (count, B) float32 of 24 bits, others for each purpose."""
+        """Returns numbers in [0, 1), different ones for each purpose: (count, B) float32 of 24 random bits."""
         return _uniform(self._images, purpose, count)
 
     def uniform_of_run(self, purpose: int) -> Floats:
-        """Numbers in [0, 1) that are the same in every epoch: (B,)."""
+        """Returns numbers in [0, 1) that are the same in every epoch: (B,)."""
         return _uniform(_mix(self._spread + np.uint64(key(self.seed))), purpose, 1)[0]
 
 

@@ -1,7 +1,7 @@
-"""Where the pixels of a batch go: crops, mirror images and affine maps, each image with parameters of its own.
+"""Crops, mirror images and affine maps of a batch, with parameters for each image.
 
-Images are (B, C, H, W) and lie in memory with the channels innermost, as the loaders deliver them, before and after.
-Parameters are NumPy arrays (B,), as they are drawn.
+Images are (B, C, H, W) with the channels innermost in memory, before and after, as the loaders yield them. Parameters
+are NumPy arrays (B,), as they are drawn.
 """
 
 import math
@@ -23,12 +23,12 @@ def crop(
     mirrored: Bools | None = None,
     mode: str = "zero",
 ) -> Tensor:
-    """Mirrors some images left and right, pads all, and cuts (H, W) out of each again.
+    """Mirrors some images left and right, pads all, and crops (H, W) out of each.
 
     Args:
         images: (B, C, H, W), of any type.
         padding: pixels on every side.
-        top: the first row that is cut out, 0 to twice the padding.
+        top: the first row of the crop, 0 to twice the padding.
         left: the first column, likewise.
         mirrored: which images are mirrored, none by default.
         mode: ``"zero"`` pads with black pixels, ``"reflect"`` with the image mirrored at its border pixels.
@@ -38,7 +38,7 @@ def crop(
     pixels = images.permute(0, 2, 3, 1).contiguous()
     places = np.arange(n)
     if mirrored is not None:
-        # The straight images first, then the mirrored ones; cutting out puts them back in order.
+        # The images that are not mirrored first, then the others; cropping restores the order.
         order = np.argsort(mirrored, kind="stable")
         straight = n - int(mirrored.sum())
         pixels = pixels.index_select(0, to(device, order))
@@ -46,7 +46,7 @@ def crop(
         places[order] = np.arange(n)
     else:
         straight, parts = n, (pixels, pixels[n:])
-    if mode == "zero":  # both parts go straight to their places, without being joined before
+    if mode == "zero":  # both parts are copied to their places, without joining them first
         padded = pixels.new_zeros(n, height + 2 * padding, width + 2 * padding, channels)
         inner = padded[:, padding : padding + height, padding : padding + width]
         inner[:straight], inner[straight:] = parts
@@ -56,9 +56,9 @@ def crop(
 
 
 class Canvas:
-    """The same as ``crop`` for a data set that is padded and mirrored once, and then cut from again and again.
+    """The same as ``crop`` for a data set that is padded and mirrored once, and then cropped again and again.
 
-    It takes at least twice the memory of the images; three times for images of 32x32 that are padded by 4.
+    It needs at least twice the memory of the images; three times for images of 32x32 that are padded by 4.
 
     Args:
         images: (N, H, W, C), the whole data set.
@@ -73,12 +73,12 @@ class Canvas:
 
     @staticmethod
     def nbytes(images: Tensor, padding: int) -> int:
-        """What a canvas of these images takes."""
+        """The size of a canvas of these images, in bytes."""
         _, height, width, _ = images.shape
         return 2 * images.nbytes // (height * width) * (height + 2 * padding) * (width + 2 * padding)
 
     def cut(self, rows: Integers, top: Integers, left: Integers, mirrored: Bools | None) -> Tensor:
-        """The images of these rows (B,), cropped and mirrored: (B, C, H, W)."""
+        """Returns the images of these rows (B,), cropped and mirrored: (B, C, H, W)."""
         places = rows if mirrored is None else rows + self._count * mirrored
         return _cut(self._padded, places, top, left, self._height, self._width)
 
@@ -86,10 +86,10 @@ class Canvas:
 def _cut(
     padded: Tensor, places: Integers, top: Integers | int, left: Integers | int, height: int, width: int
 ) -> Tensor:
-    """Cuts a window out of each of some images of (N, H', W', C): (B, C, height, width)."""
+    """Crops a window out of some of the images (N, H', W', C): (B, C, height, width)."""
     channels = padded.shape[3]
-    # Every place in memory is the beginning of a window; those that are wanted are picked like rows of a table, which
-    # copies whole lines of pixels and is many times faster than an index for each pixel.
+    # A window begins at every place in memory. Windows are selected like rows of a table, which copies whole lines of
+    # pixels and is many times faster than an index for each pixel.
     line = padded.shape[2] * channels
     count = max(padded.numel() - (height - 1) * line - width * channels + 1, 0)
     windows = padded.view(-1).as_strided((count, height, width * channels), (1, line, 1))
@@ -111,8 +111,17 @@ def _reflect(pixels: Tensor, axis: int, padding: int) -> Tensor:
 
 
 def affine(images: Tensor, degrees: Floats, down: Floats, right: Floats, scale: Floats) -> Tensor:
-    """Enlarges about the centre by ``scale``, turns counter-clockwise by ``degrees``, and moves by shares of the height
-    and the width, bilinearly in one step; what comes in from outside is black. Returns float32.
+    """Scales about the centre, rotates counter-clockwise, and moves, in one step of bilinear interpolation.
+
+    Args:
+        images: (B, C, H, W).
+        degrees: the angle.
+        down: the distance as a share of the height.
+        right: the distance as a share of the width.
+        scale: the factor; above 1 enlarges.
+
+    Returns:
+        (B, C, H, W) float32; pixels from outside are black.
     """
     _, _, height, width = images.shape
     angle = degrees * (math.pi / 180)
@@ -125,7 +134,7 @@ def affine(images: Tensor, degrees: Floats, down: Floats, right: Floats, scale: 
 
 
 def resized_crop(images: Tensor, top: Integers, left: Integers, height: Integers, width: Integers) -> Tensor:
-    """Cuts a box out of each image, given in pixels, and enlarges it to the image's size, bilinearly: float32."""
+    """Crops a box, given in pixels, out of each image and scales it to the image's size, bilinearly: float32."""
     _, _, rows, columns = images.shape
     zero = np.zeros(len(images))
     x, y = (2 * left + width) / columns - 1, (2 * top + height) / rows - 1
@@ -135,13 +144,13 @@ def resized_crop(images: Tensor, top: Integers, left: Integers, height: Integers
 def _sample(images: Tensor, theta: list[list[Any]], outside: str) -> Tensor:
     matrices = np.array(theta, np.float32).transpose(2, 0, 1)  # (B, 2, 3)
     grid = F.affine_grid(to(images.device, matrices), list(images.shape), align_corners=False)
-    # grid_sample wants the channels outermost, and without is several times slower
+    # grid_sample is several times faster with the channels outermost
     found = F.grid_sample(images.float().contiguous(), grid, padding_mode=outside, align_corners=False)
     return found.contiguous(memory_format=torch.channels_last)
 
 
 def mark_boxes(images: Tensor, top: Integers, left: Integers, height: Integers, width: Integers) -> Tensor:
-    """Marks the pixels of a box in each image, which may reach over its border: (B, C, H, W) bool."""
+    """Marks the pixels of a box in each image; the box may reach over the border: (B, C, H, W) bool."""
     channels, rows, columns = images.shape[1:]
     row, column = np.arange(rows), np.repeat(np.arange(columns), channels)
     in_rows = (row >= top[:, None]) & (row < (top + height)[:, None])
@@ -151,5 +160,5 @@ def mark_boxes(images: Tensor, top: Integers, left: Integers, height: Integers, 
 
 
 def to(device: torch.device, parameters: Any) -> Tensor:
-    """Brings an array to the images' device."""
+    """Copies an array to a device."""
     return torch.from_numpy(parameters).to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Two images in one: mixup and cutmix, with the targets that belong to them."""
+"""Mixup and cutmix: two images in one, with the targets of both."""
 
 import math
 from functools import cache
@@ -14,7 +14,7 @@ from .geometry import mark_boxes, to
 
 
 def beta(uniform: Floats, alpha: float) -> Floats:
-    """Turns numbers that are uniform in [0, 1) into ones of the symmetric distribution Beta(alpha, alpha)."""
+    """Transforms uniform numbers in [0, 1) to numbers of the distribution Beta(alpha, alpha)."""
     quantiles, values = _beta_table(alpha)
     upper = uniform >= 0.5  # the distribution is symmetric about 1/2; the table holds the lower half
     lower_half = np.interp(np.where(upper, 1 - uniform, uniform), quantiles, values)
@@ -24,9 +24,9 @@ def beta(uniform: Floats, alpha: float) -> Floats:
 
 @cache
 def _beta_table(alpha: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Cumulative probabilities from 0 to 1/2, and where they are reached: x, or ``x**alpha`` for alpha below 1."""
+    """Cumulative probabilities from 0 to 1/2 and their quantiles: x, or ``x**alpha`` for alpha below 1."""
     if alpha < 1:
-        # With t = x**alpha the density (x (1 - x))**(alpha - 1) dx, infinite at 0, becomes a tame one.
+        # With t = x**alpha the density (x (1 - x))**(alpha - 1) dx, infinite at 0, becomes finite.
         t = np.linspace(0, 0.5**alpha, 4097)
         density = (1 - t ** (1 / alpha)) ** (alpha - 1)
     else:  # from eight standard deviations below the middle
@@ -37,13 +37,13 @@ def _beta_table(alpha: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.f
 
 
 def mixup(images: Tensor, targets: Tensor, others: Tensor, share: Floats) -> tuple[Tensor, Tensor]:
-    """Lays another image over each (Zhang et al. 2018, *mixup: Beyond Empirical Risk Minimization*).
+    """Blends each image with another (Zhang et al. 2018, *mixup: Beyond Empirical Risk Minimization*).
 
     Args:
         images: (R, C, H, W) float32.
         targets: (R, K) float32, a probability for each class.
-        others: (B,) which of the R images lies over each of the first B.
-        share: (B,) how much of the image itself stays.
+        others: (B,) which of the R images each of the first B is blended with.
+        share: (B,) the weight of the image itself.
 
     Returns:
         Images (B, C, H, W) and targets (B, K).
@@ -58,13 +58,13 @@ def mixup(images: Tensor, targets: Tensor, others: Tensor, share: Floats) -> tup
 def cutmix(
     images: Tensor, targets: Tensor, others: Tensor, top: Integers, left: Integers, height: Integers, width: Integers
 ) -> tuple[Tensor, Tensor]:
-    """Puts a box of another image over each (Yun et al. 2019, *CutMix*); targets are mixed by the areas.
+    """Pastes a box of another image over each (Yun et al. 2019, *CutMix*); targets are mixed by the areas.
 
     Args:
         images: (R, C, H, W).
         targets: (R, K) float32, a probability for each class.
         others: (B,) which of the R images the box comes from.
-        top: (B,) first row of the box; the part of a box that lies outside of the image is left out.
+        top: (B,) first row of the box; the part of a box outside the image is ignored.
         left: (B,) its first column.
         height: (B,) its rows.
         width: (B,) its columns.

@@ -11,7 +11,7 @@ from ..module import ImageDataModule
 from .download import download_unless_there
 
 STANDARD_AUGMENTATION = Augmentation(crop=4, flip=True)
-"""He et al. 2015, section 4.2: pad by 4, crop 32x32 at random, mirror one time in two."""
+"""He et al. 2015, section 4.2: pad by 4, crop 32x32 at random, mirror with probability 1/2."""
 
 
 class CIFAR10DataModule(ImageDataModule):

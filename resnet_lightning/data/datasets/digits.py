@@ -14,9 +14,9 @@ class DigitsDataModule(ImageDataModule):
     """1,797 handwritten digits of 8x8 pixels, in the package itself: no download.
 
     They are the test part of *Optical Recognition of Handwritten Digits* (Alpaydin & Kaynak 1998, UCI Machine
-    Learning Repository, CC BY 4.0), by 13 writers. The data set has no split of its own, so this is its rule: of each
-    class, in the file's order, every fifth image is for testing (the 5th, 10th, ...): 355 images. See
-    ``ImageDataModule`` for the arguments.
+    Learning Repository, CC BY 4.0), by 13 writers. The data set has no split of its own. Here every fifth image of each
+    class, in the file's order, is for testing (the 5th, 10th, ...): 355 images. See ``ImageDataModule`` for the
+    arguments.
     """
 
     class_names = tuple("0123456789")

@@ -1,4 +1,4 @@
-"""Downloading through torchvision, with an error that says what to do about it."""
+"""Downloads through torchvision, with an error message that names the remedy."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,15 +7,15 @@ from ...errors import InputError
 
 
 def download_unless_there(name: str, files: Sequence[Path], download: Callable[[], object]) -> None:
-    """Downloads a data set unless its files are there.
+    """Downloads a data set unless its files exist.
 
     Args:
-        name: what the data set is called.
-        files: what has to be there.
-        download: brings them.
+        name: of the data set.
+        files: the files that must exist.
+        download: downloads them.
 
     Raises:
-        InputError: where that failed.
+        InputError: if the download fails.
     """
     absent = [file for file in files if not file.is_file()]
     if not absent:
@@ -26,6 +26,6 @@ def download_unless_there(name: str, files: Sequence[Path], download: Callable[[
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise InputError(
             f"no {name} in {str(absent[0].parent)!r} (looked for {', '.join(file.name for file in absent)}), and the "
-            f"download failed ({reason}); copy the files there or give their place with --data.root. "
+            f"download failed ({reason}); copy the files there or give their folder with --data.root. "
             "`lightning fit --config configs/digits.yaml` needs no download"
         ) from error

@@ -40,7 +40,7 @@ class MNISTDataModule(ImageDataModule):
 
 
 class FashionMNISTDataModule(MNISTDataModule):
-    """Fashion-MNIST (Xiao, Rasul & Vollgraf 2017): 60,000 + 10,000 pictures of clothes, 28x28, grey.
+    """Fashion-MNIST (Xiao, Rasul & Vollgraf 2017): 60,000 + 10,000 images of clothes, 28x28, grey.
 
     See ``ImageDataModule`` for the arguments.
     """

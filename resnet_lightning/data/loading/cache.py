@@ -1,4 +1,4 @@
-"""Decoded images on disk, so that a folder is decoded once and the next run starts at once."""
+"""Decoded images on disk: a folder is decoded once, and the next run starts immediately."""
 
 import contextlib
 import logging
@@ -20,25 +20,25 @@ from .memory import in_words
 _log = logging.getLogger(__name__)
 
 _HEADER = 128  # bytes that NumPy writes before the array
-_ABANDONED = 24 * 3600  # seconds after which a file that someone began to write has no one who finishes it
+_ABANDONED = 24 * 3600  # age in seconds at which an unfinished file is assumed to be abandoned
 
 
 def default_cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/resnet_lightning``, or below ``~/.cache``."""
+    """``$XDG_CACHE_HOME/resnet_lightning``, by default ``~/.cache/resnet_lightning``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resnet_lightning"
 
 
 class DecodedCache:
-    """Arrays by their fingerprints, in files that are whole or not there.
+    """Arrays by their fingerprints, one file each.
 
-    A file is written under another name and renamed when it is complete, so that runs that start together do each
-    other no harm. Its name carries a checksum, which is compared whenever it is read; a file that fails is removed.
-    Where a new file would make the folder larger than it may be, those used longest ago are removed first. Whatever
-    goes wrong with the folder (it is read-only, the disk is full) is said once, and the run goes on without it.
+    Each file is complete or absent, so that runs that start together do not disturb each other. Its name contains a
+    checksum, which is compared whenever it is read; a damaged file is removed. If a new file would exceed the limit,
+    those used longest ago are removed first. An error of the folder (it is read-only, the disk is full) is logged once,
+    and the run continues without a cache.
 
     Args:
-        folder: where the files are.
-        limit: how large they may be together, in bytes.
+        folder: the folder of the files.
+        limit: their largest total size, in bytes.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -47,18 +47,18 @@ class DecodedCache:
         self._given_up = False
 
     def load(self, fingerprint: str) -> Tensor | None:
-        """The array of that fingerprint, mapped into memory, which processes of one machine then share; or None."""
+        """Returns the array of that fingerprint, or None. It is mapped into memory, which processes share."""
         for file in sorted(self.folder.glob(f"{fingerprint}.*.npy")):
             try:
                 array = np.load(file, mmap_mode="c")
                 whole = _checksum(array) == file.suffixes[-2].removeprefix(".")
-            except OSError:  # removed just now, or not ours to read
+            except OSError:  # removed by another run, or not readable
                 continue
-            except Exception:  # NumPy raises many kinds for a header that is damaged
+            except Exception:  # NumPy raises many types for a damaged header
                 whole = False
             if whole:
                 with contextlib.suppress(OSError):
-                    os.utime(file)  # used just now
+                    os.utime(file)  # its last use
                 return torch.from_numpy(array)
             _log.warning("the cached images %s are damaged; they are decoded anew", file)
             with contextlib.suppress(OSError):
@@ -66,7 +66,7 @@ class DecodedCache:
         return None
 
     def store(self, fingerprint: str, array: Tensor) -> None:
-        """Keeps an array, if there is room for it."""
+        """Stores an array, if the limit allows it."""
         size = array.numel() * array.element_size() + _HEADER
         if size > self.limit and self.limit:
             _log.info("%s of images are not cached: the cache may be %s", in_words(size), in_words(self.limit))
@@ -77,7 +77,7 @@ class DecodedCache:
         try:
             self._make_room(size)
             with atomic_write(path, durable=True, has_other_writers=True) as file:
-                # Not by np.save, which does not notice where the last bytes find no room.
+                # Not by np.save, which does not notice a full disk at the last bytes.
                 npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(values))
                 file.write(values.data)
         except OSError as error:
@@ -91,7 +91,7 @@ class DecodedCache:
                     file.unlink()
         kept = []
         for file in self.folder.glob("*.npy"):
-            with contextlib.suppress(FileNotFoundError):  # another run has just removed it
+            with contextlib.suppress(FileNotFoundError):  # removed by another run
                 kept.append((file.stat(), file))
         kept.sort(key=lambda entry: entry[0].st_mtime)
         total = sum(state.st_size for state, _ in kept)

@@ -25,34 +25,34 @@ class UnreadableImage(InputError):
 
 
 def size_of(file: str | Path) -> tuple[int, int]:
-    """Height and width of an image, from its header.
+    """Returns height and width of an image, from its header.
 
     Raises:
-        UnreadableImage: where the file cannot be read.
+        UnreadableImage: if the file cannot be read.
     """
     try:
         with Image.open(file) as image:
             return image.height, image.width
-    except Exception as error:  # Pillow raises many kinds for a file that is damaged
+    except Exception as error:  # Pillow raises many types for a damaged file
         raise UnreadableImage(str(file), error) from error
 
 
 def read_image(file: str, channels: int) -> Tensor:
-    """Reads a file to (C, H, W) uint8, of one channel (grey) or three (RGB); transparency is left out.
+    """Reads a file to (C, H, W) uint8, of one channel (grey) or three (RGB); transparency is ignored.
 
     Raises:
-        UnreadableImage: where the file cannot be read.
+        UnreadableImage: if the file cannot be read.
     """
     try:
         with Image.open(file) as image:
             pixels = np.array(_eight_bits(image).convert("L" if channels == 1 else "RGB"))
-    except Exception as error:  # Pillow raises many kinds for a file that is damaged
+    except Exception as error:  # Pillow raises many types for a damaged file
         raise UnreadableImage(file, error) from error
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image in a mode that Pillow converts as one expects: of 16 bits it would cut off what is above 255."""
+    """Scales 16 bits to 8, which Pillow would clip at 255, and makes the transparency of a palette a channel."""
     if image.mode.startswith("I"):
         return Image.fromarray((np.array(image).clip(0, 65535) // 256).astype(np.uint8))
     if image.mode == "P" and "transparency" in image.info:
@@ -61,7 +61,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def scale_and_cut(image: Tensor, shorter_side: int, size: int) -> Tensor:
-    """Scales (C, H, W) to a shorter side of so many pixels and cuts (C, size, size) out of the middle."""
+    """Scales (C, H, W) to a shorter side of ``shorter_side`` pixels and crops (C, size, size) from the centre."""
     height, width = image.shape[-2:]
     scale = shorter_side / min(height, width)
     image = resize(image, max(shorter_side, round(height * scale)), max(shorter_side, round(width * scale)))
@@ -70,7 +70,7 @@ def scale_and_cut(image: Tensor, shorter_side: int, size: int) -> Tensor:
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
-    """Scales (C, H, W) uint8 bilinearly and smoothly, as Pillow and torchvision do."""
+    """Scales (C, H, W) uint8 bilinearly with antialiasing, as Pillow and torchvision do."""
     if image.shape[-2:] == (height, width):
         return image
     return F.interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]

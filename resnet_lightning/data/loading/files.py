@@ -1,4 +1,4 @@
-"""Many image files at once: listed, kept in little memory, and read."""
+"""Many image files: listed, stored in little memory, and read."""
 
 import hashlib
 import os
@@ -21,8 +21,8 @@ from .decode import EXTENSIONS, UnreadableImage, read_image, resize, scale_and_c
 class FileNames:
     """The paths of many files, in two arrays.
 
-    A list of a million strings is a million objects; worker processes that count references to them copy, page by
-    page, the memory that they share with the process that started them.
+    A list of a million strings is a million objects, whose reference counts change whenever they are used. In a worker
+    process every such change copies a page of the memory that it shares with the process that started it.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -44,7 +44,7 @@ class FileNames:
 
 
 def walk_images(folder: str) -> Iterator[str]:
-    """The image files below a folder, by name; hidden ones and those of other kinds are left out."""
+    """Yields the image files below a folder, sorted by name; hidden files and those of other types are left out."""
     try:
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
@@ -60,10 +60,10 @@ def walk_images(folder: str) -> Iterator[str]:
 
 
 def list_images(folder: Path) -> list[str]:
-    """All image files below a folder, by name.
+    """Returns all image files below a folder, sorted by name.
 
     Raises:
-        InputError: where the folder does not exist or holds none.
+        InputError: if the folder does not exist or holds none.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {str(folder)!r}")
@@ -109,15 +109,15 @@ class ImageFiles:
 
     @property
     def nbytes(self) -> int:
-        """What they take when they are decoded."""
+        """The size of all images when they are decoded."""
         return len(self) * int(np.prod(self.shape)) if len(self) else 0
 
     def read(self, number: int) -> Tensor:
-        """One image (C, H, W) uint8: scaled, and its middle.
+        """Reads one image (C, H, W) uint8, scaled and cropped.
 
         Raises:
-            UnreadableImage: where the file cannot be read.
-            InputError: where no size was given and this image has another one than the first.
+            UnreadableImage: if the file cannot be read.
+            InputError: if no size was given and this image differs in size from the first.
         """
         image = read_image(self.names[number], self.channels)
         if self.size:
@@ -131,14 +131,14 @@ class ImageFiles:
         return image
 
     def read_box(self, number: int, draw: Callable[[Integers, Integers], Boxes]) -> Tensor:
-        """A box of one image, scaled to (C, size, size) uint8.
+        """Reads a box of one image, scaled to (C, size, size) uint8.
 
         Args:
             number: which image.
-            draw: given its height (1,) and its width (1,), says which box.
+            draw: returns the box in an image of this height (1,) and width (1,).
 
         Raises:
-            UnreadableImage: where the file cannot be read.
+            UnreadableImage: if the file cannot be read.
         """
         image = read_image(self.names[number], self.channels)
         height, width, _ = self.shape
@@ -151,10 +151,10 @@ class ImageFiles:
 
         Args:
             numbers: which ones.
-            on_error: ``"raise"``, or ``"skip"`` to leave out images that cannot be read.
+            on_error: ``"raise"``, or ``"skip"`` to skip images that cannot be read.
 
         Returns:
-            The images (n, H, W, C) uint8, black where one was left out, and which were read, (n,) bool.
+            The images (n, H, W, C) uint8, black where one was skipped, and which were read, (n,) bool.
 
         Raises:
             InputError: as ``read``.
@@ -175,27 +175,27 @@ class ImageFiles:
                 images[place] = 0
 
         with ThreadPoolExecutor(cores()) as threads:
-            for _ in threads.map(read, range(len(numbers))):  # raises what a thread raised
+            for _ in threads.map(read, range(len(numbers))):  # raises the exceptions of the threads
                 pass
         return images, readable
 
     def fingerprint(self) -> str:
-        """Stands for the files' content and how they are decoded: 32 hexadecimal digits.
+        """Identifies the files' content and how they are decoded: 32 hexadecimal digits.
 
-        Whoever writes to a file changes its time of modification or at least its time of change, which no program can
-        set; so that it need not be read.
+        The files are not read: writing to a file changes its modification time, or at least its change time, which no
+        program can set.
         """
         digest = hashlib.blake2b(repr(("1", self.size, self.shorter_side, self.channels)).encode(), digest_size=16)
         for name in self.names:
             try:
                 state = os.stat(name)
-                said = f"{name}\0{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\0"
-            except OSError:  # a link to nothing, which reading will name or skip
-                said = f"{name}\0\0"
-            digest.update(said.encode(errors="surrogateescape"))
+                entry = f"{name}\0{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\0"
+            except OSError:  # a broken link, for which reading raises an error or skips it
+                entry = f"{name}\0\0"
+            digest.update(entry.encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What fits where."""
+"""How much memory is free, on a device or in the machine."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ import torch
 
 
 def fits(device: torch.device, nbytes: int) -> bool:
-    """Whether an array may lie on a device, or in the machine's memory: it leaves at least half of what is free now."""
+    """Whether an array takes at most half of the memory that is free now, on a device or (cpu) in the machine."""
     if device.type == "cpu":
         return nbytes <= _free_memory() // 2
-    if device.type != "cuda":  # others share the machine's memory, or do not say how much they have
+    if device.type != "cuda":  # others share the machine's memory, or do not report theirs
         return False
     free, _ = torch.cuda.mem_get_info(device)
     return nbytes <= free // 2
 
 
 def _free_memory() -> int:
-    """Bytes that this process can have; without a limit where the system does not say, as on macOS."""
+    """Bytes that this process can allocate; unlimited where the system does not report it, as on macOS."""
     free = 1 << 62
     try:
         fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
@@ -26,7 +26,7 @@ def _free_memory() -> int:
         if limit != "max":
             used = int(Path("/sys/fs/cgroup/memory.current").read_text())
             stat = dict(line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines())
-            free = min(free, int(limit) - used + int(stat["inactive_file"]))  # files that were read, and can go
+            free = min(free, int(limit) - used + int(stat["inactive_file"]))  # cached files, which can be dropped
     except (OSError, KeyError, ValueError):
         pass
     return free

@@ -1,4 +1,4 @@
-"""Batches that worker processes read from image files, in the same order as those that lie in memory."""
+"""Batches that worker processes read from image files, in the same order as those out of memory."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Request(NamedTuple):
-    """What a worker is asked for; arrays, which travel to it more cheaply than tensors."""
+    """What a worker is to read; arrays, which are sent to it more cheaply than tensors."""
 
     indices: Integers
     others: Integers | None
@@ -30,11 +30,11 @@ class _Request(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """What it gives back."""
+    """What a worker returns."""
 
     batch: RawBatch
     unreadable: list[str]  # the files that could not be read and are not in the batch
-    problem: str | None  # what else is wrong, and ends the run; an exception would arrive wrapped in a traceback
+    problem: str | None  # any other error; an exception would arrive as the text of a traceback
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class _Reader(Dataset[_Answer]):
 
 
 def _without(batch: RawBatch, readable: Tensor) -> RawBatch:
-    """The rows that were read; an image whose other one is missing is mixed with itself."""
+    """The rows that were read; an image whose partner is missing is mixed with itself."""
     images, targets, indices = batch.images[readable], batch.targets[readable], batch.indices[readable]
     others = batch.others
     if others is not None:
@@ -109,18 +109,18 @@ class StreamLoader:
     Args:
         files: the whole data set.
         targets: (N,) int64, the label of each.
-        order: which of them, and when.
-        augment: for its random resized crop, which is cut while the files are read.
+        order: which of them each step takes.
+        augment: its random resized crop is cut from the whole file; the rest is left to the device.
         seed: of the run.
         num_workers: processes that read; 0 reads in this one.
-        pin_memory: hand the batches over in memory from which an accelerator copies faster.
-        on_error: ``"raise"`` where an image cannot be read, or ``"skip"`` it.
-        epoch: tells the current epoch, asked each time the iteration starts.
-        start: tells at which step of the epoch to begin, likewise: 0, or where an interrupted run goes on.
-        unreadable: where the names of skipped files are put.
+        pin_memory: return the batches in pinned memory, from which an accelerator copies faster.
+        on_error: ``"raise"`` for an image that cannot be read, or ``"skip"`` it.
+        epoch: returns the current epoch; called when an iteration starts.
+        start: returns the step of the epoch to begin with, likewise: 0, or where an interrupted run resumes.
+        unreadable: the set to which the names of skipped files are added.
 
     Raises:
-        InputError: while iterating, where an image cannot be read, or no image of a training batch can.
+        InputError: while iterating, if an image cannot be read, or no image of a training batch can.
     """
 
     files: ImageFiles = field(repr=False)
@@ -144,21 +144,25 @@ class StreamLoader:
             _Reader(self.files, self.files.shape, self.targets, self.augment, self.seed),
             sampler=_Requests(self.order, self.epoch, self.start),
             batch_size=None,  # a request is a whole batch already
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # torch expects a list to make a batch of
+            collate_fn=_unchanged,  # type: ignore[arg-type]  # torch's type takes a list of samples
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.pin_memory,
-            generator=torch.Generator(),  # the workers' seeds, which nothing uses, are not to be drawn from the run's
+            generator=torch.Generator(),  # the workers' seeds, which nothing uses, must not be drawn from the run's
         )
 
     def close(self) -> None:
         """Ends the worker processes; iterating starts new ones."""
-        loader = self.__dict__.pop("_loader", None)
-        if loader is not None and loader._iterator is not None and self.num_workers:
-            loader._iterator._shutdown_workers()  # left to the garbage collector, each loader takes five seconds
+        vars(self).pop("_loader", None)
+        answers = vars(self).pop("_answers", None)
+        if answers is not None and self.num_workers:
+            # DataLoader offers no public way to end persistent workers. They end when the iterator is collected, but an
+            # exception on its way keeps it alive, and at the end of the process that takes five seconds.
+            answers._shutdown_workers()
 
     def __iter__(self) -> Iterator[RawBatch]:
-        for batch, unreadable, problem in self._loader:
+        answers = vars(self)["_answers"] = iter(self._loader)
+        for batch, unreadable, problem in answers:
             self.unreadable.update(unreadable)
             error = None
             if problem:
@@ -166,7 +170,7 @@ class StreamLoader:
             elif unreadable and self.on_error == "raise":
                 error = UnreadableImage(unreadable[0])
             elif batch.epoch is not None and not len(batch.images if batch.others is None else batch.others):
-                error = InputError(f"no image of a batch can be read, such as {unreadable[0]!r}; see to the files")
+                error = InputError(f"no image of a batch can be read, such as {unreadable[0]!r}; check the files")
             if error:
                 self.close()
                 raise error
@@ -174,7 +178,7 @@ class StreamLoader:
 
 
 class Streams:
-    """The loaders of a data module that read files, one for each of its splits, and what they could not read."""
+    """The stream loaders of a data module, one for each split, and the files that they could not read."""
 
     def __init__(self) -> None:
         self.unreadable: set[str] = set()
@@ -188,11 +192,12 @@ class Streams:
         return loader
 
     def close(self) -> None:
+        """Ends all worker processes."""
         for loader in self._loaders.values():
             loader.close()
 
     def end(self) -> None:
-        """Closes all loaders, and says what they have left out."""
+        """Closes all loaders, and logs how many files they have skipped."""
         self.close()
         self._loaders.clear()
         if self.unreadable:
@@ -202,5 +207,5 @@ class Streams:
             self.unreadable.clear()
 
 
-def _as_it_is(answer: _Answer) -> _Answer:
+def _unchanged(answer: _Answer) -> _Answer:
     return answer
