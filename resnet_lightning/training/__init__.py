@@ -1,4 +1,4 @@
-"""Training a backbone with Lightning: the module, its callbacks, and what a run checks before it starts."""
+"""Training a backbone with Lightning: the module, its callbacks, and the checks before a run starts."""
 
 from .classifier import ImageClassifier
 

@@ -19,42 +19,42 @@ from ..errors import InputError
 from ..models import create_model
 from .fsdp import broadcast_buffers, shard
 from .metrics import EpochMetrics
-from .optim import follow, make_optimizer, make_scheduler, parameter_groups, take_over
+from .optim import copy_settings, fast_forward, make_optimizer, make_scheduler, parameter_groups
 
 
 class ImageClassifier(LightningModule):
     """Trains a backbone with cross-entropy and reports accuracy: images (B, C, H, W) -> logits (B, num_classes).
 
-    Targets are labels (B,) or, where images are mixed, the probability of each class (B, num_classes).
+    Targets are labels (B,) or, for mixed images, class probabilities (B, num_classes).
 
-    Every argument is a plain value, so that a checkpoint holds all it takes to build the module again, and
-    ``ImageClassifier.load_from_checkpoint(path)`` needs nothing else.
+    Every argument is a plain value. A checkpoint therefore holds all that is needed to build the module again:
+    ``ImageClassifier.load_from_checkpoint(path)`` takes no other argument.
 
     Args:
         backbone: a name from ``list_models()``, or the dotted path of any callable that returns a module, such as
-            ``torchvision.models.alexnet``. From Python, a module too; its checkpoint then wants the module again,
-            ``load_from_checkpoint(path, backbone=net)``.
+            ``torchvision.models.alexnet``. In Python, it may also be a module. Its checkpoint must then be loaded
+            with that module: ``load_from_checkpoint(path, backbone=model)``.
         num_classes: the size of the logits.
-        in_chans: channels of the images.
-        backbone_args: further arguments of the backbone, such as ``{stem: cifar}``; with ``pretrained`` (a path) and
-            ``frozen_stages`` the training is a fine-tuning. See ``create_model``.
-        lr: the learning rate, where the schedule is at its highest.
+        in_chans: the number of image channels.
+        backbone_args: further arguments of the backbone, such as ``{stem: cifar}``. For fine-tuning, give
+            ``pretrained`` (a path) and ``frozen_stages``. See ``create_model``.
+        lr: the learning rate; with a schedule, its peak.
         optimizer: a class of ``torch.optim``, or a dotted path.
-        optimizer_args: its other arguments; weight decay leaves norms and biases alone.
-        scheduler: a class of ``torch.optim.lr_scheduler``, or a dotted path, stepped at every optimizer step and
-            sized to the run by itself; None keeps the learning rate.
-        scheduler_args: its other arguments; milestones below 1 are shares of the run.
-        label_smoothing: how much of the target is spread over all classes (Szegedy et al. 2016, section 7).
-        channels_last: keep feature maps in memory with the channels innermost; faster on most hardware.
-        compile: run the backbone through ``torch.compile``.
+        optimizer_args: its other arguments. Weight decay is not applied to norms and biases.
+        scheduler: a class of ``torch.optim.lr_scheduler``, or a dotted path. It is stepped after every optimizer step
+            and sized to the run's length. None keeps the learning rate constant.
+        scheduler_args: its other arguments. Milestones below 1 are fractions of the run.
+        label_smoothing: the fraction of the target that is spread over all classes (Szegedy et al. 2016, section 7).
+        channels_last: use the channels_last memory format, which is faster on most hardware.
+        compile: compile the backbone with ``torch.compile``.
 
     Raises:
-        InputError: for a name, an argument or a value that does not exist.
+        InputError: if a name is unknown, or an option or its value is not accepted.
     """
 
     def __init__(
         self,
-        backbone: str | Any = "resnet18",  # or a module; said so, --help would list every module of torch
+        backbone: str | Any = "resnet18",  # or a module; with that type, --help would list every module of torch
         num_classes: int = 10,
         in_chans: int = 3,
         backbone_args: dict[str, Any] | None = None,
@@ -71,17 +71,17 @@ class ImageClassifier(LightningModule):
         if num_classes < 2:
             raise InputError(f"model.num_classes is {num_classes}; a classifier needs at least 2")
         if not 0 < lr < math.inf:
-            raise InputError(f"model.lr is {lr}; a learning rate is larger than 0, and finite")
+            raise InputError(f"model.lr is {lr}; give a positive, finite number")
         if not 0 <= label_smoothing < 1:
             raise InputError(f"model.label_smoothing is {label_smoothing}; give a number from 0 up to 1")
         hparams = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         if isinstance(backbone, nn.Module):
             del hparams["backbone"]
         if backbone_args and "pretrained" in backbone_args:
-            # A checkpoint brings all weights along, and the file that the net began with may be gone by then.
+            # A checkpoint holds all weights, and the pretrained file may be gone when it is loaded.
             hparams["backbone_args"] = {k: v for k, v in backbone_args.items() if k not in ("pretrained", "may_differ")}
-        # Not `save_hyperparameters()`: under LightningCLI that stores the parser's config instead of these values.
-        # Not to the logger either, which gets the whole run's config.
+        # Without arguments, `save_hyperparameters()` stores the parser's config under LightningCLI, not these values.
+        # The logger gets the config of the whole run instead.
         self.save_hyperparameters(hparams, logger=False)
 
         self.backbone = make_backbone(backbone, num_classes, in_chans, backbone_args or {})
@@ -89,19 +89,19 @@ class ImageClassifier(LightningModule):
             self.backbone.to(memory_format=torch.channels_last)
         if compile:
             self.backbone.compile()  # in place: the state dict keeps its keys
-        self.lr = lr  # where Lightning's learning-rate finder looks for it
-        self._lr_before = lr  # that of the run which goes on
-        # Once without the net, so that a wrong option is found here and not when training starts.
-        self._make_idle_optimizer(total_steps=1000)
+        self.lr = lr  # Lightning's learning-rate finder reads and sets it
+        self._lr_before = lr  # of the run that is resumed
+        # Built and dropped, so that a wrong option is found here and not when training starts.
+        self._make_dummy_optimizer(total_steps=1000)
 
         self.train_metrics = EpochMetrics()
         self.val_metrics = EpochMetrics(top_5=num_classes >= 10)
         self.test_metrics = EpochMetrics(top_5=num_classes >= 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W), normalised, to logits (B, num_classes)."""
-        images = images.to(self.dtype)  # a net in bf16-true takes bf16 images
-        # The loaders' batches have their channels innermost already; others may not.
+        """Normalized images (B, C, H, W) to logits (B, num_classes)."""
+        images = images.to(self.dtype)  # with precision bf16-true, the weights are bfloat16
+        # Batches of this package's loaders already have this memory format; others may not.
         layout = torch.channels_last if self.hparams["channels_last"] else torch.contiguous_format
         return self.backbone(images.contiguous(memory_format=layout))
 
@@ -113,12 +113,12 @@ class ImageClassifier(LightningModule):
         self._step(batch, self.val_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Returns the logits (B, num_classes), for callbacks to look at."""
+        """Returns the logits (B, num_classes), for callbacks."""
         _, logits = self._step(batch, self.test_metrics)
         return logits
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Images (B, C, H, W) to the probability of each class (B, num_classes), float32."""
+        """Returns class probabilities (B, num_classes), float32."""
         return self(batch[0]).float().softmax(dim=1)
 
     def _step(self, batch: tuple[Tensor, Tensor], metrics: EpochMetrics) -> tuple[Tensor, Tensor]:
@@ -152,11 +152,12 @@ class ImageClassifier(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if isinstance(self.trainer.strategy, FSDPStrategy):
             raise InputError(
-                "this FSDP flattens weights, which lose their decay by it; use FSDP2, as in configs/overlays/fsdp.yaml"
+                "FSDP1 flattens the weights, so that weight decay cannot spare norms and biases; use FSDP2, as in "
+                "configs/overlays/fsdp.yaml"
             )
         total_steps = self.trainer.estimated_stepping_batches
         if self.hparams["scheduler"] and not math.isfinite(total_steps):
-            raise InputError("the schedule fits the run's length, which is not limited; give --trainer.max_epochs")
+            raise InputError("the schedule is sized to the run, whose length is unlimited; give --trainer.max_epochs")
         optimizer, scheduler = self._make_optimizer(parameter_groups(self.backbone), total_steps)
         if scheduler is None:
             return optimizer
@@ -172,8 +173,8 @@ class ImageClassifier(LightningModule):
         options = hparams["scheduler_args"] or {}
         return optimizer, make_scheduler(hparams["scheduler"], optimizer, int(total_steps), options)
 
-    def _make_idle_optimizer(self, total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
-        """The same over two parameters of no net."""
+    def _make_dummy_optimizer(self, total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
+        """The configured optimizer and schedule, over two parameters that belong to no model."""
         groups = [{"params": [nn.Parameter(torch.zeros(1))], **options} for options in ({}, {"weight_decay": 0.0})]
         return self._make_optimizer(groups, total_steps)
 
@@ -181,49 +182,49 @@ class ImageClassifier(LightningModule):
         self._lr_before = checkpoint.get("hyper_parameters", {}).get("lr", self.lr)
 
     def on_train_start(self) -> None:
-        # A resumed run: how far the schedule has come is the checkpoint's; its shape and the optimizer's settings are
-        # the config's.
+        # When a run is resumed, the checkpoint determines the position in the schedule. The config determines the shape
+        # of the schedule and the settings of the optimizer.
         steps = self.trainer.global_step
         if not steps:
             return
         total_steps = self.trainer.estimated_stepping_batches
         if steps > total_steps:
             raise InputError(
-                f"the checkpoint has {steps} steps behind it, more than the {total_steps} of this run; "
-                "give a larger --trainer.max_epochs"
+                f"the checkpoint is at step {steps}, but this run ends at step {total_steps}; "
+                "raise --trainer.max_epochs"
             )
-        idle, schedule = self._make_idle_optimizer(total_steps)
+        dummy, schedule = self._make_dummy_optimizer(total_steps)
         if isinstance(schedule, ReduceLROnPlateau):
-            # As far down as it had come, from where the config begins now.
-            for group, restored in zip(idle.param_groups, self.trainer.optimizers[0].param_groups, strict=True):
+            # The reduction so far, applied to the learning rate of the config.
+            for group, restored in zip(dummy.param_groups, self.trainer.optimizers[0].param_groups, strict=True):
                 group["lr"] = restored["lr"] * (self.lr / self._lr_before)
         if schedule is None or isinstance(schedule, ReduceLROnPlateau):
-            take_over(self.trainer.optimizers[0], idle)
+            copy_settings(self.trainer.optimizers[0], dummy)
         else:
-            follow(self.trainer.lr_scheduler_configs[0].scheduler, idle, schedule, steps)
+            fast_forward(self.trainer.lr_scheduler_configs[0].scheduler, dummy, schedule, steps)
 
 
 def make_backbone(backbone: str | nn.Module, num_classes: int, in_chans: int, options: Mapping[str, Any]) -> nn.Module:
-    """Builds the net that a config names; see ``ImageClassifier`` for the arguments.
+    """Builds the backbone that a config names; see ``ImageClassifier`` for the arguments.
 
     Raises:
-        InputError: where there is no such net, or it does not take these options.
+        InputError: if there is no such backbone, or it does not take these options.
     """
     if isinstance(backbone, nn.Module):
         return backbone
     for name in ("num_classes", "in_chans"):
         if name in options:
-            raise InputError(f"{name} is an argument of the classifier and follows the data; not of backbone_args")
+            raise InputError(f"{name} follows the data and cannot be set in model.backbone_args; leave it out")
     if options.get("features_only"):
         raise InputError("a classifier needs logits; leave features_only out of backbone_args")
     if "." not in backbone:
         return create_model(backbone, **{"num_classes": num_classes, "in_chans": in_chans, **options})
     factory = import_by_path("backbone", backbone)
     defaults: dict[str, Any] = {"num_classes": num_classes}
-    # Other libraries' nets take colour images without being told, and many know no such argument.
+    # Many backbones of other libraries have no such argument and take RGB images.
     if in_chans != 3 or "in_chans" in inspect.signature(factory).parameters:
         defaults["in_chans"] = in_chans
-    net = build(f"backbone {backbone!r}", factory, **{**defaults, **options})
-    if not isinstance(net, nn.Module):
-        raise InputError(f"backbone {backbone!r} made a {type(net).__name__}, not a torch module")
-    return net
+    model = build(f"backbone {backbone!r}", factory, **{**defaults, **options})
+    if not isinstance(model, nn.Module):
+        raise InputError(f"backbone {backbone!r} returned a {type(model).__name__}, not a torch module")
+    return model

@@ -1,4 +1,4 @@
-"""What a config can state and no training can do, said before it starts."""
+"""Combinations of options that are each valid but do not work together, found before training starts."""
 
 import os
 
@@ -13,14 +13,15 @@ from .classifier import ImageClassifier
 
 
 def check_combination(trainer: Trainer, model: ImageClassifier, data: ImageDataModule) -> None:
-    """Makes sure that the parts of a training can work together.
+    """Checks that the options of a training work together.
 
     Raises:
-        InputError: naming two that cannot, and what to do.
+        InputError: naming two that do not, and what to do.
     """
     if isinstance(trainer.strategy, ModelParallelStrategy) and trainer.strategy._save_distributed_checkpoint:
         raise InputError(
-            "a checkpoint is one file here; give save_distributed_checkpoint: false, as in configs/overlays/fsdp.yaml"
+            "checkpoints must be single files; give save_distributed_checkpoint: false, as in "
+            "configs/overlays/fsdp.yaml"
         )
     validates = data.validates and bool(trainer.limit_val_batches)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -31,13 +32,13 @@ def check_combination(trainer: Trainer, model: ImageClassifier, data: ImageDataM
             )
         if isinstance(callback, WeightAveraging) and isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
             raise InputError(
-                f"{type(callback).__name__} averages whole weights, and this strategy splits them; use ddp"
+                f"{type(callback).__name__} averages whole weights, but this strategy shards them; use ddp"
             )
         if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
             who = "checkpoint" if isinstance(callback, ModelCheckpoint) else type(callback).__name__
             _check_monitor(f"{who}.monitor", callback.monitor, model, validates)
     if model.hparams["scheduler"] == "ReduceLROnPlateau" and not validates:
-        raise InputError("ReduceLROnPlateau watches val/loss, and this run does not validate; set data.val_split")
+        raise InputError("ReduceLROnPlateau monitors val/loss, but this run does not validate; set data.val_split")
     is_fused = (model.hparams["optimizer_args"] or {}).get("fused")
     if is_fused and trainer.gradient_clip_val and "mixed" in trainer.precision:
         raise InputError(
@@ -47,27 +48,29 @@ def check_combination(trainer: Trainer, model: ImageClassifier, data: ImageDataM
 
 
 def check_machines(trainer: Trainer) -> None:
-    """Makes sure that a trainer finds the machines and devices that it was told of.
+    """Checks that the machines and devices that a trainer is configured for can be there.
 
     Raises:
-        InputError: where it would wait for a machine that nothing starts, or wants a GPU.
+        InputError: if it would wait for a machine that nothing starts, or needs a GPU that is not used.
     """
     strategy = trainer.strategy
     environment = getattr(strategy, "cluster_environment", None)
-    # MASTER_ADDR is what starts a machine by hand, as Lightning's documentation has it.
+    # A machine that is started by hand, as Lightning documents it, has MASTER_ADDR set.
     if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and "MASTER_ADDR" not in os.environ:
         raise InputError(
-            f"trainer.num_nodes is {trainer.num_nodes}, and neither torchrun nor SLURM has started this process; "
+            f"trainer.num_nodes is {trainer.num_nodes}, but neither torchrun nor SLURM started this process; "
             "on a single machine, give --trainer.num_nodes 1"
         )
     if getattr(strategy, "_layer_sync", None) is not None and strategy.root_device.type == "cpu":
-        raise InputError("trainer.sync_batchnorm works on GPUs only; norms of norm_layer group need no such thing")
+        raise InputError(
+            "trainer.sync_batchnorm works on GPUs only; use norm_layer: group, which needs no synchronization"
+        )
 
 
 def _check_monitor(option: str, monitor: str, model: ImageClassifier, validates: bool) -> None:
     stage = monitor.partition("/")[0]
     if stage == "val" and not validates:
-        raise InputError(f"{option} is {monitor}, and this run does not validate; set data.val_split")
+        raise InputError(f"{option} is {monitor}, but this run does not validate; set data.val_split")
     known = {f"{stage}/{name}" for stage in ("train", "val") for name in model.val_metrics.by_name()}
     known = known - {"train/acc5"} | {"train/images_per_second"}
     if monitor not in known and stage in ("train", "val", "test", monitor):

@@ -11,12 +11,12 @@ from torch.optim import lr_scheduler
 from ..build import build, import_by_path
 from ..errors import InputError, did_you_mean
 
-# What torch's schedules call the length of the run.
+# The names that torch's schedules have for the length of the run.
 _LENGTH_ARGUMENTS = ("total_steps", "T_max", "total_iters")
 
 
 def _find(what: str, name: str, home: ModuleType, base: type) -> Callable[..., Any]:
-    """A class of ``home`` by its name, or anything by its dotted path."""
+    """Returns a class of ``home`` by its name, or any callable by its dotted path."""
     if "." in name:
         return import_by_path(what, name)
     known = {n for n, c in vars(home).items() if inspect.isclass(c) and issubclass(c, base) and c is not base}
@@ -26,10 +26,9 @@ def _find(what: str, name: str, home: ModuleType, base: type) -> Callable[..., A
 
 
 def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Two groups: weights, and the norms and biases, which weight decay does not touch.
+    """Returns two groups: the weights, and the norms and biases, without weight decay.
 
-    Decay on the scale of a norm, or on a bias, does not regularise; leaving it out is what He et al. 2018, *Bag of
-    Tricks for Image Classification*, section 3.1, calls "no bias decay".
+    He et al. 2018, *Bag of Tricks for Image Classification*, section 3.1: "no bias decay".
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     return [
@@ -48,7 +47,7 @@ def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping
         options: its other arguments.
 
     Raises:
-        InputError: for an unknown name or option, or a value that the optimizer refuses.
+        InputError: if the name or an option is unknown, or the optimizer rejects a value.
     """
     if "lr" in options:
         raise InputError("the learning rate belongs in model.lr, not in model.optimizer_args")
@@ -58,7 +57,7 @@ def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping
 
 
 def _check_numbers(what: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Finds here what torch would find at a step, and at times after hours: at a schedule's first milestone."""
+    """Rejects a wrong number now. Torch would fail at the first use, which may be a milestone hours into the run."""
     for name, parameter in inspect.signature(factory).parameters.items():
         default, value = parameter.default, options.get(name, parameter.default)
         if not isinstance(default, int | float) or (isinstance(value, list) and "list" in str(parameter.annotation)):
@@ -72,20 +71,20 @@ def _check_numbers(what: str, factory: Callable[..., Any], options: Mapping[str,
 def make_scheduler(
     name: str, optimizer: optim.Optimizer, total_steps: int, options: Mapping[str, Any]
 ) -> lr_scheduler.LRScheduler:
-    """Builds a schedule that is stepped once each optimizer step and fits a run of ``total_steps``.
+    """Builds a schedule that is stepped after each optimizer step and sized to a run of ``total_steps``.
 
-    What a schedule of torch needs to know of the run, and the options leave out, is filled in: its length
-    (``total_steps``, ``T_max`` or ``total_iters``) and for ``OneCycleLR`` its peak, the optimizer's learning rate.
-    Milestones below 1 are shares of the run. The momentum stays as it is, unless ``cycle_momentum`` is asked for.
+    Options that are left out are filled in: the length (``total_steps``, ``T_max`` or ``total_iters``) and, for
+    ``OneCycleLR``, the peak, which is the optimizer's learning rate. Milestones below 1 are fractions of the run. The
+    momentum stays constant unless ``cycle_momentum`` is set.
 
     Args:
         name: a class of ``torch.optim.lr_scheduler``, or a dotted path.
-        optimizer: whose learning rate it sets.
+        optimizer: the optimizer whose learning rate it sets.
         total_steps: the optimizer steps of the whole run.
-        options: its other arguments, in steps where they count time.
+        options: its other arguments; durations are in optimizer steps.
 
     Raises:
-        InputError: for an unknown name or option, or a value that the schedule refuses.
+        InputError: if the name or an option is unknown, or the schedule rejects a value.
     """
     factory = _find("scheduler", name, lr_scheduler, lr_scheduler.LRScheduler)
     accepted = inspect.signature(factory).parameters
@@ -99,7 +98,9 @@ def make_scheduler(
     if "milestones" in filled:
         filled["milestones"] = _in_steps(filled["milestones"], total_steps)
     if "pct_start" in accepted:
-        filled["pct_start"] = _rise(filled.get("pct_start", accepted["pct_start"].default), filled["total_steps"])
+        filled["pct_start"] = _safe_pct_start(
+            filled.get("pct_start", accepted["pct_start"].default), filled["total_steps"]
+        )
     return build(f"scheduler {name!r}", factory, optimizer, **filled)
 
 
@@ -107,38 +108,39 @@ def _in_steps(milestones: Any, total_steps: int) -> list[int]:
     try:
         return [round(m * total_steps) if m < 1 else m for m in milestones]
     except (TypeError, OverflowError) as error:
-        raise InputError(f"milestones is {milestones!r}; give a list of steps, or of shares of the run") from error
+        raise InputError(f"milestones is {milestones!r}; give a list of steps, or of fractions of the run") from error
 
 
-def _rise(share: Any, total_steps: int) -> Any:
-    """A hair less where the learning rate would rise for exactly one step: there OneCycleLR divides by zero."""
-    is_one_step = isinstance(share, float) and isinstance(total_steps, int) and abs(share * total_steps - 1) < 1e-9
-    return share * (1 - 1e-6) if is_one_step else share
+def _safe_pct_start(pct_start: Any, total_steps: int) -> Any:
+    """Slightly less if the learning rate would rise for exactly one step, where OneCycleLR divides by zero."""
+    is_number = isinstance(pct_start, float) and isinstance(total_steps, int)
+    is_one_step = is_number and abs(pct_start * total_steps - 1) < 1e-9
+    return pct_start * (1 - 1e-6) if is_one_step else pct_start
 
 
-def take_over(restored: optim.Optimizer, optimizer: optim.Optimizer) -> None:
-    """Gives a restored optimizer the settings of one that was made anew, with groups in the same order."""
-    for group, made_anew in zip(restored.param_groups, optimizer.param_groups, strict=True):
-        group.update({name: value for name, value in made_anew.items() if name != "params"})
+def copy_settings(restored: optim.Optimizer, new: optim.Optimizer) -> None:
+    """Gives a restored optimizer the settings of a new one, whose groups are in the same order."""
+    for group, new_group in zip(restored.param_groups, new.param_groups, strict=True):
+        group.update({name: value for name, value in new_group.items() if name != "params"})
 
 
-def follow(
+def fast_forward(
     restored: lr_scheduler.LRScheduler, optimizer: optim.Optimizer, schedule: lr_scheduler.LRScheduler, steps: int
 ) -> None:
-    """Gives a restored schedule and its optimizer the settings that a config has at that step of the run.
+    """Gives a restored schedule and its optimizer the settings that a new schedule has after ``steps`` steps.
 
-    A checkpoint brings the settings of the run that wrote it. Where the config has another learning rate now, or the
-    run another length, they are wrong, and so is every later step, since torch's schedules compute each learning rate
-    from the one before.
+    A checkpoint restores the settings of the run that wrote it. If the config now has another learning rate or the run
+    another length, they are wrong, and so is every later step: torch's schedules compute each learning rate from the
+    previous one.
 
     Args:
-        restored: the schedule that goes on.
-        optimizer: made anew from the config, with groups in the same order; it is used up.
-        schedule: that of ``optimizer``, at its beginning; likewise.
-        steps: how many steps of the run are behind it.
+        restored: the schedule of the resumed run.
+        optimizer: built from the config, with groups in the same order. It is stepped and must not be used afterwards.
+        schedule: that of ``optimizer``, at its start. It is stepped too.
+        steps: the number of optimizer steps already made.
     """
-    optimizer.step()  # torch warns of a schedule that is stepped before its optimizer
+    optimizer.step()  # torch warns if a schedule is stepped before its optimizer
     for _ in range(steps):
         schedule.step()
     restored.load_state_dict(schedule.state_dict())
-    take_over(restored.optimizer, optimizer)
+    copy_settings(restored.optimizer, optimizer)

@@ -1,4 +1,4 @@
-"""What may change where a training goes on from a checkpoint, and what may not."""
+"""What may change when a training is resumed from a checkpoint, and what may not."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +13,8 @@ from ..errors import InputError
 from ..models.weights import check_state_dict
 from .classifier import ImageClassifier
 
-# Arguments of a backbone that change no net: where its weights came from, and what only training sees.
-_NOT_OF_THE_NET = {"pretrained", "may_differ", "frozen_stages", "drop_path_rate"}
+# Arguments of a backbone that may change: they leave its layers and its logits in eval mode as they are.
+_MAY_CHANGE = {"pretrained", "may_differ", "frozen_stages", "drop_path_rate"}
 
 
 def check_checkpoint(
@@ -69,81 +69,88 @@ def check_resumable(path: str, checkpoint: Mapping[str, Any], trainer: Trainer, 
 
 
 def check_net(path: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Makes sure that a checkpoint's weights belong to the net that was built, where their shapes could not tell.
+    """Checks that a checkpoint's weights belong to the backbone that was built, even if all shapes agree.
 
     Args:
-        path: of the checkpoint, for the message.
-        before: the hyper-parameters of the classifier that it is of.
-        now: those of the classifier that was built.
+        path: the path of the checkpoint, for the message.
+        before: the hyper-parameters in the checkpoint.
+        now: the hyper-parameters of the classifier that was built.
 
     Raises:
-        InputError: naming what differs.
+        InputError: naming the first difference.
     """
     if "backbone" in before and before["backbone"] != now.get("backbone"):
-        raise InputError(f"{path!r} is of the backbone {before['backbone']!r}, and this one is {now.get('backbone')!r}")
-    of_before, of_now = (hparams.get("backbone_args") or {} for hparams in (before, now))
-    for name in sorted({*of_before, *of_now} - _NOT_OF_THE_NET):
-        if of_before.get(name) != of_now.get(name):
+        raise InputError(
+            f"{path!r} holds the backbone {before['backbone']!r}, but this run has {now.get('backbone')!r}"
+        )
+    args_before, args_now = (hparams.get("backbone_args") or {} for hparams in (before, now))
+    for name in sorted({*args_before, *args_now} - _MAY_CHANGE):
+        if args_before.get(name) != args_now.get(name):
             raise InputError(
-                f"{path!r} is of a backbone with {name} {of_before.get(name)!r}, and this one has {of_now.get(name)!r}"
+                f"{path!r} holds a backbone with {name} {args_before.get(name)!r}, but this run has "
+                f"{args_now.get(name)!r}"
             )
 
 
 def check_training(path: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Makes sure that the state of a training can be that of this one.
+    """Checks that a checkpoint's training state fits the config of this run.
 
     Args:
-        path: of the checkpoint, for the message.
-        before: the config that it was trained with.
+        path: the path of the checkpoint, for the message.
+        before: the config in the checkpoint.
         now: the config of this run.
 
     Raises:
-        InputError: naming what differs.
+        InputError: naming the first difference.
     """
     data = [config["data"]["class_path"].rpartition(".")[2] for config in (before, now)]
     if data[0] != data[1]:
         raise InputError(
-            f"{path!r} was trained on {data[0]}, and this is {data[1]}; to fine-tune on other images, "
+            f"{path!r} was trained on {data[0]}, but this run uses {data[1]}; to fine-tune on other images, "
             "give its path as --model.backbone_args.pretrained"
         )
     models = before["model"], now["model"]
     optimizer = [model["optimizer"] for model in models]
     if optimizer[0] != optimizer[1]:
         raise InputError(
-            f"{path!r} was trained with optimizer {optimizer[0]!r}, which cannot go on as {optimizer[1]!r}"
+            f"{path!r} was trained with optimizer {optimizer[0]!r}, whose state {optimizer[1]!r} cannot take over"
         )
     frozen = [(model["backbone_args"] or {}).get("frozen_stages") for model in models]
     if frozen[0] != frozen[1]:
         raise InputError(
-            f"{path!r} was trained with frozen_stages {frozen[0]}, and its optimizer knows no other weights; "
+            f"{path!r} was trained with frozen_stages {frozen[0]}, and its optimizer state covers those weights only; "
             "to train others, give its path as --model.backbone_args.pretrained"
         )
     schedule = [model["scheduler"] for model in models]
     if schedule[0] != schedule[1] and "ReduceLROnPlateau" in schedule:
-        raise InputError(f"{path!r} was trained with scheduler {schedule[0]!r}, which cannot go on as {schedule[1]!r}")
+        raise InputError(
+            f"{path!r} was trained with scheduler {schedule[0]!r}, whose state {schedule[1]!r} cannot take over"
+        )
 
 
 def check_is_sharded(path: str, checkpoint: Mapping[str, Any]) -> None:
-    """Makes sure that FSDP can read a checkpoint, which takes weights with their channels innermost for others.
+    """Checks that a checkpoint was written with FSDP.
+
+    FSDP2 copies raw storage. It would permute the weights of any other checkpoint that are in channels_last.
 
     Args:
-        path: of the checkpoint, for the message.
-        checkpoint: what is in it.
+        path: the path of the checkpoint, for the message.
+        checkpoint: its content.
 
     Raises:
-        InputError: where it was not written with FSDP.
+        InputError: if it was written with another strategy.
     """
     config = yaml.safe_load(checkpoint["run"]["config"]) if "run" in checkpoint else {"trainer": {}}
     strategy = config["trainer"].get("strategy")
     if not isinstance(strategy, dict) or not strategy["class_path"].endswith("ModelParallelStrategy"):
         raise InputError(
-            f"{path!r} was written without FSDP, which cannot read it; give --trainer.strategy ddp, or to begin "
-            "with its weights, its path as --model.backbone_args.pretrained"
+            f"{path!r} was written without FSDP, and FSDP cannot read it; give --trainer.strategy ddp, or start from "
+            "its weights with --model.backbone_args.pretrained"
         )
 
 
 def changes(before: str, now: str) -> list[str]:
-    """The options of two configs, as YAML, that differ: ``"model.lr: 0.1 before, 0.05 now"``."""
+    """Lists the options that differ between two configs in YAML: ``"model.lr: 0.1 before, 0.05 now"``."""
     flat = [dict(_flatten(yaml.safe_load(config))) for config in (before, now)]
     names = [*flat[1], *(name for name in flat[0] if name not in flat[1])]
     return [

@@ -460,9 +460,9 @@ def test_a_missing_config_names_the_nearest(capsys):
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("model.backbone", "resnet32", "is of the backbone 'resnet20', and this one is 'resnet32'"),
+        ("model.backbone", "resnet32", "holds the backbone 'resnet20', but this run has 'resnet32'"),
         # The same keys and shapes: nothing but the options could tell.
-        ("model.backbone_args", "{act_layer: silu}", "with act_layer None, and this one has 'silu'"),
+        ("model.backbone_args", "{act_layer: silu}", "with act_layer None, but this run has 'silu'"),
         ("data.classes", "[0, 1]", "backbone.fc.weight (10, 64) instead of (2, 64)"),
     ],
 )
@@ -474,10 +474,13 @@ def test_a_checkpoint_of_another_architecture_is_refused(run_folder, capsys, com
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("--model.optimizer AdamW --model.optimizer_args null", "with optimizer 'SGD', which cannot go on as 'AdamW'"),
+        (
+            "--model.optimizer AdamW --model.optimizer_args null",
+            "with optimizer 'SGD', whose state 'AdamW' cannot take over",
+        ),
         ("--model.scheduler ReduceLROnPlateau --model.scheduler_args null", "was trained with scheduler 'OneCycleLR'"),
         ("--model.backbone_args.frozen_stages 1", "was trained with frozen_stages None"),
-        ("--data MNISTDataModule", "was trained on DigitsDataModule, and this is MNISTDataModule"),
+        ("--data MNISTDataModule", "was trained on DigitsDataModule, but this run uses MNISTDataModule"),
         ("--data.train_fraction 0.5", "was trained on 1299 images, and here are 651"),
     ],
 )
@@ -527,7 +530,7 @@ def test_a_training_that_cannot_go_on_says_why(run_folder, capsys):
     # The run was 8 steps long, this one has 4; the folder that it began stays.
     capsys.readouterr()
     assert main(["fit", "--ckpt_path", last, "--trainer.max_epochs", "4", "--trainer.limit_train_batches", "1"]) == 2
-    assert "8 steps behind it, more than the 4" in capsys.readouterr().err
+    assert "the checkpoint is at step 8, but this run ends at step 4" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_other_classes_is_refused_whatever_the_data_module(capsys):

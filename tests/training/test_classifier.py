@@ -223,7 +223,7 @@ def test_a_backbone_can_be_a_module():
         ({"backbone": "nowhere.resnet20"}, "No module named 'nowhere'"),
         ({"backbone": ".resnet20"}, "'.resnet20'"),
         ({"backbone": "torchvision.models"}, "is not a class or a function"),
-        ({"backbone": "argparse.Namespace", "in_chans": 3}, "made a Namespace, not a torch module"),
+        ({"backbone": "argparse.Namespace", "in_chans": 3}, "returned a Namespace, not a torch module"),
         ({"backbone": "torchvision.models.alexnet"}, "takes no option 'in_chans'"),
         (
             {"backbone": "torchvision.models.resnet18", "in_chans": 3, "backbone_args": {"zero_init_residul": True}},

@@ -77,15 +77,15 @@ REFUSED = {
     "best-misspelt": ("--checkpoint.monitor acc", "checkpoint.monitor is 'acc', which is not measured; "),
     "no-validation": (
         "--data.val_split 0 --trainer.callbacks+ EarlyStopping --trainer.callbacks.monitor val/loss",
-        "EarlyStopping.monitor is val/loss, and this run does not validate; set data.val_split",
+        "EarlyStopping.monitor is val/loss, but this run does not validate; set data.val_split",
     ),
     "no-validation-batches": (
         "--trainer.limit_val_batches 0",
-        "checkpoint.monitor is val/loss, and this run does not validate",
+        "checkpoint.monitor is val/loss, but this run does not validate",
     ),
     "machines": (
         "--trainer.num_nodes 2 --trainer.strategy ddp",
-        "trainer.num_nodes is 2, and neither torchrun nor SLURM has started this process; on a single machine, give",
+        "trainer.num_nodes is 2, but neither torchrun nor SLURM started this process; on a single machine, give",
     ),
     "sync-batchnorm": (
         "--trainer.sync_batchnorm true --trainer.accelerator cpu --trainer.strategy ddp",
@@ -93,11 +93,11 @@ REFUSED = {
     ),
     "pieces": (
         f"--config {ROOT}/configs/overlays/fsdp.yaml --trainer.strategy.save_distributed_checkpoint true",
-        "a checkpoint is one file here; give save_distributed_checkpoint: false",
+        "checkpoints must be single files; give save_distributed_checkpoint: false",
     ),
     "plateau": (
         "--data.val_split 0 --model.scheduler ReduceLROnPlateau --model.scheduler_args null",
-        "ReduceLROnPlateau watches val/loss, and this run does not validate; set data.val_split",
+        "ReduceLROnPlateau monitors val/loss, but this run does not validate; set data.val_split",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The best state of a run."""
+"""The best checkpoint of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from ...runs.checkpoint_io import save_together
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ``ModelCheckpoint``, to which a metric that is NaN or infinite is never the best.
+    """Lightning's ``ModelCheckpoint``, except that a metric that is NaN or infinite is never the best.
 
-    A run that goes on in another folder, or was moved there, still knows the best so far, where that file is there.
+    A run that is resumed in another folder, or was moved there, keeps the best score so far if its file still exists.
     """
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
@@ -24,14 +24,14 @@ class BestCheckpoint(ModelCheckpoint):
         save_together(trainer, lambda: super(BestCheckpoint, self)._save_checkpoint(trainer, filepath))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        paths = {path: self._where(path) for path in state_dict["best_k_models"]}
+        paths = {path: self._current_path(path) for path in state_dict["best_k_models"]}
         if paths and all(paths.values()):
             scores = {paths[path]: score for path, score in state_dict["best_k_models"].items()}
             own = {"dirpath": self.dirpath, "best_k_models": scores, "last_model_path": ""}
             named = {name: paths.get(state_dict[name], "") for name in ("best_model_path", "kth_best_model_path")}
             super().load_state_dict({**state_dict, **own, **named})
 
-    def _where(self, path: str) -> str:
-        """The path of one of the best checkpoints now, or nothing."""
+    def _current_path(self, path: str) -> str:
+        """Where a checkpoint at ``path`` is now; empty if it is gone."""
         moved = str(Path(self.dirpath or ".") / Path(path).name)
         return next((found for found in (path, moved) if Path(found).is_file()), "")

@@ -1,4 +1,4 @@
-"""Where a net puts the images of a test, before it names them."""
+"""A figure of the test images in feature space."""
 
 import os
 from pathlib import Path
@@ -13,11 +13,11 @@ from ..data_protocol import image_data
 
 
 class Embedding(Callback):
-    """Draws the test images by the first two principal components of what the last linear layer is given.
+    """Draws the test images by the first two principal components of the inputs of the last linear layer.
 
     Args:
-        path: of the PNG.
-        images: how many are drawn at most; of several processes, those of the first.
+        path: the PNG file.
+        images: the largest number of images drawn. With several processes, those of the first are drawn.
     """
 
     def __init__(self, path: str | os.PathLike[str], images: int = 2000) -> None:
@@ -61,7 +61,7 @@ class Embedding(Callback):
 
 
 def principal_components(features: Tensor, count: int = 2) -> Tensor:
-    """Features (N, D) along the directions in which they vary most (N, count), without random numbers."""
-    centred = features.double() - features.double().mean(0)
-    u, s, _ = torch.linalg.svd(centred, full_matrices=False)
+    """Projects features (N, D) on their first principal components (N, count), without random numbers."""
+    centered = features.double() - features.double().mean(0)
+    u, s, _ = torch.linalg.svd(centered, full_matrices=False)
     return (u * s)[:, :count]

@@ -1,4 +1,4 @@
-"""A training that has gone astray ends at once, and leaves no checkpoint."""
+"""Stops a training whose loss is NaN or infinite."""
 
 import math
 from typing import Any
@@ -13,13 +13,13 @@ from .gradient_norm import gradient_norm
 
 
 class FiniteLoss(Callback):
-    """Ends the training at the step whose loss is NaN or infinite, before it reaches the weights.
+    """Ends the training at a step whose loss is NaN or infinite, before the optimizer step.
 
-    On a GPU of its own, a process looks at the loss one step later, so that no step waits for it; no checkpoint is
+    A single process on a GPU checks the loss one step later, so that no step waits for the device. No checkpoint is
     written in between.
 
     Raises:
-        InputError: naming step, learning rate, gradient norm and the images of the batch.
+        InputError: naming the step, the learning rate, the gradient norm and the images of the batch.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class FiniteLoss(Callback):
         self._loss: _Loss | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._check(trainer, self._loss)  # of the step before, whose gradients are still there
+        self._check(trainer, self._loss)  # of the previous step, whose gradients still exist
         self._loss, self._batch_idx = None, batch_idx
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -35,7 +35,7 @@ class FiniteLoss(Callback):
         self._loss = _Loss(loss, trainer.current_epoch, self._batch_idx, trainer.global_step, lr)
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._may_wait(trainer):
+        if not self._may_defer(trainer):
             self._check(trainer, self._loss)
             self._loss = None
 
@@ -46,7 +46,7 @@ class FiniteLoss(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._check(trainer, self._loss)
 
-    def _may_wait(self, trainer: Trainer) -> bool:
+    def _may_defer(self, trainer: Trainer) -> bool:
         return trainer.strategy.root_device.type == "cuda" and trainer.world_size == 1
 
     def _check(self, trainer: Trainer, loss: "_Loss | None") -> None:
@@ -55,17 +55,17 @@ class FiniteLoss(Callback):
         is_finite = math.isfinite(loss.value())
         if trainer.strategy.reduce_boolean_decision(is_finite):
             return
-        # By all processes, which have to end together; and the norm of a net in pieces is a sum over them.
+        # All processes take part: they must end together, and the gradient norm of a sharded model is a sum over them.
         message = _describe(trainer, loss)
-        of_all: list[Any] = [message]
+        messages: list[Any] = [message]
         if trainer.world_size > 1:
-            of_all = [None] * trainer.world_size
-            torch.distributed.all_gather_object(of_all, None if is_finite else message)
-        raise InputError(next(said for said in of_all if said))
+            messages = [None] * trainer.world_size
+            torch.distributed.all_gather_object(messages, None if is_finite else message)
+        raise InputError(next(message for message in messages if message))
 
 
 class _Loss:
-    """The loss of a step, on its way from the device."""
+    """The loss of a step. It is copied from a GPU without waiting."""
 
     def __init__(self, loss: Tensor, epoch: int, batch_idx: int, step: int, lr: float) -> None:
         self.epoch, self.batch_idx, self.step, self.lr = epoch, batch_idx, step, lr

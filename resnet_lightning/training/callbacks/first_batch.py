@@ -1,4 +1,4 @@
-"""What a net sees when training begins."""
+"""The first training batch as an image."""
 
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from ..data_protocol import image_data
 
 
 class FirstBatch(Callback):
-    """Writes the first training batch, augmented, as ``pictures/first_batch.png``, and hands it to W&B.
+    """Writes the first augmented training batch to ``pictures/first_batch.png`` and logs it to W&B.
 
     Args:
-        folder: of the run.
-        images: how many of the batch are shown.
+        folder: the run's folder.
+        images: the largest number of images shown.
     """
 
     def __init__(self, folder: Path, images: int = 32) -> None:

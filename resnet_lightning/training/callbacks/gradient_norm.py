@@ -1,4 +1,4 @@
-"""How large the gradients are."""
+"""The norm of the gradients."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from torch.optim import Optimizer
 
 
 class GradientNorm(Callback):
-    """Logs ``train/grad_norm``: the mean, over an epoch's steps, of the norm of all gradients before they are clipped.
+    """Logs ``train/grad_norm``: the norm of all gradients before clipping, averaged over the steps of an epoch.
 
-    A step whose norm is infinite, as float16 has them now and then and leaves out, does not count.
+    Steps with an infinite norm are left out. In float16 they occur now and then, and the optimizer skips them.
     """
 
     def __init__(self) -> None:
@@ -34,16 +34,16 @@ class GradientNorm(Callback):
         self._sum, self._steps = 0.0, 0
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        norm = gradient_norm(pl_module).float()  # bfloat16 cannot sum up an epoch
-        is_finite = norm.isfinite()  # asked on the device, which nothing here waits for
+        norm = gradient_norm(pl_module).float()  # a sum over an epoch needs more than bfloat16
+        is_finite = norm.isfinite()  # stays on the device, so that nothing waits for it
         self._sum = self._sum + torch.where(is_finite, norm, 0.0)
         self._steps = self._steps + is_finite
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log("train/grad_norm", self._sum / self._steps, sync_dist=True)  # the same in each; Lightning asks
+        pl_module.log("train/grad_norm", self._sum / self._steps, sync_dist=True)  # the same value in each process; Lightning warns without it
 
 
 def gradient_norm(module: LightningModule) -> Tensor:
-    """The Euclidean norm of all gradients of a module together; of one that is in pieces, over all processes."""
+    """Returns the Euclidean norm of all gradients of a module together, over all processes if it is sharded."""
     norm = get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
     return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -1,4 +1,4 @@
-"""Predictions as a table."""
+"""Predictions as a CSV file."""
 
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from ..data_protocol import image_data
 
 
 class PredictionWriter(Callback):
-    """Writes a CSV with a line for each image: its file or number, the label, and the label's probability.
+    """Writes a CSV file with a line for each image: its file or index, the most likely label, and its probability.
 
-    With ``top_k``, the next likeliest labels follow, each with its probability. A file that could not be read has a
-    line without any. It takes the files' and the classes' names from the trainer's data module.
+    With ``top_k``, the next most likely labels follow, each with its probability. The line of a file that could not be
+    read has no labels. The names of files and classes come from the trainer's data module.
 
     Args:
-        path: of the CSV, which appears when it is complete.
-        top_k: how many labels each image gets.
+        path: the CSV file, which appears once it is complete.
+        top_k: the number of labels for each image.
 
     Raises:
-        InputError: where there are fewer classes.
+        InputError: if there are fewer classes than ``top_k``.
     """
 
     def __init__(self, path: Path, top_k: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""How fast the training goes."""
+"""The speed of the training."""
 
 import time
 from typing import Any
@@ -8,11 +8,11 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class Throughput(Callback):
-    """Measures the training, without the validation in between, and logs ``train/images_per_second`` each epoch.
+    """Logs ``train/images_per_second`` of each epoch, without the time of validation.
 
     Attributes:
-        images: how many were trained on, over all processes.
-        seconds: the time that took.
+        images: the number of images trained on so far, over all processes.
+        seconds: the time that this took.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ class Throughput(Callback):
 
     @property
     def images_per_second(self) -> float:
-        """The mean over the run; 0 before the first epoch has ended."""
+        """The mean over the run; 0 before the end of the first epoch."""
         return self.images / self.seconds if self.seconds else 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started = _now(pl_module)  # where a run goes on inside an epoch, which does not start then
+        self._started = _now(pl_module)  # a run that is resumed inside an epoch has no epoch start
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_images, self._epoch_seconds = 0, 0.0
@@ -65,7 +65,7 @@ class Throughput(Callback):
 
 
 def _now(pl_module: LightningModule) -> float:
-    """The time at which the device has done what it was given; asked a few times an epoch, it costs nothing."""
+    """The time once the device has finished its work. It waits for the device, a few times an epoch."""
     if pl_module.device.type == "cuda":
         torch.cuda.synchronize(pl_module.device)
     return time.perf_counter()
