@@ -15,7 +15,8 @@ from .. import __version__
 from ..data import ImageDataModule
 from ..errors import InputError
 from ..models.weights import read_checkpoint
-from ..runs import folder as runs
+from ..runs.folder import find_run
+from ..runs.subprocesses import end_with_parent, folder_of_parent
 from ..training.callbacks import BestCheckpoint, Interrupted, PredictionWriter, RunRecord, Throughput
 from ..training.classifier import ImageClassifier
 from ..training.config_checks import check_combination, check_machines
@@ -41,9 +42,9 @@ def run(arguments: list[str]) -> int:
     Raises:
         InputError: if the input is wrong.
     """
-    has_parent = runs.folder_of_parent() is not None
+    has_parent = folder_of_parent() is not None
     if has_parent:
-        runs.end_with_parent()
+        end_with_parent()
     silence_known_warnings()
     console = Console()
     try:
@@ -151,7 +152,7 @@ class CommandLine(LightningCLI):
             parser.add_argument("--top_k", type=int, default=1, help="Number of labels for each image, best first.")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        resolved = resolve(args, self.session.open_folder, runs.folder_of_parent())
+        resolved = resolve(args, self.session.open_folder, folder_of_parent())
         self.run_name, self.checkpoint = resolved.run_name, resolved.checkpoint
         self.config = parser.parse_args(list(resolved.arguments))
         options = self.options
@@ -185,7 +186,7 @@ class CommandLine(LightningCLI):
         if self.session.folder is None and resume:
             if resume != "auto":
                 raise InputError("resume belongs on the command line, as --resume FOLDER; leave it out of the config")
-            found = runs.find_run(base, self.run_name, self.config_text)
+            found = find_run(base, self.run_name, self.config_text)
             if found is None:
                 where = base / self.run_name
                 self._print(f"[dim]There is no run with this config in {where} to resume: a new one starts.")

@@ -10,7 +10,9 @@ from typing import Self
 import torch
 from lightning.pytorch.loggers import Logger
 
-from ..runs import folder as runs
+from ..runs import subprocesses
+from ..runs.folder import new_folder, newest_checkpoint
+from ..runs.lock import Lock
 from ..runs.wandb_logger import ResumableWandbLogger
 from ..training.callbacks import Interrupted
 
@@ -34,8 +36,8 @@ class RunSession:
         self.folder: Path | None = None
         self.loggers: Iterable[Logger] = ()
         self._created: list[Path] = []  # innermost first
-        self._lock: runs.Lock | None = None
-        self._variable = os.environ.get(runs.FOLDER_VARIABLE)
+        self._lock: Lock | None = None
+        self._variable = os.environ.get(subprocesses.FOLDER_VARIABLE)
 
     def open_folder(self, folder: Path) -> Path | None:
         """Takes the folder of a run that is to be resumed, which is created if it is missing.
@@ -48,8 +50,8 @@ class RunSession:
         """
         self.folder = folder
         self._created = _missing(folder)
-        self._lock = runs.Lock.of_a_run(folder)
-        return runs.newest_checkpoint(folder)
+        self._lock = Lock.of_a_run(folder)
+        return newest_checkpoint(folder)
 
     def new_folder(self, base: Path, name: str, lock: bool) -> None:
         """Creates a folder ``base/name/<time>``, or joins that of the process that started this one.
@@ -57,18 +59,18 @@ class RunSession:
         Raises:
             InputError: if it cannot be created.
         """
-        self.folder = runs.folder_of_parent()
+        self.folder = subprocesses.folder_of_parent()
         if self.folder is None:
             self._created = _missing(base / name)
-            self.folder = runs.new_folder(base, name)
+            self.folder = new_folder(base, name)
             self._created.insert(0, self.folder)
         if lock:
-            self._lock = runs.Lock.of_a_run(self.folder)
+            self._lock = Lock.of_a_run(self.folder)
 
     def announce_folder(self) -> None:
         """Puts the folder into the environment, for the processes that Lightning starts for the other devices."""
         assert self.folder is not None
-        runs.tell_children(self.folder)
+        subprocesses.tell_children(self.folder)
 
     def __enter__(self) -> Self:
         return self
@@ -87,12 +89,12 @@ class RunSession:
         finally:
             if self._lock:
                 self._lock.release()
-            if runs.is_first_process():
+            if subprocesses.is_first_process():
                 _remove_empty(self._created)
             if self._variable is None:
-                os.environ.pop(runs.FOLDER_VARIABLE, None)
+                os.environ.pop(subprocesses.FOLDER_VARIABLE, None)
             else:
-                os.environ[runs.FOLDER_VARIABLE] = self._variable
+                os.environ[subprocesses.FOLDER_VARIABLE] = self._variable
 
 
 def _exit_code(error: BaseException | None) -> int:

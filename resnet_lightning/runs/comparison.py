@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import configs
+from .configs import as_text
 from .reader import Run
 
 FINAL = "test/acc", "test/loss", "val/acc", "val/loss", "train/acc", "train/loss"
@@ -22,32 +24,12 @@ _OF_THE_DATA = (
 
 def settings(run: Run) -> dict[str, Any]:
     """The config, flat, under the keys that the command line takes: ``model.lr``, ``data.batch_size``."""
-    found: dict[str, Any] = {}
-
-    def add(key: str, value: Any) -> None:
-        if key in _ELSEWHERE:
-            return
-        if isinstance(value, dict) and value:
-            for name, part in value.items():
-                add(key if name in ("init_args", "class_path") else f"{key}.{name}" if key else str(name), part)
-        else:
-            found[key] = value
-
-    add("", run.config)
-    return found
+    return configs.flatten(run.config, leave_out=_ELSEWHERE)
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
     """The settings that are not the same in all runs: for each, what it is in every run."""
-    of_all = [settings(run) for run in runs]
-    keys = dict.fromkeys(key for one in of_all for key in one)
-    shown = {key: [as_text(one[key]) if key in one else "-" for one in of_all] for key in keys}
-    return {key: values for key, values in shown.items() if len(set(values)) > 1}
-
-
-def as_text(value: Any) -> str:
-    """A value as a config would have it."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return configs.differences([settings(run) for run in runs])
 
 
 def data_settings(run: Run) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import csv
 import datetime
-import fcntl
 import json
 import math
 import os
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from ..errors import InputError
+from .lock import is_held
 
 T = TypeVar("T")
 
@@ -184,8 +184,8 @@ def _read_record(folder: Path, parts: _Parts) -> tuple[dict[str, Any], str]:
     """What ``run.json`` says, and the state of the run, which may have had no time to write it."""
     record = parts.read("run.json", _parse_record) or {}
     if record.get("state") not in _STATES:
-        return record, "running" if _is_held(folder) else "unknown"
-    if record["state"] == "running" and not _is_held(folder):
+        return record, "running" if is_held(folder) else "unknown"
+    if record["state"] == "running" and not is_held(folder):
         record = parts.read("run.json", _parse_record) or {}  # it may have ended since
         return record, "killed" if record.get("state") == "running" else record.get("state", "unknown")
     return record, record["state"]
@@ -197,19 +197,6 @@ def _parse_record(text: str) -> dict[str, Any]:
     if not isinstance(record.get("git", {}).get("commit", ""), str):
         del record["git"]
     return record
-
-
-def _is_held(folder: Path) -> bool:
-    """Whether a process is writing to a run's folder; a look that neither takes nor removes its lock."""
-    try:
-        with (folder / ".lock").open() as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:  # held, or on a file system without locks, where the run's own word has to do
-                return True
-    except OSError:
-        return False
-    return False
 
 
 def _start_of(folder: Path, record: dict[str, Any]) -> datetime.datetime:

@@ -11,6 +11,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from ..data import ImageDataModule
 from ..errors import InputError
 from ..models.weights import check_state_dict
+from ..runs.configs import MISSING, differences, flatten
 from .classifier import ImageClassifier
 
 # Arguments of a backbone that may change: they leave its layers and its logits in eval mode as they are.
@@ -151,18 +152,9 @@ def check_is_sharded(path: str, checkpoint: Mapping[str, Any]) -> None:
 
 def changes(before: str, now: str) -> list[str]:
     """Lists the options that differ between two configs in YAML: ``"model.lr: 0.1 before, 0.05 now"``."""
-    flat = [dict(_flatten(yaml.safe_load(config))) for config in (before, now)]
-    names = [*flat[1], *(name for name in flat[0] if name not in flat[1])]
+    found = differences([flatten(yaml.safe_load(config)) for config in (now, before)])
     return [
-        f"{name}: {flat[0].get(name)} before, {flat[1].get(name)} now"
-        for name in names
-        if flat[0].get(name) != flat[1].get(name)
+        f"{name}: {value_before} before, {value_now} now"
+        for name, (value_now, value_before) in found.items()
+        if {value_before, value_now} != {MISSING, "null"}  # an option of another version, at its default
     ]
-
-
-def _flatten(config: Any, name: str = "") -> list[tuple[str, Any]]:
-    if not isinstance(config, dict):
-        return [(name, config)]
-    # Options of a class are named as on the command line.
-    parts = [(name if key == "init_args" else f"{name}.{key}" if name else key, value) for key, value in config.items()]
-    return [pair for key, value in parts for pair in _flatten(value, key)]

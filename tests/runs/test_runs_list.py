@@ -16,7 +16,7 @@ from repository import CONFIGS
 from resnet_lightning.cli.main import main
 from resnet_lightning.cli.runs import command as runs_command
 from resnet_lightning.errors import InputError
-from resnet_lightning.runs.folder import Lock
+from resnet_lightning.runs.lock import Lock
 from resnet_lightning.runs.reader import find_runs, read_run
 
 DIGITS = str(CONFIGS / "digits.yaml")
@@ -45,7 +45,7 @@ def folder(trained, tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def writer(folder):
     """Another process that holds the lock of the run."""
-    code = "import sys, pathlib; from resnet_lightning.runs.folder import Lock; "
+    code = "import sys, pathlib; from resnet_lightning.runs.lock import Lock; "
     code += "lock = Lock(pathlib.Path(sys.argv[1])); "
     command = [sys.executable, "-c", code + "print('held', flush=True); sys.stdin.read()", str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -29,7 +29,7 @@ import yaml
 from resnet_lightning.cli.main import main
 from resnet_lightning.errors import InputError
 from resnet_lightning.runs.checkpoint_io import WholeCheckpoints, is_whole
-from resnet_lightning.runs.folder import Lock
+from resnet_lightning.runs.lock import Lock
 from runs_alike import (
     DIGITS,
     assert_same_run,

@@ -40,7 +40,9 @@ class GradientNorm(Callback):
         self._steps = self._steps + is_finite
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log("train/grad_norm", self._sum / self._steps, sync_dist=True)  # the same value in each process; Lightning warns without it
+        pl_module.log(
+            "train/grad_norm", self._sum / self._steps, sync_dist=True
+        )  # the same value in each process; Lightning warns without it
 
 
 def gradient_norm(module: LightningModule) -> Tensor:

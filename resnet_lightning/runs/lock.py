@@ -1,0 +1,89 @@
+"""The lock that reserves a run's folder for one process."""
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from ..errors import InputError
+from .subprocesses import is_first_process
+
+_NAME = ".lock"
+_HELD_ELSEWHERE = errno.EACCES, errno.EAGAIN
+
+
+class Lock:
+    """Reserves a run's folder for this process until ``release``; the system releases it when the process dies.
+
+    On file systems without locks, which some clusters have, it reserves nothing.
+
+    Raises:
+        InputError: if another process holds the lock, or the folder cannot be written to.
+    """
+
+    @classmethod
+    def of_a_run(cls, folder: Path) -> "Lock | None":
+        """Locks a folder, which is made if it is missing; returns None in all processes of a run but the first.
+
+        Raises:
+            InputError: if another process holds the lock, or the folder cannot be made or written to.
+        """
+        if not is_first_process():
+            return None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the run's folder {str(folder)!r}: {error.strerror}") from error
+        return cls(folder)
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / _NAME
+        while True:
+            try:
+                self._file = path.open("a")
+            except OSError as error:
+                raise InputError(f"cannot write to the run's folder {str(folder)!r}: {error.strerror}") from error
+            try:
+                # Not `flock`: the data workers of a killed process would keep it.
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in _HELD_ELSEWHERE:
+                    return  # a file system without locks
+                self._file.close()
+                raise InputError(
+                    f"another process is writing to the run {str(folder)!r}; wait for it, or end it"
+                ) from error
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self._file.fileno()), path.stat()):
+                    return
+            self._file.close()  # its last holder has just removed it
+
+    def release(self) -> None:
+        Path(self._file.name).unlink(missing_ok=True)
+        self._file.close()
+
+
+def can_lock(folder: Path) -> bool:
+    """Whether this process could lock a run's folder: no other process holds the lock, and the folder is writable."""
+    try:
+        Lock(folder).release()
+    except InputError:
+        return False
+    return True
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the lock of a run's folder, without taking it; True on file systems without locks.
+
+    The process that holds the lock must not ask: by POSIX, closing the file that was looked at releases it.
+    """
+    try:
+        with (folder / _NAME).open() as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+    except OSError:
+        return False
+    return False

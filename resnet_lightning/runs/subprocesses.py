@@ -1,0 +1,46 @@
+"""What the processes of one run pass on to each other.
+
+For each further device, Lightning starts the same command again. The environment tells these processes which run they
+belong to.
+"""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+FOLDER_VARIABLE = "RESNET_LIGHTNING_RUN_FOLDER"
+_PARENT_VARIABLE = "RESNET_LIGHTNING_PARENT"
+
+
+def folder_of_parent() -> Path | None:
+    """Returns the run's folder if another process of the run started this one."""
+    return Path(os.environ[FOLDER_VARIABLE]) if {"LOCAL_RANK", FOLDER_VARIABLE} <= os.environ.keys() else None
+
+
+def tell_children(folder: Path) -> None:
+    """Stores the run's folder in the environment, for the processes that Lightning starts."""
+    os.environ.update({FOLDER_VARIABLE: str(folder), _PARENT_VARIABLE: str(os.getpid())})
+
+
+def end_with_parent() -> None:
+    """Ends this process soon after the one that started it has ended.
+
+    A process that waits for the others to set up communication would otherwise wait half an hour for a dead one.
+    """
+    parent = int(os.environ[_PARENT_VARIABLE])
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        time.sleep(10)  # for what is left to do at the end of a successful run
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of rank 0, which writes the run's files."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
