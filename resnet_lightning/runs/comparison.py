@@ -1,10 +1,11 @@
-"""In what runs differ, which of them compare, and what they come to together."""
+"""Compares runs: which settings differ, which results are comparable, and means over seeds."""
 
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from . import configs
@@ -12,61 +13,63 @@ from .configs import as_text
 from .reader import Run
 
 FINAL = "test/acc", "test/loss", "val/acc", "val/loss", "train/acc", "train/loss"
-"""The metrics that runs are compared by."""
+"""The metrics that are compared, in the order of the tables."""
 
-# Where a run is written to, and what is shown of it, makes no other result.
-_ELSEWHERE = {"trainer.default_root_dir", "trainer.logger", "checkpoint.dirpath", "data.predict_folder"}
-_OF_THE_DATA = (
+# These settings do not change a run's results.
+_IGNORED = {"trainer.default_root_dir", "trainer.logger", "checkpoint.dirpath", "data.predict_folder"}
+_DATA_SETTINGS = (
     "data",
     *(f"data.{name}" for name in "root classes val_split num_folds split_seed train_fraction".split()),
 )
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """The config, flat, under the keys that the command line takes: ``model.lr``, ``data.batch_size``."""
-    return configs.flatten(run.config, leave_out=_ELSEWHERE)
+    """The flattened config, with the keys of the command line: ``model.lr``, ``data.batch_size``."""
+    return configs.flatten(run.config, leave_out=_IGNORED)
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """The settings that are not the same in all runs: for each, what it is in every run."""
+    """The settings that are not the same in all runs, each with its value in every run; a dash if it has none."""
     return configs.differences([settings(run) for run in runs])
 
 
 def data_settings(run: Run) -> dict[str, str]:
-    """The settings that say which images a run was trained and tested with."""
-    of_all = settings(run)
-    return {key: as_text(of_all[key]) for key in _OF_THE_DATA if key in of_all}
+    """The settings that determine the images of training, validation and test."""
+    flat = settings(run)
+    return {key: as_text(flat[key]) for key in _DATA_SETTINGS if key in flat}
 
 
 def by_data(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs whose accuracies compare, together: those with the same data, classes and split."""
-    same_settings: dict[str, list[Run]] = {}
-    for run in runs:
-        same_settings.setdefault(json.dumps(data_settings(run)), []).append(run)
-    found: list[list[Run]] = []
-    for some in same_settings.values():
-        named = {tuple(run.tested.classes) for run in some if run.tested}
-        if len(named) < 2:  # those of which no names are known go with the others
-            found.append(some)
-            continue
-        same_names: dict[tuple[str, ...] | None, list[Run]] = {}
-        for run in some:
-            same_names.setdefault(tuple(run.tested.classes) if run.tested else None, []).append(run)
-        found += same_names.values()
-    return found
+    """Groups runs by data, classes and split. Accuracies are comparable within a group only."""
+    groups: list[list[Run]] = []
+    for same_settings in _grouped(runs, data_settings):
+        # Without an evaluation the class names are unknown. That matters only if the others disagree on them.
+        same_classes = _grouped(same_settings, _class_names)
+        known = [group for group in same_classes if _class_names(group[0]) is not None]
+        groups += same_classes if len(known) > 1 else [same_settings]
+    return groups
 
 
 def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs of the same data that differ in nothing but the seed, together."""
+    """Groups runs on the same data that differ in nothing but the seed."""
+    return _grouped(runs, lambda run: {**settings(run), "seed_everything": None})
+
+
+def _grouped(runs: Sequence[Run], key: Callable[[Run], Any]) -> list[list[Run]]:
+    """Groups runs whose keys are equal as JSON, in the order of their first runs."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(json.dumps({**settings(run), "seed_everything": None}, default=str), []).append(run)
+        groups.setdefault(json.dumps(key(run), default=str), []).append(run)
     return list(groups.values())
+
+
+def _class_names(run: Run) -> list[str] | None:
+    return run.evaluation.classes if run.evaluation else None
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation (of a single run, n - 1) of a metric over ``n`` runs; of one there is none."""
+    """Mean and sample standard deviation (n - 1) of a metric over ``n`` runs; a single run has no deviation."""
 
     n: int
     mean: float
@@ -74,24 +77,60 @@ class Spread:
 
 
 def final_metrics(group: Sequence[Run]) -> dict[str, Spread]:
-    """What the complete runs of a group ended with. Of several with the same seed the newest counts."""
-    counted = {_seed_or_folder(run): run for run in sorted(group, key=lambda run: run.started) if run.is_complete}
-    found = {}
+    """The final metrics of the complete runs of a group. Of several runs with the same seed, the newest counts."""
+    newest = {_seed_or_folder(run): run for run in sorted(group, key=lambda run: run.started) if run.is_complete}
+    metrics = {}
     for metric in FINAL:
-        values = [value for run in counted.values() if (value := run.last(metric)) is not None]
+        values = [value for run in newest.values() if (value := run.last(metric)) is not None]
         if values:
             are_finite = all(map(math.isfinite, values))
             mean = statistics.fmean(values) if are_finite else math.nan
             deviation = statistics.stdev(values) if are_finite and len(values) > 1 else None
-            found[metric] = Spread(len(values), mean, deviation)
-    return found
+            metrics[metric] = Spread(len(values), mean, deviation)
+    return metrics
 
 
 def _seed_or_folder(run: Run) -> str:
-    """What is the same for runs that repeat each other: those without a seed never do."""
+    """Equal for runs that repeat each other, which takes an explicit seed."""
     seed = run.config.get("seed_everything")
     return str(seed) if isinstance(seed, int) and not isinstance(seed, bool) else str(run.folder)
 
 
 def seed_of(run: Run) -> str:
     return as_text(run.config.get("seed_everything"))
+
+
+# Labels for tables.
+
+
+def numbered(runs: Sequence[Run]) -> dict[Path, str]:
+    """The number of each run in tables, by its folder: 1, 2, 3."""
+    return {run.folder: str(number) for number, run in enumerate(runs, start=1)}
+
+
+def run_numbers(runs: Sequence[Run], numbers: dict[Path, str]) -> str:
+    """Such as ``run 1`` or ``runs 1, 3``."""
+    return f"run{'s' * (len(runs) > 1)} {', '.join(numbers[run.folder] for run in runs)}"
+
+
+def group_labels(groups: Sequence[Sequence[Run]]) -> dict[Path, str]:
+    """For each run, by its folder, the settings that distinguish its group from the others on the same data."""
+    differing = differences([group[0] for group in groups])
+    labels = {}
+    for index, group in enumerate(groups):
+        parts = [f"{key} {values[index]}" for key, values in differing.items() if key != "seed_everything"]
+        label = ", ".join(parts[:3]) + ", ..." * (len(parts) > 3)
+        labels.update({run.folder: label or run.name for run in group})
+    return labels
+
+
+def data_label(group: Sequence[Run], groups: Sequence[Sequence[Run]]) -> str:
+    """The data of a group of ``by_data``: the data module, and the settings that distinguish it from other groups."""
+    settings_of_all = [data_settings(other[0]) for other in groups]
+    own = data_settings(group[0])
+    differing = [key for key in own if any(other.get(key) != own[key] for other in settings_of_all) and key != "data"]
+    parts = [own.get("data", "unknown data").rpartition(".")[2], *(f"{key} {own[key]}" for key in differing)]
+    if settings_of_all.count(own) > 1:
+        classes = next((names for run in group if (names := _class_names(run)) is not None), None)
+        parts.append(f"classes {', '.join(classes)}" if classes is not None else "unknown classes")
+    return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""Pictures of runs and nets, drawn with matplotlib: each function returns a figure, ``save`` writes it."""
+"""Figures of runs and models, drawn with matplotlib. Each function returns a figure; ``save`` writes it."""
 
 import io
 import math
@@ -12,49 +12,49 @@ from numpy.typing import NDArray
 
 from ..atomic_write import atomic_write
 
-if TYPE_CHECKING:  # it takes half a second to import, which only those wait for who draw
+if TYPE_CHECKING:  # the import takes half a second, so it is left to the functions that draw
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Curve = Sequence[tuple[float, float]]
-"""Points (x, y), in the order of x."""
+"""Points (x, y), sorted by x."""
 
-# Black is what follows a page's own text colour; this does not, where what lies behind it is always light.
-_ON_LIGHT = "#010101"
-_METADATA = "Creator", "Date", "Format", "Type"  # what matplotlib would say of itself in a picture
+# `as_svg` replaces pure black by the page's text color. Text on a light cell has to stay dark on a dark page too.
+_ALWAYS_BLACK = "#010101"
+_METADATA = "Creator", "Date", "Format", "Type"  # that matplotlib would write into an SVG
 
 
 def learning_curves(
-    curves: Mapping[str, Mapping[str, Curve]], x_label: str = "epoch", colours: Mapping[str, str] | None = None
+    curves: Mapping[str, Mapping[str, Curve]], x_label: str = "epoch", colors: Mapping[str, str] | None = None
 ) -> "Figure":
-    """One plot below the other for each quantity, a line in it for each run.
+    """A plot for each quantity, one below the other, with a line for each run.
 
     Args:
         curves: by quantity (such as ``"val/acc"``), then by run.
-        x_label: what x counts.
-        colours: by run, for a page that says itself which is whose; without them the plot has a legend.
+        x_label: of the x axis.
+        colors: by run, if a legend is shown elsewhere; without them the figure has a legend.
     """
     figure = _figure(5, 2.2 * len(curves))
     for number, (quantity, runs) in enumerate(curves.items(), start=1):
         axes = figure.add_subplot(len(curves), 1, number)
         for name, points in runs.items():
-            colour = colours[name] if colours else None
+            color = colors[name] if colors else None
             marker = "." if len(points) < 30 else None
-            axes.plot(*zip(*points, strict=True), label=_literally(name), linewidth=1.5, marker=marker, color=colour)
+            axes.plot(*zip(*points, strict=True), label=_escape_dollars(name), linewidth=1.5, marker=marker, color=color)
         axes.locator_params(axis="x", integer=True)
         axes.set_title(quantity, loc="left", fontsize="medium")
-        _be_plain(axes)
+        _simplify_axes(axes)
         if number == len(curves):
             axes.set_xlabel(x_label)
-        if number == 1 and len(runs) > 1 and not colours:
+        if number == 1 and len(runs) > 1 and not colors:
             axes.legend(frameon=False, fontsize="small")
     return figure
 
 
 def confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str]) -> "Figure":
-    """Images by class (rows) and prediction (columns), (K, K); each row is coloured by its shares."""
-    few = len(classes) <= 20
-    side = max(3.5, 0.42 * len(classes)) if few else 6
+    """The number of images by class (rows) and prediction (columns), (K, K), colored by the share of the row."""
+    has_labels = len(classes) <= 20
+    side = max(3.5, 0.42 * len(classes)) if has_labels else 6
     figure = _figure(side + 0.5, side)
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -62,18 +62,18 @@ def confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str]) -> "Figu
     axes.set(xlabel="prediction", ylabel="class")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    if not few:  # the names of a hundred classes would lie over each other
+    if not has_labels:  # the names of a hundred classes would overlap
         axes.set(xticks=[], yticks=[])
         return figure
-    places = range(len(classes))
-    names = [_literally(name) for name in classes]
-    axes.set_xticks(places, names, rotation=90 if max(map(len, classes)) > 2 else 0)
-    axes.set_yticks(places, names)
-    for row in places:
-        for column in places:
+    positions = range(len(classes))
+    names = [_escape_dollars(name) for name in classes]
+    axes.set_xticks(positions, names, rotation=90 if max(map(len, classes)) > 2 else 0)
+    axes.set_yticks(positions, names)
+    for row in positions:
+        for column in positions:
             if counts[row, column]:
-                colour = "#ffffff" if shares[row, column] > 0.5 else _ON_LIGHT
-                axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=7)
+                color = "#ffffff" if shares[row, column] > 0.5 else _ALWAYS_BLACK
+                axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=7)
     return figure
 
 
@@ -81,47 +81,47 @@ def images_in_a_grid(images: Sequence[NDArray[np.uint8]], captions: Sequence[str
     """Images (H, W, 3) or (H, W), each with a caption above it."""
     columns = min(columns, max(len(images), 1))
     rows = math.ceil(len(images) / columns) or 1
-    figure = _figure(1.7 * columns, 2.0 * rows, layout=None)  # fitting many axes to each other takes long
+    figure = _figure(1.7 * columns, 2.0 * rows, layout=None)  # the constrained layout is slow for many axes
     for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(number, columns)
         axes = figure.add_axes(((column + 0.05) / columns, 1 - (row + 0.95) / rows, 0.9 / columns, 0.75 / rows))
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(_literally(caption), fontsize=7)
+        axes.set_title(_escape_dollars(caption), fontsize=7)
         axes.set_axis_off()
     return figure
 
 
 def embedding(points: NDArray[np.float64], labels: NDArray[np.int64], classes: Sequence[str]) -> "Figure":
-    """Points (N, 2) in the plane, coloured by their class."""
+    """Points (N, 2) in the plane, colored by class."""
     from matplotlib import colormaps
 
     figure = _figure(6, 5)
     axes = figure.add_subplot()
-    colours = colormaps["tab10" if len(classes) <= 10 else "nipy_spectral"]
+    colors = colormaps["tab10" if len(classes) <= 10 else "nipy_spectral"]
     for label, name in enumerate(classes):
         chosen = points[labels == label]
-        colour = colours(label if len(classes) <= 10 else label / (len(classes) - 1))
-        axes.scatter(chosen[:, 0], chosen[:, 1], s=8, linewidths=0, alpha=0.8, color=colour, label=_literally(name))
+        color = colors(label if len(classes) <= 10 else label / (len(classes) - 1))
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=8, linewidths=0, alpha=0.8, color=color, label=_escape_dollars(name))
     axes.set(xlabel="first principal component", ylabel="second principal component")
-    _be_plain(axes)
+    _simplify_axes(axes)
     if len(classes) <= 20:
         axes.legend(frameon=False, fontsize="small", markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
 def learning_rates(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> "Figure":
-    """The loss while the learning rate rises, and where it falls fastest."""
+    """The loss by learning rate, with a line where it falls fastest."""
     figure = _figure(5, 3)
     axes = figure.add_subplot()
     axes.plot(rates, losses, linewidth=1.5)
     axes.axvline(suggestion, linestyle="--", linewidth=1)
     axes.set(xlabel="learning rate", ylabel="loss", xscale="log", title=f"steepest at {suggestion:.2g}")
-    _be_plain(axes)
+    _simplify_axes(axes)
     return figure
 
 
 def save_mosaic(images: NDArray[np.uint8], path: Path, columns: int = 8, side: int = 96) -> Path:
-    """Writes images (N, H, W, C) edge to edge, each enlarged by a whole number to about ``side`` pixels."""
+    """Writes a grid of images (N, H, W, C) as PNG, each enlarged by a whole number to about ``side`` pixels."""
     from PIL import Image
 
     columns = min(columns, len(images))
@@ -138,7 +138,7 @@ def save_mosaic(images: NDArray[np.uint8], path: Path, columns: int = 8, side: i
     return path
 
 
-def of_png(png: bytes) -> NDArray[np.uint8]:
+def decode_png(png: bytes) -> NDArray[np.uint8]:
     """The pixels (H, W, C) or (H, W) of a PNG."""
     from PIL import Image
 
@@ -147,22 +147,22 @@ def of_png(png: bytes) -> NDArray[np.uint8]:
 
 
 def save(figure: "Figure", path: Path) -> Path:
-    """Writes a PNG, which appears when it is complete."""
+    """Writes a figure as PNG."""
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)
     return path
 
 
 def as_svg(figure: "Figure") -> str:
-    """The figure as an SVG element for a page, in whose text colour it writes, as wide as there is room."""
+    """The figure as an SVG element that takes the text color of its page and scales with the available width."""
     from matplotlib import rc_context
 
     file = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": figure.get_label() or "resnet_lightning"}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "resnet_lightning"}):
         figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
     svg = file.getvalue()
     svg = svg[svg.index("<svg ") :].replace("#000000", "currentColor")
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing refers to them, and a page has several figures
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # unused, and ids must be unique in a page with several figures
     return re.sub(
         r'<svg (.*?)width="([\d.]+)pt" height="[\d.]+pt"',
         r'<svg fill="currentColor" style="max-width:\2pt" \1',
@@ -172,17 +172,17 @@ def as_svg(figure: "Figure") -> str:
 
 
 def _figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> "Figure":
-    """Without pyplot, whose figures stay until they are closed and which may want a screen."""
+    """A figure without pyplot, which keeps figures in memory until they are closed and may need a display."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout)
 
 
-def _literally(text: str) -> str:
-    """Text in which a dollar sign begins no formula."""
+def _escape_dollars(text: str) -> str:
+    """Text in which matplotlib does not read dollar signs as formulas."""
     return text.replace("$", r"\$")
 
 
-def _be_plain(axes: "Axes") -> None:
+def _simplify_axes(axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""The folders of runs, read: what each run is, and how far it has come."""
+"""Reads the folders of runs: config, record, metrics and evaluation."""
 
 import csv
 import datetime
@@ -18,9 +18,10 @@ from .lock import is_held
 T = TypeVar("T")
 
 Points = list[tuple[int, float]]
-"""(epoch, value), a point for each epoch."""
+"""Pairs (epoch, value), at most one for each epoch."""
 
 _STATES = "running", "finished", "stopped", "failed"
+# The fields of `run.json` that are read, and their types.
 _TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("name", "command", "state", "started", "ended", "device", "net"), str),
     **dict.fromkeys(("training_seconds", "images_per_second"), (int, float)),
@@ -29,14 +30,14 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 
 
 @dataclass(frozen=True)
-class Tested:
-    """What ``evaluation.json`` holds.
+class Evaluation:
+    """The content of ``evaluation.json``.
 
     Args:
-        classes: a name for each row of the confusion matrix.
-        confusion: images by class and prediction, (K, K).
-        metrics: such as ``test/acc``.
-        mistakes: the worst first, each with image, label, prediction, confidence and png (in base64).
+        classes: the name of each row of the confusion matrix.
+        confusion: the number of images by class (rows) and prediction (columns), (K, K).
+        metrics: the test metrics, such as ``test/acc``.
+        mistakes: the most confident first, each with image, label, prediction, confidence and png (in base64).
     """
 
     classes: list[str]
@@ -47,17 +48,17 @@ class Tested:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run's folder says.
+    """The content of a run's folder.
 
     Args:
         folder: of the run.
-        config: the whole of it, nested; empty where it cannot be read.
-        record: what ``run.json`` says, without what is not of the right type.
+        config: the complete config, nested; empty if it cannot be read.
+        record: the content of ``run.json``, without values of the wrong type.
         state: ``running``, ``finished``, ``stopped``, ``failed``, ``killed``, or ``unknown`` without a ``run.json``.
-        started: when, with the time zone.
-        curves: what was logged, by metric.
-        tested: what ``evaluation.json`` says.
-        notes: what is missing or damaged.
+        started: the start time, with its time zone.
+        curves: the logged values, by metric.
+        evaluation: the content of ``evaluation.json``; None if the run was not tested.
+        notes: a message for each file that is missing or damaged.
     """
 
     folder: Path
@@ -66,47 +67,48 @@ class Run:
     state: str
     started: datetime.datetime
     curves: dict[str, Points]
-    tested: Tested | None
+    evaluation: Evaluation | None
     notes: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """Of the config, such as ``"digits"``."""
+        """The name of the config, such as ``"digits"``."""
         return self.record.get("name") or self.folder.absolute().parent.name
 
     @property
     def epochs(self) -> int:
-        """How many were done."""
+        """The number of completed epochs."""
         logged = (self.curves[name] for name in ("train/loss", "val/loss", "val/acc") if name in self.curves)
         return next((points[-1][0] + 1 for points in logged), 0)
 
     @property
     def max_epochs(self) -> int | None:
-        """How many there were to be, where that is what ended the run."""
-        wanted = self.setting("trainer.max_epochs")
-        return wanted if isinstance(wanted, int) and wanted >= 0 else None
+        """The configured number of epochs; None if the run has another limit."""
+        limit = self.setting("trainer.max_epochs")
+        return limit if isinstance(limit, int) and limit >= 0 else None
 
     @property
     def is_complete(self) -> bool:
-        """Whether its last values are those that it was to end with."""
+        """Whether the run reached its end, so that its last values are its results."""
         return self.state == "finished" or (self.state == "unknown" and self.last("test/acc") is not None)
 
     def setting(self, key: str) -> Any:
-        """The value in the config at a key such as ``"trainer.max_epochs"``."""
+        """The value of the config at a key such as ``"trainer.max_epochs"``; None if there is none."""
         value: Any = self.config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         return value
 
     def last(self, metric: str) -> float | None:
+        """The last logged value of a metric; without one, the value in ``evaluation.json``."""
         if metric in self.curves:
             return self.curves[metric][-1][1]
-        return self.tested.metrics.get(metric) if self.tested else None
+        return self.evaluation.metrics.get(metric) if self.evaluation else None
 
     def best_monitored(self) -> tuple[float, float]:
-        """What its best checkpoint was chosen by, and the accuracy that parts those of which that is the same.
+        """Sort key: the best value of the monitored metric, ties broken by validation accuracy.
 
-        The larger the better, whatever the run's ``checkpoint.mode`` is.
+        Larger is better, whatever the run's ``checkpoint.mode``.
         """
         points = self.curves.get(self.setting("checkpoint.monitor") or "", [])
         sign = -1 if self.setting("checkpoint.mode") == "min" else 1
@@ -114,52 +116,48 @@ class Run:
         return best, self.best_accuracy() or 0.0
 
     def best_accuracy(self) -> float | None:
-        """The highest on the validation images."""
+        """The highest validation accuracy."""
         return max((value for _, value in self.curves.get("val/acc", []) if math.isfinite(value)), default=None)
 
 
 def read_run(folder: str | Path) -> Run:
-    """Reads a run's folder. What is missing or damaged in it is left out, and noted.
+    """Reads a run's folder. Missing and damaged files are left out and listed in ``Run.notes``.
 
     Raises:
-        InputError: where it is no folder of a run.
+        InputError: if it is not the folder of a run.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"there is no folder {str(folder)!r}; `resnet-lightning runs` lists those of runs")
+        raise InputError(f"there is no folder {str(folder)!r}; `lightning runs` lists the folders of runs")
     if not (folder / "config.yaml").is_file():
         raise InputError(
-            f"there is no run in {str(folder)!r}, which has no config.yaml; give what `lightning fit` made"
+            f"there is no run in {str(folder)!r}: it has no config.yaml; give a folder that `lightning fit` made"
         )
-    parts = _Parts(folder)
-    config = parts.read("config.yaml", _parse_config) or {}
-    record, state = _read_record(folder, parts)
-    curves = parts.read("metrics.csv", parse_metrics) or {}
-    if not curves and "metrics.csv is damaged" not in parts.notes:
-        parts.notes["no metrics were logged" if (folder / "metrics.csv").exists() else "there is no metrics.csv"] = None
-    tested = parts.read("evaluation.json", _parse_evaluation)
-    return Run(folder, config, record, state, _start_of(folder, record), curves, tested, tuple(parts.notes))
+    notes: list[str] = []
+    config = _read(folder / "config.yaml", _parse_config, notes) or {}
+    record, state = _read_record(folder, notes)
+    curves = _read(folder / "metrics.csv", parse_metrics, notes) or {}
+    if not curves and "metrics.csv is damaged" not in notes:
+        notes.append("no metrics were logged" if (folder / "metrics.csv").exists() else "there is no metrics.csv")
+    evaluation = _read(folder / "evaluation.json", _parse_evaluation, notes)
+    return Run(folder, config, record, state, _start_time(folder, record), curves, evaluation, tuple(notes))
 
 
-class _Parts:
-    """Reads the files of a run's folder, and notes (once each) those that cannot be read."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.notes: dict[str, None] = {}
-
-    def read(self, name: str, parse: Callable[[str], T]) -> T | None:
-        try:
-            return parse((self.folder / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, csv.Error, yaml.YAMLError):
-            self.notes[f"{name} is damaged"] = None
-            return None
+def _read(file: Path, parse: Callable[[str], T], notes: list[str]) -> T | None:
+    """The parsed content of a file; None if it is missing, or damaged, which is noted once."""
+    try:
+        return parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, csv.Error, yaml.YAMLError):
+        note = f"{file.name} is damaged"
+        if note not in notes:
+            notes.append(note)
+        return None
 
 
 def find_runs(base: str | Path) -> list[Run]:
-    """All runs at and below a folder, the newest first."""
+    """All runs in a folder, at any depth, the newest first."""
     runs = [read_run(folder) for folder in _folders_below(Path(base))]
     return sorted(runs, key=lambda run: (run.started, str(run.folder)), reverse=True)
 
@@ -168,25 +166,25 @@ def _folders_below(base: Path) -> Iterator[Path]:
     for folder, below, files in os.walk(base):
         below[:] = [name for name in below if not name.startswith(".")]
         if "config.yaml" in files:
-            below.clear()  # a run holds no runs
-            if Path(folder).parts[-3:-2] != ("wandb",):  # whose run-.../files has a config.yaml too
+            below.clear()  # runs are not nested
+            if Path(folder).parts[-3:-2] != ("wandb",):  # W&B writes a config.yaml to wandb/run-.../files
                 yield Path(folder)
 
 
 def _parse_config(text: str) -> dict[str, Any]:
-    config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # ten times faster where it is there
+    config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # libyaml is ten times faster
     if not isinstance(config, dict):
         raise TypeError("not a mapping")
     return config
 
 
-def _read_record(folder: Path, parts: _Parts) -> tuple[dict[str, Any], str]:
-    """What ``run.json`` says, and the state of the run, which may have had no time to write it."""
-    record = parts.read("run.json", _parse_record) or {}
+def _read_record(folder: Path, notes: list[str]) -> tuple[dict[str, Any], str]:
+    """The content of ``run.json``, and the run's state, which a killed process could not record."""
+    record = _read(folder / "run.json", _parse_record, notes) or {}
     if record.get("state") not in _STATES:
         return record, "running" if is_held(folder) else "unknown"
     if record["state"] == "running" and not is_held(folder):
-        record = parts.read("run.json", _parse_record) or {}  # it may have ended since
+        record = _read(folder / "run.json", _parse_record, notes) or {}  # it may have ended meanwhile
         return record, "killed" if record.get("state") == "running" else record.get("state", "unknown")
     return record, record["state"]
 
@@ -199,10 +197,10 @@ def _parse_record(text: str) -> dict[str, Any]:
     return record
 
 
-def _start_of(folder: Path, record: dict[str, Any]) -> datetime.datetime:
+def _start_time(folder: Path, record: dict[str, Any]) -> datetime.datetime:
     try:
         return datetime.datetime.fromisoformat(record.get("started", "")).astimezone()
-    except ValueError:  # a run of before there was a run.json
+    except ValueError:  # an older run, without a run.json
         pass
     try:
         return datetime.datetime.strptime(folder.absolute().name[:19], "%Y-%m-%d_%H-%M-%S").astimezone()
@@ -211,35 +209,24 @@ def _start_of(folder: Path, record: dict[str, Any]) -> datetime.datetime:
 
 
 def parse_metrics(text: str) -> dict[str, Points]:
-    """What ``metrics.csv`` holds: for each metric, a value an epoch."""
+    """The content of a ``metrics.csv``: for each metric, the last value of each epoch."""
     curves: dict[str, dict[int, float]] = {}
     for row in csv.DictReader(text.splitlines()):
         for name, cell in row.items():
             if cell and row.get("epoch") and name not in (None, "epoch", "step"):
-                try:  # the last of an epoch that has several
+                try:
                     curves.setdefault(name, {})[int(row["epoch"])] = float(cell)
-                except ValueError:  # a line that was being written
+                except ValueError:  # an incomplete line
                     continue
     return {name: sorted(points.items()) for name, points in curves.items() if points}
 
 
-def _parse_evaluation(text: str) -> Tested:
+def _parse_evaluation(text: str) -> Evaluation:
     read = json.loads(text)
     confusion = [[int(count) for count in row] for row in read["confusion"]]
     if not confusion or any(len(row) != len(confusion) for row in confusion):
-        raise ValueError("not a square")
+        raise ValueError("the confusion matrix is not square")
     classes = [*map(str, read["classes"]), *map(str, range(len(read["classes"]), len(confusion)))][: len(confusion)]
     metrics = {str(name): float(value) for name, value in read.get("metrics", {}).items()}
     mistakes = [{**mistake, "confidence": float(mistake["confidence"])} for mistake in read.get("mistakes", [])]
-    return Tested(classes, confusion, metrics, mistakes)
-
-
-# What is shown of them.
-
-
-def percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.2%}" if math.isfinite(share) else str(share)
-
-
-def epochs(run: Run) -> str:
-    return f"{run.epochs}/{run.max_epochs}" if run.max_epochs is not None else str(run.epochs)
+    return Evaluation(classes, confusion, metrics, mistakes)

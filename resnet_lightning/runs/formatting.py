@@ -1,0 +1,43 @@
+"""Numbers and times of runs as text for people."""
+
+import datetime
+import math
+
+from .comparison import Spread
+from .reader import Run
+
+
+def percent(share: float | None) -> str:
+    """A share such as 0.9944 as ``99.44%``; a dash for None."""
+    return "-" if share is None else f"{share:.2%}" if math.isfinite(share) else str(share)
+
+
+def mean_and_deviation(metric: str, spread: Spread | None) -> str:
+    """Such as ``99.44% ± 0.20%`` for an accuracy, ``0.0213 ± 0.0012`` for other metrics."""
+    if spread is None:
+        return "-"
+    numbers = (spread.mean,) if spread.deviation is None else (spread.mean, spread.deviation)
+    return " ± ".join(percent(number) if metric.endswith("/acc") else f"{number:.4f}" for number in numbers)
+
+
+def epochs(run: Run) -> str:
+    """Completed and configured epochs, such as ``7/10``."""
+    return f"{run.epochs}/{run.max_epochs}" if run.max_epochs is not None else str(run.epochs)
+
+
+def duration(seconds: float | None) -> str:
+    """Such as ``14.2 s``, ``45 min`` or ``2 h 5 min``."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.1f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def time_ago(now: datetime.datetime, then: datetime.datetime) -> str:
+    """Such as ``5 min ago``; the date if it is more than two days ago."""
+    minutes = round((now - then).total_seconds() / 60)
+    if minutes < 60:
+        return f"{minutes} min ago"
+    return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{then:%Y-%m-%d}"

@@ -1,0 +1,146 @@
+"""The values in the tables of the report, as plain text: escaping and layout are the template's."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..comparison import FINAL, final_metrics, group_labels, run_numbers
+from ..formatting import duration, epochs, mean_and_deviation, percent
+from ..reader import Evaluation, Run
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A row of the first table, named as its columns."""
+
+    number: str
+    name: str
+    folder: str
+    notes: tuple[str, ...]
+    state: str
+    test_accuracy: str
+    best_accuracy: str
+    epochs: str
+    started: str
+    duration: str
+    images_per_second: str
+    net: str
+    parameters: str
+    device: str
+
+
+def run_row(run: Run, number: str) -> RunRow:
+    speed, parameters = run.record.get("images_per_second"), run.record.get("parameters")
+    return RunRow(
+        number=number,
+        name=run.name,
+        folder=run.folder.name,
+        notes=run.notes,
+        state=run.state,
+        test_accuracy=percent(run.last("test/acc")),
+        best_accuracy=percent(run.best_accuracy()),
+        epochs=epochs(run),
+        started=f"{run.started:%Y-%m-%d %H:%M}",
+        duration=duration(run.record.get("training_seconds")),
+        images_per_second=f"{speed:,.0f}" if speed is not None else "-",
+        net=run.record.get("net", "-"),
+        parameters=f"{parameters:,}" if parameters else "",
+        device=run.record.get("device", "-"),
+    )
+
+
+@dataclass(frozen=True)
+class FinalRow:
+    """The final metrics of runs that differ only in their seed.
+
+    Args:
+        label: the settings that distinguish them from the others.
+        runs: their numbers.
+        n: how many of them count.
+        values: mean and deviation of each metric.
+    """
+
+    label: str
+    runs: str
+    n: int
+    values: list[str]
+
+
+@dataclass(frozen=True)
+class FinalTable:
+    """The final metrics: the names of the columns, and a row for each group."""
+
+    metrics: list[str]
+    rows: list[FinalRow]
+
+
+def final_table(groups: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> FinalTable | None:
+    """The final metrics of each group; None if no run is complete."""
+    spreads = [final_metrics(group) for group in groups]
+    metrics = [metric for metric in FINAL if any(metric in spread for spread in spreads)]
+    labels = group_labels(groups)
+    rows = [
+        FinalRow(
+            label=labels[group[0].folder],
+            runs=run_numbers(group, numbers),
+            n=max((metric.n for metric in spread.values()), default=0),
+            values=[mean_and_deviation(metric, spread.get(metric)) for metric in metrics],
+        )
+        for group, spread in zip(groups, spreads, strict=True)
+    ]
+    return FinalTable(metrics, rows) if metrics else None
+
+
+@dataclass(frozen=True)
+class ClassAccuracy:
+    """The accuracy on the test images of a class, and how many there are."""
+
+    name: str
+    images: int
+    accuracy: str
+
+
+def class_accuracies(evaluation: Evaluation) -> list[ClassAccuracy]:
+    """The accuracy of each class, the lowest first."""
+    counts = np.array(evaluation.confusion, dtype=np.int64)
+    totals = counts.sum(1)
+    shares = counts.diagonal() / np.maximum(totals, 1)
+    return [
+        ClassAccuracy(evaluation.classes[k], int(totals[k]), percent(shares[k]) if totals[k] else "-")
+        for k in np.argsort(shares, kind="stable")
+    ]
+
+
+@dataclass(frozen=True)
+class ConfusionCell:
+    """The number of images of a class with a prediction, and how strongly it is colored, in percent."""
+
+    count: int
+    strength: int
+    is_right: bool
+
+
+@dataclass(frozen=True)
+class ConfusionRow:
+    """The predictions for the test images of a class."""
+
+    name: str
+    accuracy: str
+    cells: list[ConfusionCell]
+
+
+def confusion_rows(evaluation: Evaluation) -> list[ConfusionRow]:
+    rows = []
+    for k, (name, counts) in enumerate(zip(evaluation.classes, evaluation.confusion, strict=True)):
+        total = sum(counts)
+        cells = [ConfusionCell(count, _strength(count, total), column == k) for column, count in enumerate(counts)]
+        rows.append(ConfusionRow(name, percent(counts[k] / total) if total else "-", cells))
+    return rows
+
+
+def _strength(count: int, total: int) -> int:
+    """Percent of color; by the root of the share, which keeps single images visible."""
+    return round(15 + 40 * math.sqrt(count / total)) if count else 0
