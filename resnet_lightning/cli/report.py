@@ -11,35 +11,52 @@ from rich.table import Table
 
 from ..atomic_write import atomic_write_text
 from ..errors import InputError
-from ..runs.comparison import FINAL, by_data, by_seed, differences, final_metrics
+from ..runs.comparison import (
+    FINAL,
+    by_data,
+    by_seed,
+    data_label,
+    differences,
+    final_metrics,
+    group_labels,
+    numbered,
+    run_numbers,
+)
+from ..runs.formatting import mean_and_deviation
 from ..runs.reader import Run, find_runs, read_run
-from ..runs.report.page import group_labels, name_of_data, report, run_numbers, spread_as_text
+from ..runs.report.page import render
 from .console import console
 from .runs import as_table
 
 
 def command(arguments: list[str]) -> None:
-    description = "Compares runs on one HTML page that needs nothing but itself."
+    description = "Compares runs on one HTML page, in a single file that works offline."
     parser = argparse.ArgumentParser(prog="resnet-lightning report", description=description)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or one for all runs in it")
-    parser.add_argument("--output", type=Path, default=Path("report.html"), help="the page (default: %(default)s)")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a run, or a folder that contains runs")
+    parser.add_argument(
+        "--output", type=Path, default=Path("report.html"), help="the HTML file to write (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
     _check_output(options.output)
     runs = _runs_of(options.runs)
-    page = report(runs)
-    _write(options.output, page)
+    _write(options.output, render(runs))
     out = console()
     _print_summary(out, runs)
     out.print(f"[dim]page[/] {escape(str(options.output))}", highlight=False, soft_wrap=True)
 
 
 def _runs_of(folders: Sequence[str]) -> list[Run]:
-    """In the order given, those of a folder of runs in that of time, none of them twice."""
+    """The runs in the order of the arguments, each once. A folder of runs stands for all of them, the oldest first."""
     found = {run.folder.resolve(): run for folder in folders for run in (find_runs(folder)[::-1] or [read_run(folder)])}
     return list(found.values())
 
 
 def _check_output(path: Path) -> None:
+    """Refuses to replace anything but an HTML page.
+
+    Raises:
+        InputError: if the path is a folder or another file.
+    """
     if path.is_dir():
         raise InputError(f"--output is {str(path)!r}, a folder; give the name of a file")
     try:
@@ -50,7 +67,7 @@ def _check_output(path: Path) -> None:
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}, which --output would replace: {error.strerror}") from error
     if start and not start.startswith((b"<!doctype html", b"<html")):
-        raise InputError(f"{str(path)!r} is no HTML page and is left as it is; give another --output")
+        raise InputError(f"{str(path)!r} is not an HTML page, so it is not replaced; choose another --output")
 
 
 def _write(path: Path, page: str) -> None:
@@ -61,28 +78,28 @@ def _write(path: Path, page: str) -> None:
 
 
 def _print_summary(out: Console, runs: Sequence[Run]) -> None:
-    numbers = {run.folder: str(number) for number, run in enumerate(runs, start=1)}
+    numbers = numbered(runs)
     out.print(as_table(runs), highlight=False)
-    if found := differences(runs):
-        out.print(_plain_table(["setting", *numbers.values()], [[key, *values] for key, values in found.items()]))
-    of_data = by_data(runs)
-    if len(of_data) > 1:
-        out.print("[bold]these runs were trained on different data: their accuracies do not compare[/]")
-    for some in of_data:
-        groups = by_seed(some)
+    if differing := differences(runs):
+        out.print(_plain_table(["setting", *numbers.values()], [[key, *values] for key, values in differing.items()]))
+    datasets = by_data(runs)
+    if len(datasets) > 1:
+        out.print("[bold]these runs were trained on different data; their accuracies are not comparable[/]")
+    for runs_on_data in datasets:
+        groups = by_seed(runs_on_data)
         labels = group_labels(groups)
-        of_groups = [final_metrics(group) for group in groups]
-        metrics = [metric for metric in FINAL[:3] if any(metric in one for one in of_groups)]
+        spreads = [final_metrics(group) for group in groups]
+        metrics = [metric for metric in FINAL[:3] if any(metric in spread for spread in spreads)]
         rows = [
             [
                 f"{labels[group[0].folder]} ({run_numbers(group, numbers)})",
-                *(spread_as_text(metric, one.get(metric)) for metric in metrics),
+                *(mean_and_deviation(metric, spread.get(metric)) for metric in metrics),
             ]
-            for group, one in zip(groups, of_groups, strict=True)
+            for group, spread in zip(groups, spreads, strict=True)
         ]
-        head = name_of_data(some, of_data) if len(of_data) > 1 else "mean ± deviation"
+        head = data_label(runs_on_data, datasets) if len(datasets) > 1 else "mean ± deviation"
         out.print(_plain_table([head, *metrics], rows), highlight=False)
-    out.print("[dim]test: of the checkpoint that was tested; val: after the last epoch[/]")
+    out.print("[dim]test: metrics of the tested checkpoint; val: metrics after the last epoch[/]")
 
 
 def _plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -10,28 +10,31 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import InputError
-from ..runs.reader import Run, epochs, find_runs, percent
+from ..runs.formatting import epochs, percent, time_ago
+from ..runs.reader import Run, find_runs
 from .console import console
 
 
 def command(arguments: list[str]) -> None:
     description = "Lists the runs in a folder, the newest first."
     parser = argparse.ArgumentParser(prog="resnet-lightning runs", description=description)
-    parser.add_argument("folder", nargs="?", type=Path, help="where they are kept, at any depth (default: runs)")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, help="the folder that contains the runs, at any depth (default: runs)"
+    )
     folder = parser.parse_args(arguments).folder
     if folder and not folder.is_dir():
-        raise InputError(f"there is no folder {str(folder)!r}; give one that runs are kept in")
+        raise InputError(f"there is no folder {str(folder)!r}; give a folder that contains runs")
     folder = folder or Path("runs")
     runs = find_runs(folder)
     if runs:
         console().print(as_table(runs), highlight=False)
     else:
-        said = f"there are no runs in '{folder}'; `lightning fit --config CONFIG` makes one"
-        console().print(said, markup=False, highlight=False, soft_wrap=True)
+        message = f"there are no runs in '{folder}'; `lightning fit --config CONFIG` makes one"
+        console().print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def as_table(runs: Sequence[Run]) -> Table:
-    """A row for each run."""
+    """A table with a row for each run."""
     columns = "folder", "config", "epochs", "best val", "test", "when", "state"
     table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     table.columns[0].overflow = "fold"
@@ -42,14 +45,7 @@ def as_table(runs: Sequence[Run]) -> Table:
     now = datetime.datetime.now().astimezone()
     for run in runs:
         state = run.state if run.state in ("finished", "running") else f"[bold]{run.state}[/]"
-        said = f"{escape(str(run.folder))}" + "".join(f"\n[dim]{escape(note)}[/]" for note in run.notes)
+        name = escape(str(run.folder)) + "".join(f"\n[dim]{escape(note)}[/]" for note in run.notes)
         accuracies = percent(run.best_accuracy()), percent(run.last("test/acc"))
-        table.add_row(said, escape(run.name), epochs(run), *accuracies, _ago(now, run.started), state)
+        table.add_row(name, escape(run.name), epochs(run), *accuracies, time_ago(now, run.started), state)
     return table
-
-
-def _ago(now: datetime.datetime, then: datetime.datetime) -> str:
-    minutes = round((now - then).total_seconds() / 60)
-    if minutes < 60:
-        return f"{minutes} min ago"
-    return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{then:%Y-%m-%d}"

@@ -40,7 +40,9 @@ def learning_curves(
         for name, points in runs.items():
             color = colors[name] if colors else None
             marker = "." if len(points) < 30 else None
-            axes.plot(*zip(*points, strict=True), label=_escape_dollars(name), linewidth=1.5, marker=marker, color=color)
+            axes.plot(
+                *zip(*points, strict=True), label=_escape_dollars(name), linewidth=1.5, marker=marker, color=color
+            )
         axes.locator_params(axis="x", integer=True)
         axes.set_title(quantity, loc="left", fontsize="medium")
         _simplify_axes(axes)

@@ -1,4 +1,4 @@
-"""The page that compares runs: what it says, what it keeps apart, and how it looks in a browser."""
+"""The report: its numbers, its sections for different data, its command, and how it looks in a browser."""
 
 import base64
 import io
@@ -16,43 +16,53 @@ import pytest
 import yaml
 from PIL import Image
 
-from repository import CONFIGS
 from resnet_lightning.cli.main import main
 from resnet_lightning.cli.report import command as report_command
 from resnet_lightning.errors import InputError
 from resnet_lightning.runs import figures
-from resnet_lightning.runs.comparison import Spread, by_data, by_seed, differences, final_metrics
+from resnet_lightning.runs.comparison import Spread, by_data, by_seed, data_label, differences, final_metrics
+from resnet_lightning.runs.formatting import duration
 from resnet_lightning.runs.reader import find_runs, read_run
-from resnet_lightning.runs.report.page import COLOURS, report
-
-DIGITS = str(CONFIGS / "digits.yaml")
+from resnet_lightning.runs.report.page import COLORS, render
+from runs_alike import DIGITS, draw_no_figures, working_in
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    """Two runs that differ in their seed, and a third with another learning rate."""
-    root, before = tmp_path_factory.mktemp("trained"), dict(os.environ)
-    short = ["fit", "--config", DIGITS, "--trainer.max_epochs", "3", "--trainer.limit_train_batches", "8"]
-    for number, own in enumerate((["--seed_everything", "0"], ["--seed_everything", "1"], ["--model.lr", "0.02"])):
-        place = ["--trainer.default_root_dir", str(root / str(number))]  # they may begin in the same second
-        assert main([*short, *own, *place]) == 0
-        (folder,) = root.glob(f"{number}/digits/*")
-        folder.rename(root / "abc"[number])
-    os.environ.clear()
-    os.environ.update(before)
+def trained(digits_run, tmp_path_factory) -> Path:
+    """Two runs that differ in their seed and root, ``a`` and ``b``; ``c`` is ``a`` with another learning rate."""
+    root = tmp_path_factory.mktemp("trained")
+    options = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "8", "--trainer.accelerator", "cpu"]
+    place = ["--trainer.default_root_dir", "other"]
+    with working_in(root), pytest.MonkeyPatch.context() as patch:
+        draw_no_figures(patch)
+        assert main(["fit", "--config", DIGITS, *options, "--seed_everything", "1", *place]) == 0
+        (second,) = Path("other/digits").iterdir()
+        copy(digits_run, root / "a")
+        copy(second, root / "b")
+        copy(digits_run, root / "c")
+        edit_text(root / "c/config.yaml", "  lr: 0.1\n", "  lr: 0.02\n")
     return root
+
+
+@pytest.fixture(scope="module")
+def page(trained) -> str:
+    """The report on the three, unchanged."""
+    return page_of(*(trained / name for name in "abc"))
 
 
 @pytest.fixture
 def folders(trained, tmp_path, monkeypatch) -> list[Path]:
     """Copies of the three."""
     monkeypatch.chdir(tmp_path)
-    leave_out = shutil.ignore_patterns("*.ckpt")
-    return [shutil.copytree(trained / name, Path("runs/digits") / name, ignore=leave_out) for name in "abc"]
+    return [copy(trained / name, Path("runs/digits") / name) for name in "abc"]
+
+
+def copy(folder: Path, to: Path) -> Path:
+    return shutil.copytree(folder, to, ignore=shutil.ignore_patterns("*.ckpt"))
 
 
 def page_of(*folders: Path) -> str:
-    return report([read_run(folder) for folder in folders])
+    return render([read_run(folder) for folder in folders])
 
 
 class _Text(HTMLParser):
@@ -87,6 +97,12 @@ def tables_of(page: str) -> list[list[list[str]]]:
     return parser.tables
 
 
+def edit_text(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
 def edit_config(folder: Path, **data) -> None:
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config["data"]["init_args"].update(data)
@@ -98,9 +114,9 @@ def edit_json(file: Path, **facts) -> None:
 
 
 def write_metrics(folder: Path, **final: float) -> None:
-    """Has the run end with these metrics, such as ``test_acc``."""
+    """Replaces the metrics by these final ones, such as ``test_acc``. Test metrics have no curves, which take time."""
     names = [name.replace("_", "/") for name in final]
-    (folder / "metrics.csv").write_text(f"epoch,{','.join(names)}\n2,{','.join(map(str, final.values()))}\n")
+    (folder / "metrics.csv").write_text(f"epoch,{','.join(names)}\n1,{','.join(map(str, final.values()))}\n")
 
 
 def png(side: int = 8) -> str:
@@ -109,7 +125,7 @@ def png(side: int = 8) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-# What runs have in common.
+# Comparing runs.
 
 
 def test_the_settings_that_differ_are_named_as_on_the_command_line(folders):
@@ -122,7 +138,7 @@ def test_the_settings_that_differ_are_named_as_on_the_command_line(folders):
     assert differences([read_run(folders[0])] * 2) == {}
 
 
-def test_where_a_run_is_written_to_is_no_difference(folders):
+def test_the_folder_of_a_run_is_no_difference(folders):
     runs = [read_run(folder) for folder in folders[:2]]
     assert runs[0].setting("trainer.default_root_dir") != runs[1].setting("trainer.default_root_dir")
     assert set(differences(runs)) == {"seed_everything"}
@@ -136,11 +152,11 @@ def test_runs_that_differ_in_their_seed_are_one_group_with_mean_and_deviation(fo
     groups = by_seed(runs)
     assert [[run.folder for run in group] for group in groups] == [folders[:2], folders[2:]]
     metrics = final_metrics(groups[0])
-    # Of two values half their difference times the square root of two.
+    # Two values deviate by half their difference times the square root of two.
     assert metrics["test/acc"] == Spread(2, pytest.approx(0.85), pytest.approx(0.05 * math.sqrt(2)))
     assert metrics["val/loss"] == Spread(2, 2.5, pytest.approx(1.5 * math.sqrt(2)))
     assert final_metrics(groups[1])["test/acc"] == Spread(1, 0.5, None)
-    (final,) = [table for table in tables_of(report(runs)) if table[0][1:2] == ["n"]]
+    (final,) = [table for table in tables_of(render(runs)) if table[0][1:2] == ["n"]]
     assert final == [
         ["", "n", "test/acc", "test/loss", "val/loss"],
         ["model.lr 0.1 runs 1, 2", "2", "85.00% ± 7.07%", final[1][3], "2.5000 ± 2.1213"],
@@ -148,16 +164,17 @@ def test_runs_that_differ_in_their_seed_are_one_group_with_mean_and_deviation(fo
     ]
 
 
-def test_the_numbers_of_real_runs_are_those_in_their_files(folders):
-    accuracies = [json.loads((f / "evaluation.json").read_text())["metrics"]["test/acc"] for f in folders[:2]]
+def test_the_numbers_of_real_runs_are_those_in_their_files(trained, page):
+    accuracies = [json.loads((trained / f / "evaluation.json").read_text())["metrics"]["test/acc"] for f in "ab"]
+    assert accuracies[0] != accuracies[1]
     mean = sum(accuracies) / 2
     deviation = math.sqrt(sum((value - mean) ** 2 for value in accuracies))
-    assert f"{mean:.2%} ± {deviation:.2%}" in page_of(*folders)
+    assert f"{mean:.2%} ± {deviation:.2%}" in page
 
 
 def test_three_values_have_the_deviation_of_a_single_run(folders):
-    third = shutil.copytree(folders[0], folders[0].with_name("third"))
-    (third / "config.yaml").write_text((third / "config.yaml").read_text().replace("everything: 0", "everything: 7"))
+    third = copy(folders[0], folders[0].with_name("third"))
+    edit_text(third / "config.yaml", "everything: 0", "everything: 7")
     for folder, accuracy in zip((*folders[:2], third), (0.7, 0.8, 0.9), strict=True):
         write_metrics(folder, test_acc=accuracy)
     (group,) = by_seed([read_run(folder) for folder in (*folders[:2], third)])
@@ -165,7 +182,7 @@ def test_three_values_have_the_deviation_of_a_single_run(folders):
 
 
 def test_the_same_seed_twice_counts_once_the_newest(folders):
-    again = shutil.copytree(folders[0], folders[0].with_name("again"))
+    again = copy(folders[0], folders[0].with_name("again"))
     edit_json(again / "run.json", started="2090-01-01T00:00:00+00:00")
     for folder, accuracy in (folders[0], 0.1), (again, 0.9), (folders[1], 0.7):
         write_metrics(folder, test_acc=accuracy)
@@ -174,7 +191,9 @@ def test_the_same_seed_twice_counts_once_the_newest(folders):
 
 
 @pytest.mark.parametrize("state", ["stopped", "failed", "running"])
-def test_a_run_that_did_not_come_to_its_end_is_shown_and_not_averaged(folders, state):
+def test_an_incomplete_run_is_shown_and_not_averaged(folders, state):
+    for folder in folders[:2]:
+        write_metrics(folder, test_acc=0.5)
     edit_json(folders[1] / "run.json", state=state)
     (group,) = by_seed([read_run(folder) for folder in folders[:2]])
     assert final_metrics(group)["test/acc"].n == 1
@@ -183,7 +202,7 @@ def test_a_run_that_did_not_come_to_its_end_is_shown_and_not_averaged(folders, s
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_makes_no_mean(folders, value):
+def test_a_loss_that_is_not_finite_has_no_mean(folders, value):
     write_metrics(folders[0], test_acc=0.9, train_loss=value, val_loss=value)
     (group,) = by_seed([read_run(folder) for folder in folders[:2]])
     spread = final_metrics(group)["val/loss"]
@@ -198,14 +217,19 @@ def test_a_loss_that_is_no_number_makes_no_mean(folders, value):
 @pytest.mark.parametrize(
     "options", [{"val_split": 0.2}, {"train_fraction": 0.5}, {"classes": [0, 1]}, {"root": "x"}, {"split_seed": 3}]
 )
-def test_runs_on_different_data_are_said_to_be_and_kept_apart(folders, options):
+def test_runs_on_different_data_are_separate_and_labeled(folders, options):
     edit_config(folders[1], **options)
-    runs = [read_run(folder) for folder in folders]
-    assert [[run.folder for run in some] for some in by_data(runs)] == [[folders[0], folders[2]], [folders[1]]]
-    page = report(runs)
-    assert page.index("These runs were trained on different data") < page.index("<h2>Runs</h2>")
+    groups = by_data([read_run(folder) for folder in folders])
+    assert [[run.folder for run in group] for group in groups] == [[folders[0], folders[2]], [folders[1]]]
     ((key, value),) = options.items()
-    assert f"run 2: DigitsDataModule, data.{key} {value}" in page
+    assert data_label(groups[1], groups) == f"DigitsDataModule, data.{key} {value}"
+
+
+def test_runs_on_different_data_are_shown_in_separate_sections(folders):
+    edit_config(folders[1], val_split=0.2)
+    page = page_of(*folders)
+    assert page.index("These runs were trained on different data") < page.index("<h2>Runs</h2>")
+    assert "run 2: DigitsDataModule, data.val_split 0.2" in page
     assert page.count("Learning curves") == 2
     assert "±" not in "".join(cell for table in tables_of(page) for row in table for cell in row)
 
@@ -213,27 +237,29 @@ def test_runs_on_different_data_are_said_to_be_and_kept_apart(folders, options):
 def test_runs_whose_classes_have_other_names_are_on_different_data(folders):
     edit_json(folders[1] / "evaluation.json", classes=list("abcdefghij"))
     (folders[2] / "evaluation.json").unlink()
+    for folder in folders:
+        write_metrics(folder, test_acc=0.5)
     runs = [read_run(folder) for folder in folders]
-    assert [len(some) for some in by_data(runs)] == [1, 1, 1]
-    page = report(runs)
+    assert [len(group) for group in by_data(runs)] == [1, 1, 1]
+    page = render(runs)
     assert "run 2: DigitsDataModule, classes a, b, c" in page
-    assert "run 3: DigitsDataModule, classes not known" in page
-    assert len(by_data([runs[0], runs[2]])) == 1  # nothing speaks against it
+    assert "run 3: DigitsDataModule, unknown classes" in page
+    assert len(by_data([runs[0], runs[2]])) == 1  # the classes may be the same
 
 
-def test_runs_on_the_same_data_are_not_said_to_differ(folders):
-    assert "different data" not in page_of(*folders)
+def test_runs_on_the_same_data_have_no_notice(page):
+    assert "different data" not in page
+    assert page.count("Learning curves") == 1
 
 
 # The page.
 
 
-def test_the_table_of_runs_says_what_the_record_says(folders):
+def test_the_table_of_runs_shows_the_record(folders):
     record = {"state": "finished", "net": "resnet20", "parameters": 269434, "device": "1 x cpu"}
     edit_json(folders[0] / "run.json", **record, training_seconds=14.24, images_per_second=2800.4)
-    edit_json(folders[1] / "run.json", training_seconds=7500, started="2024-02-03T04:05:06+00:00")
     write_metrics(folders[0], test_acc=0.25, val_acc=0.125)
-    head, first, second = tables_of(page_of(*folders[:2]))[0]
+    head, first = tables_of(page_of(folders[0]))[0]
     row = dict(zip(head, first, strict=True))
     assert (row["run"], row["state"], row["test acc"], row["best val acc"]) == (
         "digits a",
@@ -241,14 +267,22 @@ def test_the_table_of_runs_says_what_the_record_says(folders):
         "25.00%",
         "12.50%",
     )
-    assert (row["epochs"], row["time"], row["images/s"]) == ("3/3", "14.2 s", "2,800")
+    assert (row["epochs"], row["time"], row["images/s"]) == ("2/2", "14.2 s", "2,800")
     assert (row["net"], row["device"]) == ("resnet20 269,434 parameters", "1 x cpu")
-    assert dict(zip(head, second, strict=True))["time"] == "2 h 5 min"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(14.24, "14.2 s"), (89, "89.0 s"), (91, "2 min"), (7500, "2 h 5 min"), (None, "-"), (math.nan, "-")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
 
 
 def test_the_confusion_matrix_and_the_accuracy_of_each_class(folders):
     confusion = [[3, 1, 0], [0, 4, 0], [2, 0, 0]]
     edit_json(folders[0] / "evaluation.json", classes=["ant", "bee", "cat"], confusion=confusion, mistakes=[])
+    write_metrics(folders[0], test_acc=0.5)
     (table,) = [table for table in tables_of(page_of(folders[0])) if table[0][0] == "class"]
     assert table == [
         ["class", "accuracy", "ant", "bee", "cat"],
@@ -258,10 +292,11 @@ def test_the_confusion_matrix_and_the_accuracy_of_each_class(folders):
     ]
 
 
-def test_a_hundred_classes_are_a_picture_and_a_table_to_open(folders):
+def test_a_hundred_classes_are_a_figure_and_a_table_to_open(folders):
     classes, confusion = [f"kind {n}" for n in range(100)], np.eye(100, dtype=int)
     confusion[6, 6:8] = 0, 1
     edit_json(folders[0] / "evaluation.json", classes=classes, confusion=confusion.tolist())
+    write_metrics(folders[0], test_acc=0.5)
     page = page_of(folders[0])
     assert '<figure role="img" aria-label="confusion matrix' in page
     (table,) = [table for table in tables_of(page) if table[0][0] == "class"]
@@ -276,27 +311,29 @@ def test_a_group_shows_the_test_of_its_best_run_on_the_validation_images(folders
     assert "<p>Run 1 (the best of its group on the validation images).</p>" in page_of(*folders[:2])
 
 
-def test_the_worst_mistakes_have_their_picture_and_a_caption(folders):
+def test_the_worst_mistakes_have_an_image_and_a_caption(folders):
     mistake = {"image": "test/3/17.png", "label": "3", "prediction": "8", "confidence": 0.984, "png": png()}
     edit_json(folders[0] / "evaluation.json", mistakes=[mistake])
+    write_metrics(folders[0], test_acc=0.5)
     page = page_of(folders[0])
     assert f'<img src="data:image/png;base64,{png()}" alt="test image test/3/17.png">' in page
-    assert "<b>3</b>, taken for <b>8</b>" in page
-    assert "98.4% sure, image test/3/17.png" in page
+    assert "<b>3</b>, predicted as <b>8</b>" in page
+    assert "98.4% confidence, image test/3/17.png" in page
 
 
 def test_the_command_the_commit_and_the_versions_are_there(folders):
     git = {"commit": "0123456789" * 4, "changed": True}
     edit_json(folders[0] / "run.json", command="lightning fit --config 'a b.yaml'", git=git)
+    write_metrics(folders[0], test_acc=0.5)
     page = page_of(folders[0])
-    assert "<pre><code>lightning fit --config &#x27;a b.yaml&#x27;\n" in page
+    assert "<pre><code>lightning fit --config &#39;a b.yaml&#39;\n" in page
     assert "lightning fit --config runs/digits/a/config.yaml</code></pre>" in page
-    assert f"{git['commit']}, and uncommitted changes" in page
+    assert f"{git['commit']}, with uncommitted changes" in page
     versions = json.loads((folders[0] / "run.json").read_text())["versions"]
     assert f"torch {versions['torch']}" in page
 
 
-def test_names_are_text_wherever_they_come_from(folders):
+def test_hostile_names_are_escaped_wherever_they_come_from(folders):
     evil = "<b>&\"'$x_"
     mistake = {"image": evil, "label": evil, "prediction": evil, "confidence": 0.5, "png": evil}
     edit_json(folders[0] / "evaluation.json", classes=[evil, *"123456789"], mistakes=[mistake])
@@ -308,18 +345,17 @@ def test_names_are_text_wherever_they_come_from(folders):
     moved = folders[0].rename(folders[0].with_name("<b>"))
     for page in page_of(moved), page_of(moved, *folders[1:]):
         assert evil not in page
-        assert "<b>" not in re.sub("<figcaption>.*?</figcaption>", "", page)  # where class names are bold
-        assert "&lt;b&gt;&amp;&quot;&#x27;$x_" in page
+        assert "<b>" not in re.sub("<figcaption>.*?</figcaption>", "", page, flags=re.S)  # where class names are bold
+        assert "&lt;b&gt;&amp;&#34;&#39;$x_" in page
 
 
-def test_dollar_signs_in_the_name_of_a_class_begin_no_formula():
+def test_dollar_signs_in_class_names_are_no_formulas():
     svg = figures.as_svg(figures.confusion_matrix(np.eye(2, dtype=np.int64), ["$a_$$", "<b>"]))
     assert "$a_$$</text>" in svg
     assert "&lt;b&gt;</text>" in svg
 
 
-def test_the_page_needs_nothing_but_itself(folders):
-    page = page_of(*folders)
+def test_the_page_is_self_contained(page):
     parser = _Text()
     parser.feed(page)
     assert not parser.tags & {"script", "iframe", "object", "embed", "form", "base"}
@@ -330,35 +366,35 @@ def test_the_page_needs_nothing_but_itself(folders):
     assert all(name.startswith("#") for name in re.findall(r"url\(([^)]*)\)", page))
 
 
-def test_many_runs_have_a_colour_for_each_config(folders):
+def test_many_runs_have_a_color_for_each_config(folders):
+    write_metrics(folders[0], val_acc=0.5)
     several = []
     for number in range(20):
-        folder = shutil.copytree(folders[0], folders[0].with_name(f"{number:02}"))
-        text = (folder / "config.yaml").read_text()
-        text = text.replace("seed_everything: 0", f"seed_everything: {number}")
-        (folder / "config.yaml").write_text(text.replace("lr: 0.1", f"lr: 0.{11 + number // 2}"))
+        folder = copy(folders[0], folders[0].with_name(f"{number:02}"))
+        edit_text(folder / "config.yaml", "seed_everything: 0", f"seed_everything: {number}")
+        edit_text(folder / "config.yaml", "lr: 0.1", f"lr: 0.{11 + number // 2}")
         several.append(folder)
     page = page_of(*several)
-    assert page.count("<li><i style=") == len(COLOURS)
+    assert page.count("<li><i style=") == len(COLORS)
     assert "Configs whose curves are left out: 2." in page
     assert "runs 1, 2: model.lr 0.11" in page
 
 
 def test_the_curves_stand_out_from_light_and_dark_pages():
-    for colour in COLOURS:
+    for color in COLORS:
         for page in "#fdfdfc", "#16181b":
-            assert contrast(rgb(colour), rgb(page)) >= 3
+            assert contrast(rgb(color), rgb(page)) >= 3
 
 
-def rgb(colour: str) -> list[int]:
-    return [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
+def rgb(color: str) -> list[int]:
+    return [int(color[place : place + 2], 16) for place in (1, 3, 5)]
 
 
 def contrast(first: list[float], second: list[float]) -> float:
-    """As WCAG 2.2 has it."""
+    """The contrast ratio of WCAG 2.2."""
 
-    def luminance(colour: list[float]) -> float:
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
+    def luminance(color: list[float]) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in color)]
         return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
     darker, lighter = sorted((luminance(first), luminance(second)))
@@ -381,24 +417,25 @@ def test_the_command_writes_the_page_and_prints_a_summary(folders, capsys, monke
     assert {path.name for path in Path.cwd().iterdir()} == {"runs", "page.html"}
 
 
-def test_a_folder_of_runs_stands_for_all_of_them_in_the_order_of_time(folders, capsys):
+def test_a_folder_stands_for_all_runs_in_it_the_oldest_first(folders, capsys):
     for folder, year in zip(folders, (2003, 2001, 2002), strict=True):
+        write_metrics(folder, test_acc=0.5)
         edit_json(folder / "run.json", started=f"{year}-01-01T00:00:00+00:00")
     report_command(["runs"])
     rows = tables_of(Path("report.html").read_text())[0][1:]
     assert [row[1] for row in rows] == ["digits b", "digits c", "digits a"]
     assert [run.folder for run in find_runs("runs")] == [folders[0], folders[2], folders[1]]
-    report_command(["runs"])  # a page of ours may be replaced
+    report_command(["runs"])  # an HTML page may be replaced
 
 
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ("notes.txt", r"'notes.txt' is no HTML page and is left as it is; give another --output"),
+        ("notes.txt", r"'notes.txt' is not an HTML page, so it is not replaced; choose another --output"),
         ("runs", r"--output is 'runs', a folder; give the name of a file"),
     ],
 )
-def test_what_is_no_page_is_not_overwritten(folders, output, message):
+def test_other_files_are_not_overwritten(folders, output, message):
     Path("notes.txt").write_text("mine")
     before = set(Path.cwd().rglob("*"))
     with pytest.raises(InputError, match=message):
@@ -407,7 +444,7 @@ def test_what_is_no_page_is_not_overwritten(folders, output, message):
     assert set(Path.cwd().rglob("*")) == before
 
 
-def test_a_folder_without_runs_is_said_before_anything_is_written(folders):
+def test_a_folder_without_runs_is_an_error_before_anything_is_written(folders):
     Path("empty").mkdir()
     for folder, message in ("empty", "no run in 'empty'"), ("gone", "no folder 'gone'"):
         with pytest.raises(InputError, match=message):
@@ -420,9 +457,10 @@ def test_a_folder_without_runs_is_said_before_anything_is_written(folders):
 OFFLINE = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
 
 
-@pytest.fixture(scope="module")  # no longer: its event loop would be in the way of the notebooks' tests
+@pytest.fixture(scope="module")  # a session's event loop would disturb the tests of notebooks
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    how = "needs a browser: `pip install playwright`, then `playwright install chromium`"
+    playwright = pytest.importorskip("playwright.sync_api", reason=how)
     with playwright.sync_playwright() as started:
         program = _installed_browser(started.chromium.executable_path)
         opened = started.chromium.launch(executable_path=program, args=[*OFFLINE.split(), "--no-first-run"])
@@ -449,7 +487,7 @@ def _installed_browser(of_playwright: str) -> str:
 def test_the_page_in_a_browser(folders, browser, width, height, scheme):
     mistakes = [{"image": "1" * 80, "label": "3", "prediction": "8", "confidence": 0.9, "png": png()}] * 5
     edit_json(folders[0] / "evaluation.json", mistakes=mistakes)
-    other = shutil.copytree(folders[0], folders[0].with_name("other"))
+    other = copy(folders[0], folders[0].with_name("other"))
     edit_config(other, root="/a/long/path/that/goes/on/and/on/without/an/end/or/a/place/to/break/the/line")
     many = {"classes": [f"kind {n}" for n in range(30)], "confusion": np.eye(30, dtype=int).tolist()}
     edit_json(other / "evaluation.json", **many)
@@ -471,8 +509,8 @@ def test_the_page_in_a_browser(folders, browser, width, height, scheme):
     assert len(boxes) == 9  # four curves on each data, and the matrix of thirty classes
     assert all(box["width"] > 200 and box["height"] > 80 for box in boxes)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    colours = page.evaluate("(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))")
-    text, background = ([float(v) for v in re.findall(r"[\d.]+", colour)[:3]] for colour in colours)
+    colors = page.evaluate("(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))")
+    text, background = ([float(v) for v in re.findall(r"[\d.]+", color)[:3]] for color in colors)
     assert contrast(text, background) >= 7
     assert (sum(background) < 128) == (scheme == "dark")
     written = page.evaluate("getComputedStyle(document.querySelector('svg text')).fill")

@@ -1,8 +1,7 @@
-"""The folders of runs: read whatever has become of them, found, and listed."""
+"""The folders of runs: read whatever their condition, found at any depth, and listed."""
 
 import datetime
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,34 +11,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from repository import CONFIGS
-from resnet_lightning.cli.main import main
 from resnet_lightning.cli.runs import command as runs_command
 from resnet_lightning.errors import InputError
 from resnet_lightning.runs.lock import Lock
 from resnet_lightning.runs.reader import find_runs, read_run
 
-DIGITS = str(CONFIGS / "digits.yaml")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    """A run of two short epochs, as it was left."""
-    root, before = tmp_path_factory.mktemp("trained"), dict(os.environ)
-    short = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4"]
-    assert main(["fit", "--config", DIGITS, *short, "--trainer.default_root_dir", str(root)]) == 0
-    os.environ.clear()
-    os.environ.update(before)
-    (folder,) = root.glob("digits/*")
-    return folder
-
 
 @pytest.fixture
-def folder(trained, tmp_path, monkeypatch) -> Path:
-    """A copy of the run, at ``runs/digits/<time>``."""
+def folder(digits_run, tmp_path, monkeypatch) -> Path:
+    """A copy of a run of two short epochs, at ``runs/digits/<time>``."""
     monkeypatch.chdir(tmp_path)
     leave_out = shutil.ignore_patterns("*.ckpt")
-    return shutil.copytree(trained, Path("runs/digits") / trained.name, ignore=leave_out)
+    return shutil.copytree(digits_run, Path("runs/digits") / digits_run.name, ignore=leave_out)
 
 
 @pytest.fixture
@@ -54,8 +37,7 @@ def writer(folder):
         process.kill()
 
 
-def say(folder: Path, **facts) -> None:
-    """Has ``run.json`` say something else."""
+def edit_record(folder: Path, **facts) -> None:
     file = folder / "run.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
 
@@ -76,26 +58,26 @@ def test_a_run_is_read_from_what_the_training_wrote(folder):
     written = [float(line.split(",")[column]) for line in lines[1:] if line.split(",")[column]]
     assert [value for _, value in run.curves["val/acc"]] == written
     assert run.best_accuracy() == max(written)
-    assert sum(map(sum, run.tested.confusion)) == 355
-    hits = sum(row[n] for n, row in enumerate(run.tested.confusion))
+    assert sum(map(sum, run.evaluation.confusion)) == 355
+    hits = sum(row[n] for n, row in enumerate(run.evaluation.confusion))
     assert run.last("test/acc") == pytest.approx(hits / 355)
 
 
-def test_a_folder_that_is_not_there_and_one_that_is_no_run_say_what_to_do(folder):
-    with pytest.raises(InputError, match=r"no folder 'runs/none'; `resnet-lightning runs` lists"):
+def test_errors_for_a_missing_folder_and_for_one_without_a_run(folder):
+    with pytest.raises(InputError, match=r"no folder 'runs/none'; `lightning runs` lists"):
         read_run("runs/none")
     with pytest.raises(
-        InputError, match=r"no run in 'runs/digits', which has no config.yaml; give what `lightning fit`"
+        InputError, match=r"no run in 'runs/digits': it has no config.yaml; give a folder that `lightning fit` made"
     ):
         read_run("runs/digits")
 
 
-def test_a_run_without_metrics_says_so(folder):
+def test_missing_metrics_are_noted(folder):
     (folder / "metrics.csv").unlink()
     run = read_run(folder)
     assert run.notes == ("there is no metrics.csv",)
     assert (run.epochs, run.best_accuracy()) == (0, None)
-    assert run.last("test/acc") == run.tested.metrics["test/acc"]
+    assert run.last("test/acc") == run.evaluation.metrics["test/acc"]
     (folder / "metrics.csv").write_text("epoch,step,val/acc\n")
     assert read_run(folder).notes == ("no metrics were logged",)
 
@@ -117,20 +99,20 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize(("name", "junk"), [(name, junk) for name, some in DAMAGED.items() for junk in some])
-def test_no_damage_to_a_file_keeps_a_run_from_being_read_and_shown(folder, name, junk, capsys):
-    from resnet_lightning.runs.report.page import report  # which draws
+def test_a_run_with_a_damaged_file_is_read_and_shown(folder, name, junk, capsys):
+    from resnet_lightning.runs.report.page import render  # imports matplotlib
 
     if name != "metrics.csv":
-        (folder / "metrics.csv").unlink()  # without curves there is nothing to draw, which takes a while
+        (folder / "metrics.csv").unlink()  # drawing curves takes time
     (folder / name).write_bytes(junk)
     run = read_run(folder)
     assert {note.split()[0] for note in run.notes} <= {name, "no", "there"}
     runs_command([])
     assert folder.name[:10] in capsys.readouterr().out
-    assert report([run]).endswith("</html>\n")
+    assert render([run]).endswith("</html>\n")
 
 
-def test_a_damaged_record_is_noted_and_the_time_taken_from_the_folder(folder):
+def test_a_damaged_record_is_noted_and_the_time_is_that_of_the_folder(folder):
     (folder / "run.json").write_text('{"state": "fini')
     run = read_run(folder)
     assert run.notes == ("run.json is damaged",)
@@ -138,7 +120,7 @@ def test_a_damaged_record_is_noted_and_the_time_taken_from_the_folder(folder):
     assert run.started.replace(tzinfo=None) == datetime.datetime.strptime(folder.name[:19], "%Y-%m-%d_%H-%M-%S")
 
 
-def test_a_folder_from_before_there_was_a_record_is_complete_if_it_was_tested(folder):
+def test_a_run_without_a_record_is_complete_if_it_was_tested(folder):
     (folder / "run.json").unlink()
     run = read_run(folder)
     assert (run.state, run.is_complete, run.notes) == ("unknown", True, ())
@@ -149,7 +131,7 @@ def test_a_folder_from_before_there_was_a_record_is_complete_if_it_was_tested(fo
 
 
 @pytest.mark.parametrize("column", ["val/acc", "val/loss"])
-def test_values_that_are_no_numbers_do_not_become_the_best(folder, column):
+def test_values_that_are_not_finite_are_never_the_best(folder, column):
     (folder / "metrics.csv").write_text(f"epoch,step,{column}\n0,1,nan\n1,2,inf\n2,3,0.25\n3,4,0.125\n4,5,0.")
     run = read_run(folder)
     assert run.epochs == 5
@@ -160,28 +142,24 @@ def test_values_that_are_no_numbers_do_not_become_the_best(folder, column):
 
 
 @pytest.mark.parametrize("state", ["finished", "stopped", "failed"])
-def test_the_state_is_what_the_run_says_of_itself(folder, state):
-    say(folder, state=state)
+def test_the_state_is_that_of_the_record(folder, state):
+    edit_record(folder, state=state)
     assert read_run(folder).state == state
 
 
-def test_a_run_that_a_process_writes_to_is_running_and_a_look_disturbs_nothing(folder, writer):
-    say(folder, state="running")
+def test_a_locked_run_is_running_and_killed_when_its_process_is_gone(folder, writer):
+    edit_record(folder, state="running")
     assert (folder / ".lock").exists()
     before = (folder / ".lock").stat()
     assert read_run(folder).state == "running"
-    assert (folder / ".lock").stat() == before
+    assert (folder / ".lock").stat() == before  # reading leaves the lock alone
     with pytest.raises(InputError, match="another process is writing"):
         Lock(folder)
-    (folder / "run.json").unlink()  # as in its first moments
+    record = (folder / "run.json").rename("record")  # as in its first moments
     assert read_run(folder).state == "running"
-
-
-def test_a_run_whose_process_is_gone_was_killed(folder, writer):
-    say(folder, state="running")
+    record.rename(folder / "run.json")
     writer.send_signal(signal.SIGKILL)
     writer.wait(30)
-    assert (folder / ".lock").exists()
     assert read_run(folder).state == "killed"
     assert (folder / ".lock").exists()
     (folder / ".lock").unlink()
@@ -193,11 +171,11 @@ def test_a_run_whose_process_is_gone_was_killed(folder, writer):
 
 def test_runs_are_found_at_any_depth_the_newest_first(folder):
     deep = shutil.copytree(folder, Path("runs/cross/fold_0/digits/a"))
-    say(deep, started="2031-01-02T03:04:05+00:00")
+    edit_record(deep, started="2031-01-02T03:04:05+00:00")
     old = shutil.copytree(folder, Path("runs/digits/b"))
-    say(old, started="2001-01-02T03:04:05+00:00")
-    of_wandb = shutil.copytree(old, Path("runs/wandb/1"))  # of a config called wandb
-    say(of_wandb, started="2000-01-02T03:04:05+00:00")
+    edit_record(old, started="2001-01-02T03:04:05+00:00")
+    of_wandb = shutil.copytree(old, Path("runs/wandb/1"))  # of a config with the name wandb
+    edit_record(of_wandb, started="2000-01-02T03:04:05+00:00")
     shutil.copytree(old, folder / "checkpoints/inner")
     shutil.copytree(folder, Path("runs/digits/wandb/run-1/files"))
     assert [run.folder for run in find_runs("runs")] == [deep, folder, old, of_wandb]
@@ -206,7 +184,7 @@ def test_runs_are_found_at_any_depth_the_newest_first(folder):
 
 def test_the_list_has_epochs_accuracies_and_state(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
-    say(folder, state="running", started="2020-05-06T12:00:00+00:00")
+    edit_record(folder, state="running", started="2020-05-06T12:00:00+00:00")
     runs_command([])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if folder.name in line]
     run = read_run(folder)
@@ -214,14 +192,14 @@ def test_the_list_has_epochs_accuracies_and_state(folder, capsys, monkeypatch):
     assert line.split() == [str(folder), "digits", "2/2", *accuracies, "2020-05-06", "killed"]
 
 
-def test_names_are_shown_as_they_are(folder, capsys, monkeypatch):
+def test_brackets_in_names_are_no_markup(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     shutil.copytree(folder, "runs/[bold]/x")
     runs_command(["runs/[bold]"])
     assert "runs/[bold]/x" in capsys.readouterr().out
 
 
-def test_where_there_are_no_runs_it_says_how_to_make_one(tmp_path, monkeypatch, capsys):
+def test_without_runs_the_list_prints_how_to_make_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runs_command([])
     assert capsys.readouterr().out == "there are no runs in 'runs'; `lightning fit --config CONFIG` makes one\n"

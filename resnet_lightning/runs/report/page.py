@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from ...errors import InputError
@@ -34,11 +34,7 @@ def render(runs: Sequence[Run]) -> str:
         raise InputError("there are no runs to report on; give the folder of at least one run")
     numbers = numbered(runs)
     groups = by_data(runs)
-    loader = PackageLoader(__package__, "")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("page.html.j2").render(
+    return _template().render(
         title=" and ".join(dict.fromkeys(run.name for run in runs)),
         run_columns=[f"run {number}" for number in numbers.values()],
         datasets=[(run_numbers(group, numbers), data_label(group, groups)) for group in groups],
@@ -47,6 +43,18 @@ def render(runs: Sequence[Run]) -> str:
         sections=[_section(group, groups, numbers) for group in groups],
         origins=[_origin(run, numbers[run.folder]) for run in runs],
     )
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader(__package__, ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("page.html.j2")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the test showed, class by class and image by image."""
+"""The evaluation of a test: the confusion matrix and the worst mistakes."""
 
 import base64
 import heapq
@@ -12,6 +12,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from PIL import Image
 from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from ...atomic_write import atomic_write_text
 from ...runs import figures
@@ -20,30 +21,31 @@ from ..data_protocol import image_data
 
 @dataclass(frozen=True, order=True)
 class Mistake:
-    """A test image of which the net was sure and wrong."""
+    """A test image with a confident and wrong prediction."""
 
     confidence: float
     image: str
     label: str
     prediction: str
-    png: str  # the picture itself, in base64
+    png: str  # the image in base64
 
 
 class Evaluation(Callback):
-    """Keeps the confusion matrix and the worst mistakes of a test, in ``evaluation.json`` and as figures.
+    """Writes the confusion matrix and the worst mistakes of a test to ``evaluation.json`` and as figures.
 
-    It works with every module whose ``test_step`` returns logits (B, num_classes) for batches of images and labels
-    (B,), with this package's data modules. Loggers that have a ``log_evaluation`` get the same.
+    The module's ``test_step`` has to return logits (B, num_classes), and the batches have to be images and labels (B,)
+    of this package's data modules; without logits nothing is written. Loggers that have a ``log_evaluation`` receive
+    the evaluation too.
 
     Args:
         folder: of the run.
-        worst: how many mistakes are kept, those of the highest confidence.
+        worst: the number of mistakes that are kept, the most confident ones.
     """
 
     def __init__(self, folder: Path, worst: int = 16) -> None:
         self.folder = folder
         self.worst = worst
-        self._confusion: Tensor | None = None
+        self._confusion: MulticlassConfusionMatrix | None = None
         self._mistakes: list[Mistake] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -62,15 +64,16 @@ class Evaluation(Callback):
             return
         images, labels = batch
         confidences, predictions = outputs.float().softmax(1).max(1)
-        classes = outputs.shape[1]
         if self._confusion is None:
-            self._confusion = torch.zeros(classes * classes, dtype=torch.int64, device=outputs.device)
-        self._confusion += torch.bincount(labels * classes + predictions, minlength=classes * classes)
+            self._confusion = _confusion_matrix(outputs.shape[1], outputs.device)
+        self._confusion.update(predictions, labels)
         least = self._mistakes[-1].confidence if len(self._mistakes) == self.worst else -1.0
         wrong = confidences.where(predictions != labels, -1.0).double()
         confidence, rows = wrong.topk(min(self.worst, len(wrong)))
-        found = torch.stack([confidence, rows, labels[rows], predictions[rows]], 1).tolist()  # asks the device once
-        self._mistakes += [self._mistake(trainer, images, *some) for some in found if some[0] > max(least, -0.5)]
+        found = torch.stack(
+            [confidence, rows, labels[rows], predictions[rows]], 1
+        ).tolist()  # one transfer from the device
+        self._mistakes += [self._mistake(trainer, images, *values) for values in found if values[0] > max(least, -0.5)]
         self._mistakes = heapq.nlargest(self.worst, self._mistakes)
 
     def _mistake(
@@ -87,22 +90,20 @@ class Evaluation(Callback):
         )
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        of_all: list[Any] = [(self._confusion, self._mistakes)]
+        own = None if self._confusion is None else self._confusion.compute().cpu(), self._mistakes
+        gathered: list[Any] = [own]
         if trainer.world_size > 1:
-            own = None if self._confusion is None else self._confusion.cpu()
-            of_all = [None] * trainer.world_size
-            torch.distributed.all_gather_object(of_all, (own, self._mistakes))
-        counted = [confusion.cpu() for confusion, _ in of_all if confusion is not None]
-        if not counted or not trainer.is_global_zero:
+            gathered = [None] * trainer.world_size
+            torch.distributed.all_gather_object(gathered, own)
+        matrices = [matrix for matrix, _ in gathered if matrix is not None]
+        if not matrices or not trainer.is_global_zero:
             return
-        confusion = torch.stack(counted).sum(0)
-        mistakes = heapq.nlargest(self.worst, (mistake for _, some in of_all for mistake in some))
-        side = round(len(confusion) ** 0.5)
+        mistakes = heapq.nlargest(self.worst, (mistake for _, found in gathered for mistake in found))
         evaluation = {
             "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,
             "classes": list(image_data(trainer).class_names),
             "metrics": {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("test/")},
-            "confusion": confusion.view(side, side).tolist(),
+            "confusion": torch.stack(matrices).sum(0).tolist(),
             "mistakes": [asdict(mistake) for mistake in mistakes],
         }
         self._write(evaluation)
@@ -113,17 +114,21 @@ class Evaluation(Callback):
     def _write(self, evaluation: dict[str, Any]) -> None:
         atomic_write_text(self.folder / "evaluation.json", json.dumps(evaluation))
         confusion = torch.tensor(evaluation["confusion"]).numpy()
-        figures.save(
-            figures.confusion_matrix(confusion, evaluation["classes"]), self.folder / "pictures/confusion_matrix.png"
-        )
+        matrix = figures.confusion_matrix(confusion, evaluation["classes"])
+        figures.save(matrix, self.folder / "pictures/confusion_matrix.png")
         if mistakes := evaluation["mistakes"]:
-            captions = [f"{m['label']}, taken for {m['prediction']}\n{m['confidence']:.1%}" for m in mistakes]
-            images = [figures.of_png(base64.b64decode(m["png"])) for m in mistakes]
+            captions = [f"{m['label']}, predicted as {m['prediction']}\n{m['confidence']:.1%}" for m in mistakes]
+            images = [figures.decode_png(base64.b64decode(m["png"])) for m in mistakes]
             figures.save(figures.images_in_a_grid(images, captions), self.folder / "pictures/worst_mistakes.png")
 
 
+def _confusion_matrix(classes: int, device: torch.device) -> MulticlassConfusionMatrix:
+    """A metric of this process alone: one that got no images has none, and could not take part in a synchronization."""
+    return MulticlassConfusionMatrix(classes, validate_args=False, sync_on_compute=False).to(device)
+
+
 def _as_png(pixels: Tensor) -> str:
-    """(H, W, C) uint8 as a PNG in base64; large images smaller, as there is a page of them."""
+    """Pixels (H, W, C) uint8 as a PNG in base64, at most 160 pixels high and wide to keep the report small."""
     image = Image.fromarray(pixels.squeeze(-1).cpu().numpy())
     image.thumbnail((160, 160))
     file = io.BytesIO()
