@@ -28,7 +28,6 @@ USED = [
         "_save_distributed_checkpoint",
         "training/config_checks.py",
     ),
-    ("torch.utils.data.DataLoader", "_iterator", "data/loading/streaming.py"),
     (
         "torch.utils.data.dataloader._MultiProcessingDataLoaderIter",
         "_shutdown_workers",
