@@ -167,7 +167,7 @@ def test_nothing_is_removed_while_there_is_room(tmp_path):
     assert held(tmp_path) == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("limit", [1127, 1128, 2255, 4400])
+@pytest.mark.parametrize("limit", [1127, 1128, 2255, 2256])
 def test_the_folder_never_exceeds_its_limit(tmp_path, limit):
     for number in range(1, 6):
         stored(tmp_path, number, limit=limit)

@@ -217,10 +217,11 @@ def test_state_dict_carries_the_statistics():
 @pytest.mark.parametrize("make", [MNISTDataModule, DigitsDataModule], ids=["known", "measured"])
 def test_statistics_of_a_state_dict_replace_known_and_measured_ones(make):
     trained = make(mean=[0.5], std=[0.25])
-    later = make()
-    later.statistics()
+    later, pixels = make(), torch.tensor([0.0, 127.5, 255.0]).view(1, 1, 1, 3)
+    assert later.normalize(pixels).flatten().tolist() != pytest.approx([-2, 0, 2], abs=1e-6)
     later.load_state_dict(trained.state_dict())
     assert [values.tolist() for values in later.statistics()] == [[0.5], [0.25]]
+    assert later.normalize(pixels).flatten().tolist() == pytest.approx([-2, 0, 2], abs=1e-6)
 
 
 def test_state_dict_of_other_classes_is_refused():

@@ -294,8 +294,10 @@ def test_a_new_loader_ends_the_workers_of_the_old_one(tmp_path):
     write_folders(tmp_path, ["train", "test"])
     others = set(multiprocessing.active_children())
     data = ImageFolderDataModule(tmp_path, resident=False, num_workers=1, batch_size=4)
+    loaders = []  # kept, so that it is not garbage collection that ends the workers
     for _ in range(3):
-        list(data.train_dataloader())
+        loaders.append(data.train_dataloader())
+        list(loaders[-1])
     assert len(set(multiprocessing.active_children()) - others) == 1
     data.teardown("fit")
     assert set(multiprocessing.active_children()) <= others

@@ -304,6 +304,18 @@ def test_no_worker_remains_when_the_loader_is_deleted(names, end):
     assert workers() <= others
 
 
+def test_closing_ends_the_workers_in_the_middle_of_an_iteration(names):
+    others = workers()
+    stream = StreamLoader(files_of(names), TARGETS, Order(torch.arange(N), 1), num_workers=2)
+    iterator = iter(stream)  # kept, so that it is not garbage collection that ends the workers
+    next(iterator)
+    assert len(workers() - others) == 2
+    stream.close()
+    assert workers() <= others
+    assert len(list(stream)) == N
+    stream.close()
+
+
 def test_no_worker_starts_before_the_first_batch_is_requested(names):
     others = workers()
     stream = StreamLoader(files_of(names), TARGETS, Order(torch.arange(N), 4), num_workers=2)
