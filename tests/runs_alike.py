@@ -231,7 +231,9 @@ class WarmCommands:
         self._started.append(process)
         return process
 
-    def start_together(self, *arguments: str, nodes: int = 1, processes: int = 2) -> list[BaseProcess]:
+    def start_together(
+        self, *arguments: str, nodes: int = 1, processes: int = 2, figures: bool = False
+    ) -> list[BaseProcess]:
         """Starts a command in several processes that meet over the network, with the variables that torchrun sets.
 
         Each prints into ``log_<rank>``.
@@ -246,6 +248,7 @@ class WarmCommands:
             self.start(
                 *arguments,
                 log=f"log_{rank}",
+                figures=figures,
                 **common,
                 RANK=str(rank),
                 LOCAL_RANK=str(rank % devices),

@@ -1,4 +1,4 @@
-"""What a run leaves for people to look at: evaluation, pictures, gradient norm, ``run.json``."""
+"""What a run leaves for people to look at: evaluation, figures, gradient norm, ``run.json``."""
 
 import base64
 import csv
@@ -22,18 +22,16 @@ from PIL import Image
 from torch import nn
 
 from image_files import write_folders, write_images
-from repository import ROOT
 from resnet_lightning import DigitsDataModule, ImageClassifier, ImageFolderDataModule
 from resnet_lightning.cli.main import main
 from resnet_lightning.data import PredictionDataModule
 from resnet_lightning.inference.loaded import load_model
 from resnet_lightning.runs.provenance import provenance
 from resnet_lightning.training.callbacks import Evaluation
-from runs_alike import WarmCommands, may_go, reached, wait_for, with_callbacks
+from runs_alike import DDP, DIGITS, SMALL, may_go, reached, wait_for, with_callbacks, working_in
 
-DIGITS = str(ROOT / "configs" / "digits.yaml")
-DDP = ["--config", str(ROOT / "configs" / "overlays" / "ddp.yaml"), "--trainer.accelerator", "cpu"]
-SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+
 # Five batches an epoch of which two make a step, and the fifth a step of its own.
 CLIPPED = ["--trainer.accumulate_grad_batches", "2", "--trainer.gradient_clip_val", "0.5"]
 EPOCHS, BATCHES = 2, 5
@@ -45,7 +43,7 @@ LONG_AGO = "2020-02-20T20:20:20+00:00"
 
 
 class Notes(Callback):
-    """Writes down what a run does, with nothing of the package.
+    """Writes down what a run does, without any code of the package.
 
     Args:
         folder: for the notes.
@@ -64,7 +62,7 @@ class Notes(Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def on_after_backward(self, trainer, pl_module) -> None:
-        # All of it is there after the last of the batches that make a step, and nothing has been clipped.
+        # The gradient is complete after the last of the batches that make a step, and not yet clipped.
         batch = trainer.fit_loop.epoch_loop.batch_idx
         if batch % 2 or batch == BATCHES - 1:
             self._note("before", trainer, pl_module)
@@ -91,13 +89,12 @@ def noting(folder: str, **arguments) -> list[str]:
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    """A folder with two runs of the same command: ``whole``, and ``stopped`` in an epoch, which then went on.
+    """A folder with two runs of the same command: ``whole``, and ``stopped`` in an epoch and then resumed.
 
-    ``first.png`` and ``stopped.json`` are what the stopped one had left before it went on; it then began long ago.
+    ``first.png`` and ``stopped.json`` are from before it was resumed, when the start was set to long ago.
     """
     folder = tmp_path_factory.mktemp("outcome")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with working_in(folder):
         assert main([*FIT, *noting("of_whole"), "--resume", "whole"]) == 0
         stop = noting("of_stopped", stop_at=[1, 2])
         assert main([*FIT, *stop, "--resume", "stopped"]) == 143
@@ -109,11 +106,6 @@ def outcome(tmp_path_factory):
         assert first.is_file()
         assert main([*FIT, *stop, "--resume", "stopped"]) == 0
     return folder
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def evaluation_of(folder: Path) -> dict:
@@ -201,7 +193,7 @@ def test_the_pictures_show_something(outcome):
 
 
 @pytest.mark.parametrize("resident", ["auto", "false"])
-def test_mistakes_of_a_folder_are_named_by_their_files(tmp_path, resident):
+def test_mistakes_of_a_folder_are_named_by_their_files(without_figures, tmp_path, resident):
     pixels = write_folders(tmp_path / "images", ["train", "test"], n=12)["test"]
     data = {"root": "images", "batch_size": 8, "num_workers": 0, "resident": resident == "auto" and "auto"}
     Path("folder.yaml").write_text(yaml.safe_dump({"data": {"class_path": "ImageFolderDataModule", "init_args": data}}))
@@ -217,7 +209,7 @@ def test_mistakes_of_a_folder_are_named_by_their_files(tmp_path, resident):
 
 
 class Brightness(LightningModule):
-    """Sees the second class in bright images, and none of the others."""
+    """Predicts the second class for bright images."""
 
     def __init__(self, answers: bool = True) -> None:
         super().__init__()
@@ -252,7 +244,7 @@ def test_large_images_are_shrunk_on_the_page(tmp_path):
 
 
 def test_numbers_and_names_follow_the_classes_that_are_kept(tmp_path):
-    """What was asked for is 7 and 1, in this order."""
+    """The classes are 7 and 1, in this order."""
     data = DigitsDataModule(classes=[7, 1], batch_size=30)
     evaluate(Brightness(), data, tmp_path)
     evaluation = evaluation_of(tmp_path)
@@ -281,7 +273,7 @@ def test_a_module_that_returns_nothing_leaves_no_evaluation(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_write_the_evaluation_of_one(outcome):
+def test_two_processes_write_the_evaluation_of_one(outcome, warm):
     """355 images in batches of 177: the last step leaves one process without an image."""
     checkpoint = str(outcome / "whole/checkpoints/best.ckpt")
     command = ["test", "--ckpt_path", checkpoint, "--config", DIGITS, *SMALL, "--data.batch_size", "177"]
@@ -289,10 +281,7 @@ def test_two_processes_write_the_evaluation_of_one(outcome):
         callback = {"class_path": "resnet_lightning.training.callbacks.Evaluation", "init_args": {"folder": folder}}
         Path(f"{folder}.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [callback]}}))
     assert main([*command, "--config", "one.yaml"]) == 0
-    program = [sys.executable, "-m", "resnet_lightning", *command, "--config", "two.yaml", *DDP]
-    program += ["--trainer.devices", "2"]
-    done = subprocess.run(program, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
+    warm.run_together(*command, "--config", "two.yaml", *DDP, figures=True)
     one, two, whole = (evaluation_of(folder) for folder in (Path("one"), Path("two"), outcome / "whole"))
     assert one["confusion"] == two["confusion"] == whole["confusion"]
     for found in one, two:
@@ -410,7 +399,7 @@ def test_a_stopped_run_says_so_and_keeps_its_beginning_when_it_goes_on(outcome):
     assert LONG_AGO < before["started"] <= before["ended"] <= after["ended"]
 
 
-def test_the_command_in_the_record_repeats_the_run():
+def test_the_command_in_the_record_repeats_the_run(without_figures):
     Path("my runs").mkdir()
     arguments = ["fit", "--config", DIGITS, *SMALL, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"]
     arguments += ["--model.backbone_args", "{depth: 8, stem: 'cifar'}", "--trainer.default_root_dir", "my runs"]
@@ -436,32 +425,27 @@ def test_a_run_that_fails_says_so(capsys):
 
 
 @pytest.mark.slow
-def test_a_run_says_what_state_it_is_in_while_it_is(monkeypatch):
+def test_the_record_holds_the_state_of_a_run(warm):
     """A real process: it runs, is stopped by SIGTERM, is killed, and finishes in the end."""
-    warm = WarmCommands()
     command = [*FIT, *with_callbacks("pauses", Pause={"at": [[0, 1], [0, 3]]}), "--resume", "run"]
-    try:
-        process = warm.start(*command)
-        wait_for(reached(0, 1).exists, process)
-        running = record_of(Path("run"))
-        assert (running["state"], running["ended"]) == ("running", None)
-        os.kill(process.pid, signal.SIGTERM)
-        may_go(0, 1).touch()
-        process.join(60)
-        assert process.exitcode == 143
-        assert record_of(Path("run"))["state"] == "stopped"
-        process = warm.start(*command)
-        wait_for(reached(0, 3).exists, process)
-        process.kill()
-        process.join(60)
-        assert record_of(Path("run"))["state"] == "running"  # nobody could say anything else
-        may_go(0, 3).touch()
-        code, printed = warm.run(*command)
-        assert code == 0, printed
-        finished = record_of(Path("run"))
-        assert (finished["state"], finished["started"]) == ("finished", running["started"])
-    finally:
-        warm.close()
+    process = warm.start(*command)
+    wait_for(reached(0, 1).exists, process)
+    running = record_of(Path("run"))
+    assert (running["state"], running["ended"]) == ("running", None)
+    os.kill(process.pid, signal.SIGTERM)
+    may_go(0, 1).touch()
+    assert warm.end_of(process)[0] == 143
+    assert record_of(Path("run"))["state"] == "stopped"
+    process = warm.start(*command)
+    wait_for(reached(0, 3).exists, process)
+    process.kill()
+    process.join()
+    assert record_of(Path("run"))["state"] == "running"  # a killed process cannot write
+    may_go(0, 3).touch()
+    code, printed = warm.run(*command)
+    assert code == 0, printed
+    finished = record_of(Path("run"))
+    assert (finished["state"], finished["started"]) == ("finished", running["started"])
 
 
 def git(*arguments: str) -> str:
@@ -486,8 +470,7 @@ def test_the_commit_is_that_of_the_folder_and_says_what_changed(tmp_path, monkey
     assert provenance()["git"] is None
 
 
-def test_a_test_that_the_run_has_left_behind_is_forgotten(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_test_of_an_earlier_checkpoint_is_forgotten(without_figures):
     short = ["--config", DIGITS, *SMALL, "--trainer.limit_train_batches", "4", "--resume", "run"]
     assert main(["fit", *short, "--trainer.max_epochs", "1"]) == 0
     assert "test/acc" in load_model("run/checkpoints/best.ckpt").metrics
