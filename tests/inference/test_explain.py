@@ -1,6 +1,7 @@
-"""What a trained net shows: Grad-CAM, filters and embedding, against plain computations."""
+"""Grad-CAM, filters and embedding of a trained model, compared with plain computations."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+from commands import error_line
 from image_files import DAMAGE_IDS, DAMAGES, random_pixels, write_folders
 from repository import CONFIGS
 from resnet_lightning import DigitsDataModule, ImageClassifier
@@ -21,28 +23,24 @@ from resnet_lightning.inference.grad_cam import Explanation, explain, first_filt
 from resnet_lightning.inference.loaded import LoadedModel, load_model
 from resnet_lightning.training.callbacks import Embedding
 from resnet_lightning.training.callbacks.embedding import principal_components
+from runs_alike import DIGITS, SMALL
 
-DIGITS = ["fit", "--config", str(CONFIGS / "digits.yaml")]
-SHORT = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4"]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """The folder of a resnet20 that has seen some digits."""
-    folder = tmp_path_factory.mktemp("explained")
-    assert main([*DIGITS, *SHORT, "--trainer.default_root_dir", str(folder)]) == 0
-    (found,) = folder.glob("digits/*")
-    return found
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
 
 
 @pytest.fixture
-def best(run):
-    return run / "checkpoints" / "best.ckpt"
+def best(digits_run):
+    return digits_run / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture
+def run(digits_run, tmp_path):
+    """A copy of the run, for commands that write into its folder."""
+    return Path(shutil.copytree(digits_run, tmp_path / "run"))
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def wide_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")  # no table is folded
 
 
@@ -57,7 +55,7 @@ def digit_files(count: int, folder: str = "images") -> list[Path]:
 
 
 def trained_of(net: ImageClassifier, side: int, channels: int = 3, classes: int = 10) -> LoadedModel:
-    """A net that nobody has trained, as one that came out of a checkpoint."""
+    """An untrained model, as if it came from a checkpoint."""
     mean, std = [0.45, 0.5, 0.55][:channels], [0.2, 0.25, 0.3][:channels]
     data = PredictionDataModule([f"class {k}" for k in range(classes)], channels, [side, side], side, mean, std)
     return LoadedModel(Path("none.ckpt"), net.eval(), data, "none", "", {})
@@ -70,7 +68,7 @@ def pixels_of(file: Path) -> torch.Tensor:
 
 
 def cam_of(trained: LoadedModel, pixels: torch.Tensor, stage: nn.Module) -> torch.Tensor:
-    """Section 3 of the paper, word for word, on what a stage puts out (H, W)."""
+    """Section 3 of the Grad-CAM paper, step by step, on the output of a stage (H, W)."""
     mean, std = (values[:, None, None] for values in trained.data.statistics())
     image = ((pixels / 255 - mean) / std)[None]
     kept = []
@@ -280,24 +278,12 @@ def test_the_command_names_the_class_and_its_probability(best, capsys):
         assert np.array_equal(np.array(Image.open(Path("shown", name))), explanation.overlay())
 
 
-def test_the_pictures_go_into_the_folder_of_the_run(best, run):
+def test_overlays_go_into_the_folder_of_the_run(run):
     (file,) = digit_files(1)
-    assert main(["explain", str(best), str(file)]) == 0
+    before = set(Path.cwd().iterdir())
+    assert main(["explain", str(run / "checkpoints" / "best.ckpt"), str(file)]) == 0
     assert [path.name for path in (run / "explanations").iterdir()] == ["0_gradcam.png"]
-    assert set(Path.cwd().rglob("*")) == {Path.cwd() / "images", Path.cwd() / file}
-
-
-def error_line(capsys, *arguments: str) -> str:
-    """The error of a command that has to fail, after making sure that it is one line and leaves nothing behind."""
-    before = set(Path.cwd().rglob("*"))
-    capsys.readouterr()
-    assert main(list(arguments)) == 2
-    printed, line = capsys.readouterr()
-    assert not printed
-    assert set(Path.cwd().rglob("*")) == before
-    assert line.count("\n") == 1
-    assert line.startswith("error: ")
-    return line
+    assert set(Path.cwd().iterdir()) == before
 
 
 @pytest.mark.parametrize("damage", [damage for _, damage in DAMAGES], ids=DAMAGE_IDS)
@@ -329,8 +315,8 @@ def test_what_is_no_checkpoint_of_a_run_is_named(capsys, command):
 # What is in a checkpoint.
 
 
-def test_the_best_checkpoint_brings_the_metrics_of_the_test(best, run):
-    trained, last = load_model(best), load_model(run / "checkpoints" / "last.ckpt")
+def test_the_best_checkpoint_brings_the_metrics_of_the_test(best):
+    trained, last = load_model(best), load_model(best.with_name("last.ckpt"))
     assert {"test/acc", "test/loss", "val/acc", "val/loss"} <= trained.metrics.keys()
     assert not any(name.startswith("test/") for name in last.metrics)
     images, labels = DigitsDataModule().read("test")
@@ -349,7 +335,8 @@ def test_a_checkpoint_that_was_taken_elsewhere_brings_none(best, tmp_path):
 
 def test_a_moving_average_is_what_is_shown():
     ema = ["--config", str(CONFIGS / "overlays" / "ema.yaml"), "--trainer.callbacks.decay", "0.9"]
-    assert main([*DIGITS, *ema, *SHORT, "--resume", "run"]) == 0
+    short = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4"]
+    assert main(["fit", "--config", DIGITS, *SMALL, *ema, *short, "--resume", "run"]) == 0
     trained = load_model("run/checkpoints/best.ckpt")
     images, labels = DigitsDataModule().read("test")
     probabilities = trained.probabilities(images[:, None])
@@ -445,7 +432,7 @@ def test_the_embedding_is_of_what_the_last_layer_is_given(best, monkeypatch):
     assert not any(module._forward_pre_hooks for module in trained.classifier.modules())
 
 
-def test_features_draws_filters_and_embedding(best, run, capsys):
+def test_features_draws_filters_and_embedding(best, capsys):
     assert main(["features", str(best), "--output", "shown", "--data.batch_size", "100"]) == 0
     out = capsys.readouterr().out
     assert sorted(path.name for path in Path("shown").iterdir()) == ["embedding.png", "filters.png"]
@@ -464,8 +451,8 @@ def test_features_draws_filters_and_embedding(best, run, capsys):
     assert set(Path.cwd().iterdir()) == {Path.cwd() / "shown"}
 
 
-def test_features_goes_into_the_folder_of_the_run(best, run):
-    assert main(["features", str(best)]) == 0
+def test_features_go_into_the_folder_of_the_run(run):
+    assert main(["features", str(run / "checkpoints" / "best.ckpt")]) == 0
     assert {"filters.png", "embedding.png"} <= {path.name for path in (run / "pictures").iterdir()}
 
 
