@@ -1,10 +1,8 @@
-"""A checkpoint labels a folder of images by itself: the images that it was trained on may be gone."""
+"""A checkpoint labels a folder of images without the images that it was trained on."""
 
 import csv
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +13,11 @@ from PIL import Image
 
 from commands import error_line
 from image_files import DAMAGES, random_pixels, write_images
-from repository import ROOT
 from resnet_lightning import ImageClassifier
 from resnet_lightning.cli.main import main
+from runs_alike import DIGITS, SMALL, working_in
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
 
 CLASSES = ["ant", "bee", "cow", "dog"]
 SIDE = 8  # of the images that the net was trained with
@@ -34,8 +34,7 @@ def trained(tmp_path_factory):
     data = {"root": str(folder / "images"), "image_size": SIDE, "batch_size": 8}
     config = {"data": {"class_path": "ImageFolderDataModule", "init_args": data}, "model": MODEL}
     (folder / "animals.yaml").write_text(yaml.safe_dump({**config, "trainer": {"max_epochs": 2}}))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with working_in(folder):
         assert main(["fit", "--config", "animals.yaml", "--resume", "run"]) == 0
     shutil.rmtree(folder / "images")
     return folder
@@ -44,11 +43,6 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def checkpoint(trained):
     return str(trained / "run" / "checkpoints" / "best.ckpt")
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def predict(checkpoint: str, *options: str) -> tuple[list[str], list[list[str]]]:
@@ -84,7 +78,7 @@ def probabilities_of(checkpoint: str, files: list[Path], mean=None, std=None) ->
     return powers / powers.sum(1, keepdims=True)
 
 
-def assert_are_the_likeliest(lines: list[list[str]], probabilities: np.ndarray, k: int, abs=2e-6) -> None:
+def assert_are_the_most_likely(lines: list[list[str]], probabilities: np.ndarray, k: int, abs=2e-6) -> None:
     """Compares lines of file, label, probability, label, probability, ... with the probabilities of all classes."""
     assert len(lines) == len(probabilities)
     for line, of_classes in zip(lines, probabilities, strict=True):
@@ -106,7 +100,7 @@ def test_a_folder_is_labelled_without_the_training_images(checkpoint, k):
     assert [line[0] for line in lines] == [str(file) for file in files]
     probabilities = probabilities_of(checkpoint, files)
     assert len(set(probabilities.argmax(1))) > 1
-    assert_are_the_likeliest(lines, probabilities, k)
+    assert_are_the_most_likely(lines, probabilities, k)
 
 
 def test_images_of_all_sizes_are_scaled_and_cut(checkpoint):
@@ -137,7 +131,7 @@ def test_images_of_all_modes_become_what_the_net_knows(checkpoint):
     _, lines = predict(checkpoint, "--data.predict_folder", "new", "--top_k", "4")
     expected = probabilities_of(checkpoint, [folder / "colour.png"])
     assert len(lines) == 6
-    assert_are_the_likeliest(lines, np.repeat(expected, 6, axis=0), 4)
+    assert_are_the_most_likely(lines, np.repeat(expected, 6, axis=0), 4)
 
 
 def test_the_statistics_of_the_checkpoint_can_be_overruled(checkpoint):
@@ -146,9 +140,9 @@ def test_the_statistics_of_the_checkpoint_can_be_overruled(checkpoint):
     options = ["--data.predict_folder", "new", "--top_k", "4", "--data.mean", str(mean)]
     files = sorted(Path("new").iterdir())
     _, lines = predict(checkpoint, *options)
-    assert_are_the_likeliest(lines, probabilities_of(checkpoint, files, mean=mean), 4)
+    assert_are_the_most_likely(lines, probabilities_of(checkpoint, files, mean=mean), 4)
     _, lines = predict(checkpoint, *options, "--data.std", str(std))
-    assert_are_the_likeliest(lines, probabilities_of(checkpoint, files, mean=mean, std=std), 4)
+    assert_are_the_most_likely(lines, probabilities_of(checkpoint, files, mean=mean, std=std), 4)
     assert abs(probabilities_of(checkpoint, files) - probabilities_of(checkpoint, files, mean, std)).max() > 0.05
 
 
@@ -208,7 +202,7 @@ def test_files_that_cannot_be_read_are_listed(checkpoint, capsys):
     assert [line[0] for line in lines] == [str(file) for file in sorted(Path("new").iterdir())]
     assert [line for line in lines if line[1] == ""] == [[str(file), "", "", "", ""] for file in sorted(broken)]
     readable = [Path("new", f"{number:03}.png") for number in range(1, 6)]
-    assert_are_the_likeliest([line for line in lines if line[1]], probabilities_of(checkpoint, readable), 2)
+    assert_are_the_most_likely([line for line in lines if line[1]], probabilities_of(checkpoint, readable), 2)
     out = capsys.readouterr().out
     assert out.count("7 images could not be read and were left out") == 1
 
@@ -266,7 +260,7 @@ def test_without_a_folder_the_test_images_are_labelled(checkpoint, trained, caps
     assert header == ["index", "label", "probability", "label_2", "probability_2"]
     assert [line[0] for line in lines] == [str(number) for number in range(12)]
     files = [Path("images/test", name, f"{number:03}.png") for name in CLASSES for number in range(3)]
-    assert_are_the_likeliest(lines, probabilities_of(checkpoint, files), 2)
+    assert_are_the_most_likely(lines, probabilities_of(checkpoint, files), 2)
 
 
 def test_a_checkpoint_of_others_needs_a_config_and_its_images(checkpoint, capsys):
@@ -285,7 +279,7 @@ def test_a_checkpoint_of_others_needs_a_config_and_its_images(checkpoint, capsys
     statistics = {"mean": run["data"]["mean"], "std": run["data"]["std"]}
     options = ["--data.root", "images", *(f"--data.{name}={values}" for name, values in statistics.items())]
     _, lines = predict("bare.ckpt", "--config", "config.yaml", *folder, *options)
-    assert_are_the_likeliest(lines, probabilities_of(checkpoint, sorted(Path("new").iterdir())), 1)
+    assert_are_the_most_likely(lines, probabilities_of(checkpoint, sorted(Path("new").iterdir())), 1)
 
 
 def test_an_old_checkpoint_that_knows_too_little_is_named(checkpoint, capsys):
@@ -300,12 +294,7 @@ def test_an_old_checkpoint_that_knows_too_little_is_named(checkpoint, capsys):
 def test_grey_nets_make_colour_images_grey(capsys):
     """Digits; and classes that were chosen keep their order."""
     options = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--data.classes", "[7, 1, 4]"]
-    digits = [
-        "--config",
-        str(ROOT / "configs" / "digits.yaml"),
-        "--model",
-        yaml.safe_dump(MODEL, default_flow_style=True),
-    ]
+    digits = ["--config", DIGITS, *SMALL]
     assert main(["fit", *digits, *options, "--resume", "run"]) == 0
     pixels = random_pixels(0, 8, 8)
     Path("new").mkdir()
@@ -318,26 +307,25 @@ def test_grey_nets_make_colour_images_grey(capsys):
     net = ImageClassifier.load_from_checkpoint("run/checkpoints/best.ckpt", weights_only=True).eval()
     image = (np.array(Image.fromarray(pixels).convert("L")) / 255 - kept["mean"][0]) / kept["std"][0]
     with torch.no_grad():
-        likeliest = int(net(torch.from_numpy(image).float()[None, None]).argmax())
-    assert lines[0][1] == ["7", "1", "4"][likeliest]
+        most_likely = int(net(torch.from_numpy(image).float()[None, None]).argmax())
+    assert lines[0][1] == ["7", "1", "4"][most_likely]
 
 
 # Several processes.
 
 
 @pytest.mark.slow
-def test_two_processes_write_the_table_of_one(checkpoint):
-    """An odd number of images, some of which cannot be read by one process or the other."""
+def test_two_processes_write_the_table_of_one(checkpoint, commands):
+    """New processes, which have only the checkpoint. Some images cannot be read, by one process or the other."""
     write_images(Path("new"), 21, seed=50, size=(12, 10))
     for number, (name, damage) in enumerate(DAMAGES):
         damage(Path("new", f"{number * 3:03}_{name}"))
     options = ["--data.predict_folder", "new", "--top_k", "3", "--data.batch_size", "4", "--data.num_workers", "1"]
     header, lines = predict(checkpoint, *options)
-    program = [sys.executable, "-m", "resnet_lightning", "predict", "--ckpt_path", checkpoint, *options]
-    program += ["--trainer.accelerator", "cpu", "--trainer.strategy", "ddp", "--trainer.devices", "2"]
-    done = subprocess.run(program, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    in_two = ["--trainer.accelerator", "cpu", "--trainer.strategy", "ddp", "--trainer.devices", "2"]
+    code, _, errors = commands.run("predict", "--ckpt_path", checkpoint, *options, *in_two)
+    assert code == 0, errors
+    assert "Traceback" not in errors
     other_header, others = table()
     assert other_header == header
     assert len(others) == len(lines) == 27

@@ -1,11 +1,10 @@
-"""The callbacks, with a LightningModule that knows nothing of this package."""
+"""The callbacks, with a LightningModule that uses nothing of this package."""
 
 import csv
 import io
 import re
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 from itertools import pairwise
 from types import SimpleNamespace
@@ -23,7 +22,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_lightning import DigitsDataModule
-from resnet_lightning.training.callbacks import PredictionWriter, RunProgress, RunRecord, Throughput, progress_bar
+from resnet_lightning.training.callbacks import (
+    PredictionWriter,
+    RunProgress,
+    RunRecord,
+    Throughput,
+    progress_bar,
+    throughput,
+)
 
 
 class Plain(LightningModule):
@@ -77,47 +83,55 @@ def make_trainer(*callbacks: Callback, **options) -> Trainer:
 
 
 def test_throughput_counts_the_images():
-    throughput = Throughput()
-    make_trainer(throughput, max_epochs=2).fit(Plain(), Batches(16, 16, 5), Batches(100))
-    assert throughput.images == 2 * (16 + 16 + 5)
+    measured = Throughput()
+    make_trainer(measured, max_epochs=2).fit(Plain(), Batches(16, 16, 5), Batches(100))
+    assert measured.images == 2 * (16 + 16 + 5)
 
 
-def test_throughput_leaves_the_validation_out():
-    class SlowToValidate(Plain):
-        def training_step(self, batch, batch_idx):
-            time.sleep(0.02)
-            return super().training_step(batch, batch_idx)
+class Clock(Plain):
+    """A module whose steps take as long as a test decides; its attribute ``now`` is what the callbacks are shown."""
 
-        def validation_step(self, batch, batch_idx):
-            time.sleep(0.5)
+    def __init__(self, monkeypatch, seconds_of_step, seconds_of_validation: float = 0.0) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.seconds_of_step = seconds_of_step
+        self.seconds_of_validation = seconds_of_validation
+        for module in throughput, progress_bar:
+            clock = SimpleNamespace(perf_counter=lambda: self.now, monotonic=lambda: self.now)
+            monkeypatch.setattr(module, "time", clock)
 
-    throughput = Throughput()
-    assert throughput.images_per_second == 0
+    def training_step(self, batch, batch_idx):
+        self.now += self.seconds_of_step(self.current_epoch)
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch, batch_idx):
+        self.now += self.seconds_of_validation
+        super().validation_step(batch, batch_idx)
+
+
+def test_throughput_leaves_the_validation_out(monkeypatch):
+    model = Clock(monkeypatch, lambda epoch: 2.0, seconds_of_validation=100.0)
+    measured = Throughput()
+    assert measured.images_per_second == 0
     # Twice an epoch, in the middle of it as well.
-    trainer = make_trainer(throughput, max_epochs=1, val_check_interval=2)
-    trainer.fit(SlowToValidate(), Batches(8, 8, 8, 8), Batches(8))
-    assert 4 * 0.02 <= throughput.seconds < 2 * 0.5
-    assert throughput.images_per_second == pytest.approx(32 / throughput.seconds)
+    trainer = make_trainer(measured, max_epochs=1, val_check_interval=2)
+    trainer.fit(model, Batches(8, 8, 8, 8), Batches(8))
+    assert measured.seconds == 4 * 2.0
+    assert measured.images_per_second == 32 / 8
 
 
-def test_throughput_is_logged_each_epoch():
+def test_throughput_is_logged_each_epoch(monkeypatch):
     logged = []
 
     class Logged(Callback):
         def on_train_epoch_end(self, trainer, pl_module):
             logged.append(trainer.callback_metrics["train/images_per_second"].item())
 
-    class SlowAtFirst(Plain):
-        def training_step(self, batch, batch_idx):
-            time.sleep(0.2 if self.current_epoch == 0 else 0.0)
-            return super().training_step(batch, batch_idx)
-
-    throughput = Throughput()
-    make_trainer(throughput, Logged(), max_epochs=2).fit(SlowAtFirst(), Batches(30, 30), Batches(1))
-    slow, fast = logged
-    assert slow <= 60 / 0.4
-    assert fast > 60 / 0.4  # of its own epoch, not the mean
-    assert 60 / slow + 60 / fast == pytest.approx(throughput.seconds, rel=1e-3)
+    model = Clock(monkeypatch, lambda epoch: 2.0 if epoch == 0 else 1.0)
+    measured = Throughput()
+    make_trainer(measured, Logged(), max_epochs=2).fit(model, Batches(30, 30), Batches(1))
+    assert logged == [60 / 4, 60 / 2]  # each of its own epoch, not the mean
+    assert measured.images_per_second == 120 / 6
 
 
 # Progress without a terminal.
@@ -149,16 +163,8 @@ def test_without_a_terminal_each_epoch_ends_in_a_line():
 
 
 def test_the_time_left_follows_from_the_steps_so_far(monkeypatch):
-    clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(progress_bar, "time", SimpleNamespace(monotonic=lambda: clock.now))
-
-    class OneMinuteAStep(Plain):
-        def training_step(self, batch, batch_idx):
-            clock.now += 60
-            return super().training_step(batch, batch_idx)
-
     progress = RunProgress(console=text_console())
-    make_trainer(progress, max_epochs=35).fit(OneMinuteAStep(), Batches(2, 2), Batches(1))
+    make_trainer(progress, max_epochs=35).fit(Clock(monkeypatch, lambda epoch: 60), Batches(2, 2), Batches(1))
     assert written(progress).splitlines()[0].endswith("  1:08:00 left")  # 34 epochs of two steps
     assert written(progress).splitlines()[30].endswith("  0:08:00 left")
 
@@ -296,19 +302,13 @@ def test_evaluation_has_a_bar_of_its_own(method, word):
 
 
 def test_the_bar_is_redrawn_seldom(monkeypatch):
-    clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(progress_bar, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    clock = Clock(monkeypatch, lambda epoch: 0.1)
     drawn = []
     refresh = Progress.refresh
     monkeypatch.setattr(Progress, "refresh", lambda bar: (drawn.append(clock.now), refresh(bar)))
 
-    class TenStepsASecond(Plain):
-        def training_step(self, batch, batch_idx):
-            clock.now += 0.1
-            return super().training_step(batch, batch_idx)
-
     progress = RunProgress(refresh_seconds=1.0, console=bar_console())
-    make_trainer(progress).fit(TenStepsASecond(), Batches(*[2] * 50), Batches(1))
+    make_trainer(progress).fit(clock, Batches(*[2] * 50), Batches(1))
     # 5 seconds; besides, it is drawn where it appears, at the end of the epoch and at the end of the run.
     assert 4 <= len(drawn) <= 5 + 4
     during = [when for when in drawn if 0 < when < clock.now]
