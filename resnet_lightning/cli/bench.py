@@ -1,4 +1,4 @@
-"""``lightning bench``: times our code beside what a user would pick instead."""
+"""``lightning bench``: compares the speed of our code and of what a user would pick instead."""
 
 import argparse
 import importlib
@@ -11,27 +11,29 @@ from .main import main
 
 
 def command(arguments: list[str]) -> None:
-    description = "Times our work beside what a user would pick instead, turn about, in one run."
+    description = "Compares the speed of our code and of the alternatives, in interleaved rounds of one run."
     parser = argparse.ArgumentParser(prog="resnet-lightning bench", description=description)
     parser.add_argument("what", choices=["backbones", "data", "progress", "startup", "step", "stream"])
-    parser.add_argument("--rounds", type=int, default=9, help="how often each is timed (default: %(default)s)")
-    parser.add_argument("--csv", type=Path, help="a file for the seconds of every round")
-    parser.add_argument("--images", type=int, default=200_000, help="of stream (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="of stream (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="number of measurements of each (default: %(default)s)")
+    parser.add_argument("--csv", type=Path, help="file for the seconds of every round")
+    parser.add_argument(
+        "--images", type=int, default=200_000, help="number of images of `stream` (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="number of processes of `stream` (default: %(default)s)")
     options = parser.parse_args(arguments)
     for name, least in ("rounds", 1), ("images", 256), ("workers", 0):
         if getattr(options, name) < least:
             raise InputError(f"--{name} is {getattr(options, name)}; give at least {least}")
     if options.what == "stream":
         if options.csv:
-            raise InputError("bench stream compares nothing and writes no --csv; keep what it prints")
-        from ..bench.stream import as_table as as_stages
+            raise InputError("--csv does not apply to stream, which compares nothing; leave it out")
+        from ..bench.stream import as_table as stages_table
         from ..bench.stream import stream
 
-        console().print(as_stages(stream(count=options.images, workers=options.workers)))
+        console().print(stages_table(stream(count=options.images, workers=options.workers)))
         return
     if options.csv:
-        write_csv(options.csv, [])  # a file that cannot be written is found now
+        write_csv(options.csv, [])  # an error in writing the file shows before the measurements
     measure = getattr(importlib.import_module(f"resnet_lightning.bench.{options.what}"), options.what)
     comparisons = list(measure(rounds=options.rounds, **({"fit": main} if options.what == "step" else {})))
     console().print(as_table(comparisons))

@@ -9,7 +9,7 @@ from .console import console
 
 
 def command(arguments: list[str]) -> None:
-    description = "Trains once for each fold of the training set, and shows the accuracies' mean and deviation."
+    description = "Trains once for each fold of the training set, and prints the mean and deviation of the accuracies."
     parser = argparse.ArgumentParser(
         prog="resnet-lightning cross_validate",
         description=description,
@@ -17,14 +17,22 @@ def command(arguments: list[str]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--data.num_folds", dest="num_folds", type=int, default=5, help="default: %(default)s, whatever the config says"
+        "--data.num_folds",
+        dest="num_folds",
+        type=int,
+        default=5,
+        help="number of folds (default: %(default)s; the config's is ignored)",
     )
     parser.add_argument(
-        "--trainer.default_root_dir", dest="root", type=Path, default=Path("runs"), help="default: runs"
+        "--trainer.default_root_dir",
+        dest="root",
+        type=Path,
+        default=Path("runs"),
+        help="folder for the runs (default: runs)",
     )
-    options, of_fit = parser.parse_known_args(arguments)
+    options, fit_options = parser.parse_known_args(arguments)
     if options.num_folds < 2:
         raise InputError(f"--data.num_folds is {options.num_folds}; give at least 2")
     folder = new_folder(options.root)
-    folds = cross_validate(of_fit, options.num_folds, folder)
+    folds = cross_validate(fit_options, options.num_folds, folder)
     console().print(as_table(folds), f"[dim]folder[/] {folder}", highlight=False)

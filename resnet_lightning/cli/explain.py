@@ -1,4 +1,4 @@
-"""``lightning explain``: what a model sees in images, and which part of each speaks for it (Grad-CAM)."""
+"""``lightning explain``: a model's predictions for images, and where in each image they come from (Grad-CAM)."""
 
 import argparse
 from pathlib import Path
@@ -14,11 +14,13 @@ from .console import console
 
 
 def command(arguments: list[str]) -> None:
-    description = "Says what a net sees in images, and draws over each which part of it speaks for that (Grad-CAM)."
+    description = "Predicts the classes of images, and draws over each image the evidence for its class (Grad-CAM)."
     parser = argparse.ArgumentParser(prog="resnet-lightning explain", description=description)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("images", type=Path, nargs="+", help="files, or folders of them")
-    parser.add_argument("--output", type=Path, help="a folder for the pictures (default: in that of the run)")
+    parser.add_argument("images", type=Path, nargs="+", help="image files, or folders with images")
+    parser.add_argument(
+        "--output", type=Path, help="folder for the overlays (default: `explanations` in the run's folder)"
+    )
     options = parser.parse_args(arguments)
     trained = load_model(options.checkpoint)
     images = [Path(file) for path in options.images for file in (list_images(path) if path.is_dir() else [path])]
@@ -26,14 +28,14 @@ def command(arguments: list[str]) -> None:
         raise InputError(f"there is no image {str(missing[0])!r}")
     explanations = explain(trained, images)
     folder = options.output or options.checkpoint.resolve().parent.parent / "explanations"
-    table = Table("image", "label", "probability", "then", "picture", box=box.SIMPLE)
+    table = Table("image", "label", "probability", "next", "overlay", box=box.SIMPLE)
     for column in table.columns:
         column.overflow = "fold"
-    pictures = save_overlays(explanations, images, folder)
-    for image, explanation, picture in zip(images, explanations, pictures, strict=True):
+    overlays = save_overlays(explanations, images, folder)
+    for image, explanation, overlay in zip(images, explanations, overlays, strict=True):
         ranked = explanation.probabilities.topk(min(3, len(trained.data.class_names)))
         names = [trained.data.class_names[label] for label in ranked.indices]
-        label, *others = (f"{p:.1%}" for p in ranked.values)
-        then = ", ".join(f"{name} {p}" for name, p in zip(names[1:], others, strict=True))
-        table.add_row(str(image), f"[bold]{names[0]}", label, then, str(picture))
+        first, *others = (f"{p:.1%}" for p in ranked.values)
+        following = ", ".join(f"{name} {p}" for name, p in zip(names[1:], others, strict=True))
+        table.add_row(str(image), f"[bold]{names[0]}", first, following, str(overlay))
     console().print(table)

@@ -8,20 +8,19 @@ from .console import console
 
 
 def command(arguments: list[str]) -> None:
-    """``resnet-lightning export``."""
     description = (
-        "Writes a net to a file that runs without this package (torch_export, onnx), from the pixels of an image file "
-        "to probabilities; or its weights alone, with a model card (safetensors)."
+        "Writes a model to a file that runs without this package (torch_export, onnx) and maps the pixels of an image "
+        "to probabilities; or only its weights, with a model card (safetensors)."
     )
     parser = argparse.ArgumentParser(prog="resnet-lightning export", description=description)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--format", choices=list(FORMATS), required=True)
-    parser.add_argument("--output", type=Path, help="the file (default: beside the checkpoint, named after it)")
+    parser.add_argument("--output", type=Path, help="file to write (default: next to the checkpoint, with its name)")
     parser.add_argument(
         "--images",
         type=Path,
-        help=f"a folder with images to compare file and checkpoint by, up to {MOST_FILES} (default: digits of the "
-        "package)",
+        help=f"folder with images on which to compare the file and the checkpoint; at most {MOST_FILES} are used "
+        "(default: digits that come with the package)",
     )
     options = parser.parse_args(arguments)
     exported = export(options.checkpoint, options.format, options.output, options.images)

@@ -1,4 +1,4 @@
-"""``lightning features``: what a model has learnt, drawn."""
+"""``lightning features``: figures of what a model has learned."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ from .main import main
 
 
 def command(arguments: list[str]) -> None:
-    description = "Draws what a net has learnt: the filters of its first layer, and where it puts the test images."
+    description = "Draws the filters of a model's first layer, and its features of the test images in two dimensions."
     parser = argparse.ArgumentParser(
         prog="resnet-lightning features",
         description=description,
@@ -20,14 +20,14 @@ def command(arguments: list[str]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--output", type=Path, help="a folder for the pictures (default: in that of the run)")
-    options, of_test = parser.parse_known_args(arguments)
+    parser.add_argument("--output", type=Path, help="folder for the figures (default: `pictures` in the run's folder)")
+    options, test_options = parser.parse_known_args(arguments)
     folder = options.output or options.checkpoint.resolve().parent.parent / "pictures"
     weights = first_filters(load_model(options.checkpoint).classifier)
     embedding = folder / "embedding.png"
     callback = f"{Embedding.__module__}.{Embedding.__name__}"
-    own = [f"--trainer.callbacks+={callback}", f"--trainer.callbacks.path={embedding}"]
-    if code := main(["test", "--ckpt_path", str(options.checkpoint), *of_test, *own]):
-        raise SystemExit(code)  # which it has said why
+    callback_options = [f"--trainer.callbacks+={callback}", f"--trainer.callbacks.path={embedding}"]
+    if code := main(["test", "--ckpt_path", str(options.checkpoint), *test_options, *callback_options]):
+        raise SystemExit(code)  # `test` has printed the error
     filters = figures.save_mosaic(weights, folder / "filters.png")
     console().print(f"[dim]filters  [/] {filters}\n[dim]embedding[/] {embedding}", highlight=False, soft_wrap=True)

@@ -16,15 +16,15 @@ from .console import console
 def command(arguments: list[str]) -> None:
     description = "Lists the models, with their sizes, costs and sources."
     parser = argparse.ArgumentParser(prog="resnet-lightning models", description=description)
-    parser.add_argument("pattern", nargs="?", default="*", help="only the names that match, such as '*preact*'")
+    parser.add_argument("pattern", nargs="?", default="*", help="list only the names that match, such as '*preact*'")
     console().print(catalogue(parser.parse_args(arguments).pattern))
 
 
 def catalogue(pattern: str = "*") -> Table:
-    """A row for each model whose name matches a shell pattern such as ``"*preact*"``.
+    """A table with a row for each model whose name matches a shell pattern such as ``"*preact*"``.
 
     Raises:
-        InputError: where none does.
+        InputError: if no name matches.
     """
     names = list_models(pattern)
     if not names:
@@ -35,22 +35,22 @@ def catalogue(pattern: str = "*") -> Table:
         column.justify = "right"
     for name in names:
         size = MODELS[name].image_size
-        with torch.device("meta"):  # sizes without numbers
-            net = create_model(name)
-        parameters = sum(parameter.numel() for parameter in net.parameters())
-        cost = f"{multiply_adds(net, size) / 1e6:,.0f} M"
+        with torch.device("meta"):  # shapes without values
+            model = create_model(name)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        cost = f"{multiply_adds(model, size) / 1e6:,.0f} M"
         table.add_row(name, f"{parameters:,}", cost, str(size), MODELS[name].source)
     return table
 
 
-def multiply_adds(net: nn.Module, image_size: int) -> int:
-    """The multiplications of the convolutions and linear layers for one colour image, each with its addition.
+def multiply_adds(model: nn.Module, image_size: int) -> int:
+    """Counts the multiply-adds of the convolutions and linear layers for one color image.
 
-    Papers and torchvision call these FLOPs.
+    Papers and torchvision call them FLOPs.
     """
-    device = next(net.parameters()).device
-    training = net.training
+    device = next(model.parameters()).device
+    training = model.training
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net.eval()(torch.empty(1, 3, image_size, image_size, device=device))
-    net.train(training)
-    return counter.get_total_flops() // 2  # it counts the additions too
+        model.eval()(torch.empty(1, 3, image_size, image_size, device=device))
+    model.train(training)
+    return counter.get_total_flops() // 2  # it counts a multiply-add as two

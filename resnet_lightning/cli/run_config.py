@@ -1,4 +1,4 @@
-"""What a parsed config still gets before its objects are built, and what belongs to this one run alone."""
+"""Changes to a parsed config before its objects are built, which apply to one run only."""
 
 from pathlib import Path
 from typing import Any

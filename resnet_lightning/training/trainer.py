@@ -38,7 +38,7 @@ def training_trainer(
     """The trainer of ``fit``.
 
     Args:
-        options: the arguments of ``Trainer``; its callbacks, loggers and plugins come on top of ours.
+        options: the arguments of ``Trainer``; ours are added to its callbacks, loggers and plugins.
         console: where the progress is shown.
         record: what the run's folder gets besides metrics and checkpoints; None for a run that keeps nothing.
         best: which checkpoint is the best; None if the run does not validate.
