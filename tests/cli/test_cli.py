@@ -1,7 +1,10 @@
-"""The command line, in this process where that is enough: ``main`` returns what the program exits with."""
+"""``fit``, ``validate``, ``test`` and ``predict``, mostly in this process: ``main`` returns the exit code."""
 
+import contextlib
 import csv
+import io
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,26 +19,34 @@ from commands import error_line
 from repository import ROOT
 from resnet_lightning import ImageClassifier
 from resnet_lightning.cli.main import main
+from runs_alike import DDP, working_in
 
 DIGITS = str(ROOT / "configs" / "digits.yaml")
 OVERLAYS = ROOT / "configs" / "overlays"
 SHORT = ["--config", DIGITS, "--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4"]
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory):
+    """A run of two short epochs, with all of its figures: its working folder, and what it printed."""
+    folder, printed = tmp_path_factory.mktemp("first_run"), io.StringIO()
+    with working_in(folder), contextlib.redirect_stdout(printed):
+        assert main(["fit", *SHORT]) == 0
+    return folder, printed.getvalue()
 
 
 @pytest.fixture
-def run_folder():
-    """A run of two short epochs."""
-    assert main(["fit", *SHORT]) == 0
+def run_folder(first_run, in_an_empty_folder):
+    """The folder of that run, copied into the folder of the test."""
+    shutil.copytree(first_run[0], ".", dirs_exist_ok=True)
     return only_run("digits")
 
 
 def run_program(*arguments: str) -> subprocess.CompletedProcess:
-    """The command in a process of its own, without a terminal or anybody to answer a question."""
+    """Runs a command in a process of its own, which can neither use a terminal nor ask a question."""
     command = [sys.executable, "-m", "resnet_lightning", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
@@ -64,10 +75,10 @@ def write_images(folder: Path, classes: list[str], count: int, size: int = 32) -
             Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(folder / name / f"{i}.png")
 
 
-# A run and what it leaves.
+# A run and its files.
 
 
-def test_fit_leaves_config_metrics_and_checkpoints_in_one_folder(run_folder, capsys):
+def test_fit_leaves_config_metrics_and_checkpoints_in_one_folder(run_folder):
     files = {str(path.relative_to(run_folder)) for path in run_folder.rglob("*") if path.is_file()}
     checkpoints = {f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")}
     names = "first_batch", "learning_curves", "confusion_matrix", "worst_mistakes"
@@ -78,15 +89,13 @@ def test_fit_leaves_config_metrics_and_checkpoints_in_one_folder(run_folder, cap
     assert last_value(run_folder, "lr-SGD/pg1") > 0
 
 
-def test_fit_tests_the_best_checkpoint_and_says_what_came_out(run_folder, capsys):
-    main(["fit", *SHORT])
-    out = capsys.readouterr().out
-    folder = max(Path("runs/digits").iterdir())
-    assert f"{last_value(folder, 'test/acc'):.2%}" in out
+def test_fit_tests_the_best_checkpoint_and_prints_the_result(first_run, run_folder):
+    _, out = first_run
+    assert f"{last_value(run_folder, 'test/acc'):.2%}" in out
     assert "269,434 parameters" in out
     assert "images a second" in out
-    assert str(folder) in out
-    assert f"test --ckpt_path {folder}/checkpoints/best.ckpt" in out
+    assert str(run_folder) in out
+    assert f"test --ckpt_path {run_folder}/checkpoints/best.ckpt" in out
 
 
 def test_the_best_checkpoint_is_the_one_with_the_lowest_validation_loss(run_folder):
@@ -95,12 +104,12 @@ def test_the_best_checkpoint_is_the_one_with_the_lowest_validation_loss(run_fold
     assert best["epoch"] == losses.index(min(losses))
 
 
-def test_the_last_checkpoint_is_the_last_even_where_an_earlier_one_is_best():
+def test_the_last_checkpoint_is_the_last_even_when_an_earlier_one_is_best():
     # The highest validation loss is that of the first epoch.
     assert main(["fit", *SHORT, "--checkpoint.mode", "max"]) == 0
     folder = only_run("digits") / "checkpoints"
     saved = {name: torch.load(folder / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")}
-    assert saved == {"best": 0, "last": 2}  # the epoch that it would go on with
+    assert saved == {"best": 0, "last": 2}  # the epoch to resume with
 
 
 def test_without_validation_images_the_last_checkpoint_is_tested(capsys):
@@ -110,19 +119,24 @@ def test_without_validation_images_the_last_checkpoint_is_tested(capsys):
     assert f"test --ckpt_path {folder}/checkpoints/last.ckpt" in capsys.readouterr().out
 
 
-def test_a_second_run_gets_a_folder_of_its_own(run_folder):
+def test_further_runs_get_folders_of_their_own_and_the_seed_decides_them(run_folder):
     kept = {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()}
     main(["fit", *SHORT])
-    main(["fit", *SHORT])
-    assert len(list(Path("runs/digits").iterdir())) == 3
-    assert all(path.read_bytes() == content for path, content in kept.items())
-
-
-def test_the_seed_decides_the_run(run_folder):
-    main(["fit", *SHORT])
     main(["fit", *SHORT, "--seed_everything", "1"])
+    assert all(path.read_bytes() == content for path, content in kept.items())
     first, same, other = (last_value(folder, "train/loss") for folder in sorted(Path("runs/digits").iterdir()))
     assert first == same != other
+
+
+@pytest.mark.parametrize("options", [["--resume", "mine/run"], ["--trainer.default_root_dir", "mine"]], ids=str)
+def test_a_run_that_fails_removes_the_folders_that_it_created_and_no_others(options, capsys):
+    wrong = ["fit", *SHORT, "--trainer.strategy", "nothing", *options]
+    error_line(capsys, *wrong)  # which checks that nothing is left
+    for folder in "mine/run", "mine/digits", "mine":
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        error_line(capsys, *wrong)
+        assert Path(folder).is_dir()
+        shutil.rmtree("mine")
 
 
 # Checkpoints.
@@ -140,12 +154,12 @@ def test_a_checkpoint_is_validated_with_its_own_config(run_folder, capsys):
     assert re.search(rf"val/loss +│ {best:.4f}", capsys.readouterr().out)
 
 
-def test_an_untrained_net_is_not_tested_in_silence(capsys):
+def test_testing_an_untrained_model_prints_a_warning(capsys):
     assert main(["test", "--config", DIGITS, "--trainer.limit_test_batches", "1"]) == 0
     assert "this model is not trained" in capsys.readouterr().out
 
 
-def test_what_is_typed_wins_over_the_checkpoint(run_folder):
+def test_typed_options_win_over_the_checkpoint(run_folder):
     last = str(run_folder / "checkpoints" / "last.ckpt")
     assert main(["fit", "--ckpt_path", last, "--trainer.max_epochs", "3", "--model.label_smoothing", "0.2"]) == 0
     folder = max(Path("runs/digits").iterdir())
@@ -155,7 +169,7 @@ def test_what_is_typed_wins_over_the_checkpoint(run_folder):
     assert config["model"]["backbone"] == "resnet20"
 
 
-def test_training_goes_on_from_a_checkpoint(run_folder):
+def test_training_resumes_from_a_checkpoint(run_folder):
     last = str(run_folder / "checkpoints" / "last.ckpt")
     assert main(["fit", "--ckpt_path", last, "--trainer.max_epochs", "4"]) == 0
     folder = max(Path("runs/digits").iterdir())
@@ -163,7 +177,7 @@ def test_training_goes_on_from_a_checkpoint(run_folder):
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 16
 
 
-def test_fine_tuning_begins_with_weights_that_it_does_not_need_again(run_folder, tmp_path, capsys):
+def test_fine_tuning_starts_from_weights_that_it_does_not_need_again(run_folder, tmp_path, capsys):
     start = (run_folder / "checkpoints" / "best.ckpt").rename(tmp_path / "start.ckpt")
     before = torch.load(start, weights_only=True)["state_dict"]
     options = ["--model.backbone_args.pretrained", str(start), "--model.backbone_args.frozen_stages", "2"]
@@ -181,7 +195,7 @@ def test_fine_tuning_begins_with_weights_that_it_does_not_need_again(run_folder,
     assert main(["fit", "--ckpt_path", str(checkpoint), "--trainer.max_epochs", "3"]) == 0
 
 
-def test_the_config_in_the_folder_runs_again(run_folder):
+def test_the_config_in_the_folder_repeats_the_run(run_folder):
     assert main(["fit", "--config", str(run_folder / "config.yaml")]) == 0
     again = only_run("config")
     assert last_value(again, "train/loss") == last_value(run_folder, "train/loss")
@@ -199,7 +213,7 @@ def test_predict_writes_a_line_for_each_test_image(run_folder):
     assert [int(row["index"]) for row in rows] == list(range(355))
     assert {row["label"] for row in rows} <= set("0123456789")
     assert all(0.1 <= float(row["probability"]) <= 1 for row in rows)
-    # The labels are those of the net, asked directly.
+    # The labels are those of the model itself.
     from resnet_lightning import DigitsDataModule
 
     data = DigitsDataModule()
@@ -268,7 +282,7 @@ def test_a_config_is_headed_by_its_command_and_figure(config):
 @pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_trains_and_its_checkpoint_loads_without_arguments(config):
-    """On images that the test makes: the data sets themselves are tested where they are at hand."""
+    """On random images; tests/data reads the files of the data sets."""
     options = yaml.safe_load(config.read_text())["data"]["init_args"]
     data = []
     if "Digits" not in config.read_text():
@@ -285,7 +299,7 @@ def test_every_config_trains_and_its_checkpoint_loads_without_arguments(config):
     assert module.hparams["backbone"] == yaml.safe_load(config.read_text())["model"]["backbone"]
     assert all(torch.equal(value, saved["state_dict"][key]) for key, value in module.state_dict().items())
 
-    # All of them, in a process that knows nothing of the run.
+    # All of them, in a process in which nothing was trained.
     script = (
         "import sys, torch; from resnet_lightning import ImageClassifier\n"
         "for path in sys.argv[1:]:\n"
@@ -300,30 +314,30 @@ def test_every_config_trains_and_its_checkpoint_loads_without_arguments(config):
 # Overlays.
 
 
-def test_debug_sends_one_batch_through_and_writes_nothing(capsys):
+def test_debug_runs_one_batch_and_writes_nothing(capsys):
     assert main(["fit", "--config", DIGITS, "--config", str(OVERLAYS / "debug.yaml")]) == 0
     assert "Nothing was kept" in capsys.readouterr().out
     assert not list(Path.cwd().iterdir())
 
 
-def test_bf16_trains_in_mixed_precision():
+def test_bf16_trains_in_mixed_precision(run_folder):
     assert main(["fit", *SHORT, "--config", str(OVERLAYS / "bf16.yaml")]) == 0
-    saved = torch.load(only_run("digits") / "checkpoints" / "last.ckpt", weights_only=True)
+    folder = max(Path("runs/digits").iterdir())
+    saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["state_dict"]["backbone.conv1.weight"].dtype == torch.float32
-    # bfloat16 keeps 8 bits: the loss cannot be that of the float32 run.
-    assert main(["fit", *SHORT]) == 0
+    # bfloat16 has 8 significant bits, so the loss differs from that of the float32 run.
     losses = {last_value(folder, "train/loss") for folder in Path("runs/digits").iterdir()}
     assert len(losses) == 2
 
 
-def test_csv_takes_another_logger_back():
+def test_csv_replaces_another_logger():
     configs = ["--config", str(OVERLAYS / "wandb.yaml"), "--config", str(OVERLAYS / "csv.yaml")]
     assert main(["fit", *SHORT, *configs]) == 0
     assert not (only_run("digits") / "wandb").exists()
     assert metrics(only_run("digits"))
 
 
-def test_wandb_runs_offline_where_nobody_is_logged_in(monkeypatch, tmp_path):
+def test_wandb_runs_offline_if_nobody_is_logged_in(monkeypatch, tmp_path):
     for name in "WANDB_API_KEY", "WANDB_MODE":
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
@@ -358,7 +372,8 @@ def test_compile_trains_and_its_checkpoint_has_plain_keys():
 # Two processes.
 
 
-def test_ddp_trains_in_two_processes_and_writes_one_folder():
+@pytest.mark.slow
+def test_ddp_starts_two_processes_and_writes_one_folder():
     done = run_program("fit", *SHORT, "--config", str(OVERLAYS / "ddp.yaml"))
     assert "2 x cpu" in done.stdout
     assert done.stdout.count("test accuracy") == 1
@@ -369,19 +384,19 @@ def test_ddp_trains_in_two_processes_and_writes_one_folder():
     assert not any("module." in key for key in saved["state_dict"])
 
 
-def test_two_processes_measure_exactly_what_one_does(run_folder):
-    """355 images in batches of 64 leave the two processes unequal shares of the last step."""
+def test_two_processes_measure_exactly_what_one_does(run_folder, warm):
+    """355 images in batches of 64: in the last step, one process gets more images than the other."""
     best = str(run_folder / "checkpoints" / "best.ckpt")
     wanted = {name: f"{last_value(run_folder, name):.4f}" for name in ("test/acc", "test/acc5", "test/loss")}
-    out = run_program("test", "--ckpt_path", best, "--config", DIGITS, "--config", str(OVERLAYS / "ddp.yaml")).stdout
+    out = warm.run_together("test", "--ckpt_path", best, "--config", DIGITS, *DDP)
     for name, value in wanted.items():
         assert re.search(rf"{name} +│ {value}", out), out
 
 
-def test_two_processes_predict_every_image_once(run_folder):
+def test_two_processes_predict_every_image_once(run_folder, warm):
     best = str(run_folder / "checkpoints" / "best.ckpt")
     main(["predict", "--ckpt_path", best])
-    run_program("predict", "--ckpt_path", best, "--trainer.strategy", "ddp", "--trainer.devices", "2")
+    warm.run_together("predict", "--ckpt_path", best, "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu")
     one, two = (path.read_text() for path in Path("runs/digits").glob("*/predictions.csv"))
     one, two = ([row.rsplit(",", 1)[0] for row in text.splitlines()] for text in (one, two))
     assert one == two
@@ -405,12 +420,9 @@ def test_two_processes_predict_every_image_once(run_folder):
         (["--model.num_classes", "3"], ["num_classes"]),
         (["--model.backbon", "resnet20"], ["model.backbon", "backbone"]),
         (["--data", "DigitDataModule"], ["DigitDataModule", "DigitsDataModule"]),
-        (["--data.batchsize", "3"], ["batchsize", "batch_size"]),
         (["--data.batch_size", "0"], ["batch_size", "0"]),
         (["--data.batch_size", "5000"], ["batch_size", "5000", "1299"]),
         (["--data.classes", "[3, 12]"], ["12", "data.classes"]),
-        (["--data.augment.crp", "3"], ["crp", "crop"]),
-        (["--data.augment.crop", "-3"], ["crop", "-3"]),
         (["--trainer.max_epoch", "3"], ["trainer.max_epoch", "max_epochs"]),
         (["--trainer.accelerator", "gup"], ["gup"]),
         (["--config", "nowhere.yaml"], ["nowhere.yaml"]),
@@ -427,7 +439,7 @@ def test_a_wrong_command_gets_one_line(capsys):
     assert "fti" in error_line(capsys, "fti")
 
 
-def test_without_a_config_one_is_asked_for(capsys):
+def test_without_a_config_the_error_asks_for_one(capsys):
     assert "--config configs/digits.yaml" in error_line(capsys, "fit")
 
 
@@ -461,7 +473,7 @@ def test_a_missing_config_names_the_nearest(capsys):
     ("option", "value", "said"),
     [
         ("model.backbone", "resnet32", "holds the backbone 'resnet20', but this run has 'resnet32'"),
-        # The same keys and shapes: nothing but the options could tell.
+        # Keys and shapes are the same; only the options differ.
         ("model.backbone_args", "{act_layer: silu}", "with act_layer None, but this run has 'silu'"),
         ("data.classes", "[0, 1]", "backbone.fc.weight (10, 64) instead of (2, 64)"),
     ],
@@ -484,7 +496,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(run_folder, capsys, com
         ("--data.train_fraction 0.5", "was trained on 1299 images, and here are 651"),
     ],
 )
-def test_what_cannot_go_on_as_something_else_is_refused(run_folder, capsys, options, said):
+def test_a_change_that_prevents_resuming_is_refused(run_folder, capsys, options, said):
     kept = (run_folder / "metrics.csv").read_bytes()
     for where in ["--ckpt_path", str(run_folder / "checkpoints" / "last.ckpt")], ["--resume", str(run_folder)]:
         assert said in error_line(capsys, "fit", *where, *options.split())
@@ -520,14 +532,14 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         main(["fit", *SHORT])
 
 
-def test_a_training_that_cannot_go_on_says_why(run_folder, capsys):
+def test_a_training_that_cannot_resume_is_refused_with_the_reason(run_folder, capsys):
     last = str(run_folder / "checkpoints" / "last.ckpt")
     adam = ["--model.optimizer", "Adam", "--model.optimizer_args", "null"]
     assert "optimizer 'SGD'" in error_line(capsys, "fit", "--ckpt_path", last, *adam)
     saved = torch.load(last, weights_only=True)
     torch.save({key: saved[key] for key in saved if key != "optimizer_states"}, "weights.ckpt")
     assert "weights alone" in error_line(capsys, "fit", "--config", DIGITS, "--ckpt_path", "weights.ckpt")
-    # The run was 8 steps long, this one has 4; the folder that it began stays.
+    # The checkpoint is at step 8, and this run ends at step 4. Its folder stays.
     capsys.readouterr()
     assert main(["fit", "--ckpt_path", last, "--trainer.max_epochs", "4", "--trainer.limit_train_batches", "1"]) == 2
     assert "the checkpoint is at step 8, but this run ends at step 4" in capsys.readouterr().err
@@ -543,13 +555,13 @@ def test_a_checkpoint_of_other_classes_is_refused_whatever_the_data_module(capsy
     assert "trained on the classes cat, dog" in error_line(capsys, "test", "--ckpt_path", best, *other)
 
 
-def test_a_folder_to_go_on_with_is_no_part_of_a_config(capsys):
+def test_the_folder_to_resume_is_not_part_of_a_config(capsys):
     Path("more.yaml").write_text("resume: runs/mine")
     line = error_line(capsys, "fit", *SHORT, "--config", "more.yaml")
     assert "resume belongs on the command line, as --resume FOLDER" in line
 
 
-def test_a_run_that_is_over_says_so(run_folder, capsys):
+def test_a_run_that_is_over_prints_so(run_folder, capsys):
     last = str(run_folder / "checkpoints" / "last.ckpt")
     assert main(["fit", "--ckpt_path", last]) == 0
     out = capsys.readouterr().out

@@ -1,5 +1,7 @@
-"""What saves typing and guessing: overlays by name, settings found by trying, completion in the shell."""
+"""Conveniences of the command line: overlays by name, ``--find``, completion in the shell."""
 
+import contextlib
+import io
 import math
 import re
 import shutil
@@ -17,27 +19,26 @@ from resnet_lightning.cli.main import SUBCOMMANDS, main
 
 DIGITS = str(ROOT / "configs" / "digits.yaml")
 SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
+LONGER = ["--trainer.max_epochs", "7"]
 OVERLAYS = sorted(path.stem for path in (ROOT / "configs" / "overlays").glob("*.yaml"))
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
 
 
 def error_line(capsys, *arguments: str) -> str:
-    """The error of a command that has to fail, after making sure that it is one line and leaves nothing behind."""
+    """Runs a command that has to fail, checks that it leaves nothing behind, and returns its error."""
     before = set(Path.cwd().rglob("*"))
     capsys.readouterr()
     assert main(list(arguments)) == 2
-    line = capsys.readouterr().err.splitlines()[-1]  # the finder's bar comes before it
+    line = capsys.readouterr().err.splitlines()[-1]  # the progress bar of the search comes before it
     assert line.startswith("error: ")
     assert set(Path.cwd().rglob("*")) == before
     return line
 
 
 def config_of(capsys, *arguments: str) -> dict:
-    """What a command would run."""
+    """The config that a command would run with."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stopped:
         main([*arguments, "--print_config"])
@@ -48,19 +49,30 @@ def config_of(capsys, *arguments: str) -> dict:
 # Overlays.
 
 
+@pytest.fixture(scope="module")
+def plain_config():
+    """The config of digits without an overlay."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
+        main(["fit", "--config", DIGITS, *LONGER, "--print_config"])
+    return yaml.safe_load(text.getvalue())
+
+
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_an_overlay_is_the_config_of_its_name(capsys, name):
-    path = str(ROOT / "configs" / "overlays" / f"{name}.yaml")
-    after = ["--trainer.max_epochs", "7"]
-    expected = config_of(capsys, "fit", "--config", DIGITS, "--config", path, *after)
-    assert config_of(capsys, "fit", "--config", DIGITS, "--overlay", name, *after) == expected
-    assert config_of(capsys, "fit", "-c", DIGITS, f"--overlay={name}", *after) == expected
-    assert expected != config_of(capsys, "fit", "--config", DIGITS, *after)
-    assert expected["trainer"]["max_epochs"] == 7
+def test_an_overlay_changes_the_config_and_options_win_over_it(capsys, name, plain_config):
+    config = config_of(capsys, "fit", "--config", DIGITS, "--overlay", name, *LONGER)
+    assert config != plain_config
+    assert config["trainer"]["max_epochs"] == 7
+
+
+def test_an_overlay_is_the_config_of_its_name(capsys):
+    path = str(ROOT / "configs" / "overlays" / "ema.yaml")
+    expected = config_of(capsys, "fit", "--config", DIGITS, "--config", path)
+    assert config_of(capsys, "fit", "-c", DIGITS, "--overlay=ema") == expected
 
 
 def test_overlays_lie_over_each_other_where_they_stand(capsys):
-    """Beside the first config; what comes later wins, options too."""
+    """They are found in the folder of the first config. What comes later wins, and that includes options."""
     Path("own/overlays").mkdir(parents=True)
     Path("own/base.yaml").write_text(Path(DIGITS).read_text())
     Path("own/overlays/fast.yaml").write_text("model: {lr: 0.5}\ntrainer: {max_epochs: 3, precision: bf16-mixed}\n")
@@ -69,8 +81,7 @@ def test_overlays_lie_over_each_other_where_they_stand(capsys):
     config = config_of(capsys, *base, "--overlay", "fast", "--overlay", "slow")
     assert (config["model"]["lr"], config["trainer"]["max_epochs"]) == (0.001, 3)
     assert config["trainer"]["precision"] == "bf16-mixed"
-    assert config_of(capsys, *base, "--overlay", "slow", "--overlay", "fast")["model"]["lr"] == 0.5
-    assert config_of(capsys, *base, "--model.lr", "0.7", "--overlay", "fast")["model"]["lr"] == 0.5
+    assert config_of(capsys, *base, "--model.lr", "0.7", "--overlay", "slow", "--overlay", "fast")["model"]["lr"] == 0.5
     assert config_of(capsys, *base, "--overlay", "fast", "--model.lr", "0.7")["model"]["lr"] == 0.7
 
 
@@ -89,7 +100,7 @@ def test_an_overlay_in_a_config_is_refused(capsys):
 
 
 def test_an_overlay_lies_over_the_config_of_a_checkpoint(capsys):
-    """It is looked for in ``configs``, and changes what the checkpoint was trained with."""
+    """Without a config on the command line, overlays are found in ``configs``."""
     short = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"]
     assert main(["fit", "--config", DIGITS, *SMALL, *short, "--resume", "run"]) == 0
     Path("configs/overlays").mkdir(parents=True)
@@ -104,14 +115,14 @@ def test_an_overlay_lies_over_the_config_of_a_checkpoint(capsys):
     assert "did you mean 'big'?" in error_line(capsys, *checkpoint, "--overlay", "bigg")
 
 
-# Settings found by trying.
+# Settings that are searched for.
 
 
 FIND = ["fit", "--config", DIGITS, *SMALL, "--find"]
 
 
 @pytest.mark.slow
-def test_the_learning_rate_that_is_found_is_one_to_train_with(capsys):
+def test_a_model_trains_with_the_learning_rate_that_is_found(capsys):
     assert main([*FIND, "lr"]) == 0
     out = capsys.readouterr().out
     (rate,) = re.findall(r"The loss falls fastest at (\S+): --model\.lr \1$", out, re.MULTILINE)
@@ -122,7 +133,7 @@ def test_the_learning_rate_that_is_found_is_one_to_train_with(capsys):
     with Image.open(picture) as image:
         assert len(image.convert("RGB").getcolors(1 << 24)) > 20
     assert "epoch" not in out
-    # The found one is no worse than a thousandth of it: the losses of a short training with each.
+    # A short training reaches a lower loss with this rate than with a thousandth of it.
     losses = []
     for lr in float(rate), float(rate) / 1000:
         folder = f"lr_{lr}"
@@ -145,7 +156,7 @@ def test_the_learning_rate_does_not_depend_on_the_length_of_the_run(capsys):
     ("share", "images"),
     [(0.06, 80), pytest.param(1.0, 1299, marks=pytest.mark.slow)],
 )
-def test_the_batch_that_is_found_is_the_largest_power_of_two_that_the_data_has(capsys, share, images):
+def test_the_batch_size_that_is_found_is_the_largest_power_of_two_that_the_data_has(capsys, share, images):
     assert len(DigitsDataModule(train_fraction=share).split("train")) == images
     assert main([*FIND, "batch_size", "--data.train_fraction", str(share), "--data.batch_size", "16"]) == 0
     (size, again) = re.findall(
@@ -156,8 +167,8 @@ def test_the_batch_that_is_found_is_the_largest_power_of_two_that_the_data_has(c
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_a_batch_is_found_for_a_run_of_few_steps(capsys):
-    """The schedule of twenty steps is shorter than all trials together."""
+def test_a_batch_size_is_found_for_a_run_of_few_steps(capsys):
+    """The learning-rate schedule has fewer steps than all trials together."""
     options = ["--data.train_fraction", "0.06", "--data.batch_size", "32", "--trainer.max_epochs", "1"]
     assert main([*FIND, "batch_size", *options]) == 0
     assert "has 64 images:" in capsys.readouterr().out
@@ -165,7 +176,7 @@ def test_a_batch_is_found_for_a_run_of_few_steps(capsys):
 
 
 @pytest.mark.parametrize("what", ["lr", "batch_size"])
-def test_nothing_is_found_on_the_way(capsys, what):
+def test_finding_needs_a_new_run(capsys, what):
     short = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
     assert main(["fit", "--config", DIGITS, *SMALL, *short, "--resume", "run"]) == 0
     line = error_line(capsys, *FIND, what, "--ckpt_path", "run/checkpoints/last.ckpt")
@@ -174,7 +185,7 @@ def test_nothing_is_found_on_the_way(capsys, what):
     assert f"--find {what} needs a new run" in error_line(capsys, *FIND, what, "--trainer.fast_dev_run", "true")
 
 
-def test_what_cannot_be_found_is_refused(capsys):
+def test_an_unknown_setting_to_find_is_refused(capsys):
     line = error_line(capsys, *FIND, "momentum")
     assert all(word in line for word in ("find", "momentum", "lr", "batch_size")), line
     assert "find" in error_line(capsys, "test", "--config", DIGITS, "--find", "lr")
@@ -186,9 +197,6 @@ def test_what_cannot_be_found_is_refused(capsys):
 @pytest.fixture(scope="module")
 def script(tmp_path_factory):
     """The file that a user sources."""
-    import contextlib
-    import io
-
     text = io.StringIO()
     with contextlib.redirect_stdout(text):
         assert main(["completion"]) == 0
@@ -203,7 +211,7 @@ COMP_WORDS=({words}) COMP_CWORD=$(( {count} - 1 ))
 _resnet_lightning
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
-# What bashcompinit does when somebody presses the key.
+# What bashcompinit does on a press of the tab key.
 IN_ZSH = """
 autoload -Uz compinit bashcompinit && compinit -u -D && bashcompinit
 source {script}
@@ -219,10 +227,10 @@ ask
 
 @pytest.fixture(params=["bash", "zsh"])
 def complete(request, script):
-    """Completes the last word of a command line, in a real shell."""
+    """A function that completes the last word of a command line, in a real shell."""
     shell = shutil.which(request.param)
     if shell is None:
-        pytest.skip(f"{request.param} is not installed")
+        pytest.skip(f"{request.param} is not installed; install it, for instance with apt-get install {request.param}")
 
     def complete(*words: str) -> list[str]:
         shown = " ".join(f'"{word}"' for word in words)
@@ -231,7 +239,7 @@ def complete(request, script):
         done = subprocess.run([shell, *plain, "-c", text], capture_output=True, text=True, timeout=60, check=True)
         assert not done.stderr
         found = done.stdout.split()
-        if request.param == "zsh":  # which leaves that to its menu
+        if request.param == "zsh":  # its menu does the filtering
             return [word for word in found if word.startswith(words[-1])]
         return found
 
@@ -256,7 +264,7 @@ def test_options_are_completed(complete):
     assert {"--trainer.max_epochs", "--trainer.max_steps"} <= set(complete("lightning", "fit", "--trainer.max"))
 
 
-def test_every_command_knows_its_help(complete):
+def test_every_command_completes_its_help(complete):
     for command in ("fit", "validate", "test", "predict", *SUBCOMMANDS):
         assert complete("lightning", command, "--hel") == ["--help"]
 
@@ -276,7 +284,7 @@ def test_values_are_completed(complete):
     assert found == [name for name in list_models() if name.startswith("resnet")]
     assert complete("lightning", "fit", "--model.backbone", "") == list_models()
     assert complete("lightning", "fit", "--find", "") == ["lr", "batch_size"]
-    assert complete("lightning", "fit", "--config", "") == []  # files, which the shell knows
+    assert complete("lightning", "fit", "--config", "") == []  # the shell completes files
 
 
 def test_overlays_are_completed_where_there_are_some(complete, monkeypatch):
@@ -286,8 +294,7 @@ def test_overlays_are_completed_where_there_are_some(complete, monkeypatch):
     assert complete("lightning", "fit", "--overlay", "w") == [name for name in OVERLAYS if name[0] == "w"]
 
 
-def test_the_shell_asks_the_script(script):
-    """For both names of the program."""
+def test_the_script_completes_both_names_of_the_program(script):
     text = f"source {script}; complete -p lightning resnet-lightning"
     done = subprocess.run(["bash", "--norc", "-c", text], capture_output=True, text=True, timeout=60, check=True)
     assert [line.split()[-3:] for line in done.stdout.splitlines()] == [
@@ -300,14 +307,13 @@ def test_the_shell_asks_the_script(script):
 
 
 class Sized(ImageFolderDataModule):
-    """Somebody's own, whose images have a size unless another is given."""
+    """A user's data module, in which image_size has a default and must not be null."""
 
     def __init__(self, *, image_size: int = 16, **options) -> None:
         super().__init__(image_size=image_size, **options)
 
 
-def test_the_defaults_of_ones_own_class_are_those_of_no_other(capsys):
-    """``image_size`` may be null where a class says so, whatever another one says."""
+def test_whether_an_option_may_be_null_depends_on_the_class(capsys):
     write_folders(Path("images"), ["train", "test"], n=5)
     own = f"{Sized.__module__}.{Sized.__name__}"
     for name, size in ("ImageFolderDataModule", "null"), (own, "8"), ("ImageFolderDataModule", "8"):
