@@ -335,7 +335,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_begins_anew(stopped, whole, war
     for name in names:
         assert f"run/checkpoints/{name} is damaged: left alone as {name}.damaged" in printed.splitlines()
         assert Path("run/checkpoints", f"{name}.damaged").exists()
-    assert "Goes on from" not in printed
+    assert "Resumes from" not in printed
     assert_same_run("run", whole)
 
 
@@ -490,7 +490,9 @@ def test_two_processes_do_not_write_to_one_run(warm, capfd, monkeypatch):
     may_go(0, 5).touch()
     first = warm.start(*command, "auto")
     wait_for(reached(0, 3).exists, first)
-    assert f"No run in {runs / 'digits'} with this config to go on with: a new one begins." in Path("log").read_text()
+    assert (
+        f"There is no run with this config in {runs / 'digits'} to resume: a new one starts." in Path("log").read_text()
+    )
     (folder,) = (runs / "digits").iterdir()
     before = contents(folder)
     capfd.readouterr()
@@ -503,7 +505,7 @@ def test_two_processes_do_not_write_to_one_run(warm, capfd, monkeypatch):
     may_go(0, 3).touch()
     process = warm.start(*command, "auto")
     wait_for(reached(0, 5).exists, process)
-    assert "a new one begins" in Path("log").read_text()
+    assert "a new one starts" in Path("log").read_text()
     (second,) = {*(runs / "digits").iterdir()} - {folder}
     os.kill(process.pid, signal.SIGTERM)
     may_go(0, 5).touch()
@@ -531,7 +533,7 @@ def test_two_processes_do_not_write_to_one_run(warm, capfd, monkeypatch):
         assert len(list((runs / "digits").iterdir())) == number
         code, printed = warm.run(*command, "auto", *other, "--trainer.max_epochs", "1")
         assert code == 0, printed
-        assert "a new one begins" in printed, other
+        assert "a new one starts" in printed, other
     assert (contents(folder), contents(second / "checkpoints"), metrics(str(second))) == finished
 
 

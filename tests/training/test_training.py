@@ -1,7 +1,6 @@
 """Whole trainings, each by the command that a user would type."""
 
 import csv
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +16,10 @@ def read_test_accuracy(folder: Path) -> float:
 
 
 def fit(folder: Path, config: str, *options: str) -> float:
-    """Runs a shipped config with both cores, and returns its accuracy on the test set."""
+    """Runs a shipped config, and returns its accuracy on the test set."""
     program = Path(sys.executable).with_name("lightning")
     command = [program, "fit", "--config", ROOT / "configs" / f"{config}.yaml", *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count())}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (run,) = (folder / "runs" / config).iterdir()
     return read_test_accuracy(run)
@@ -33,14 +31,15 @@ def test_digits_reach_their_accuracy(tmp_path):
 
 
 @pytest.mark.slow
-def test_mnist_learns_from_a_third_of_an_epoch(tmp_path, real_data):
-    """The figure of the whole epoch stands in the README: 2 minutes, which CI spends better."""
-    options = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "140"]
-    assert fit(tmp_path, "mnist_resnet18", "--data.root", str(real_data), *options) >= 0.97
+def test_mnist_learns_from_a_sixth_of_an_epoch(tmp_path, real_data):
+    """The README has the accuracy of the whole training, which takes minutes."""
+    options = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "70"]
+    assert fit(tmp_path, "mnist_resnet18", "--data.root", str(real_data), *options) >= 0.94
 
 
 @pytest.mark.slow
 def test_airplanes_and_birds_are_told_apart_on_a_folder_of_images(tmp_path, real_data):
-    """The data module is swapped on the command line. Chance is 50 %; the whole run stands in the README."""
+    """The command line replaces the data module. Chance is 50 %; the README has the accuracy of the whole training."""
     data = ["--data", "ImageFolderDataModule", "--data.root", str(real_data / "cifar10-jpeg")]
-    assert fit(tmp_path, "cifar10_airplane_bird_resnet34", *data, "--trainer.max_epochs", "1") >= 0.75
+    options = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "50"]
+    assert fit(tmp_path, "cifar10_airplane_bird_resnet34", *data, *options) >= 0.68
