@@ -1,9 +1,9 @@
 """What a command line asks for, resolved before it is parsed: overlays, checkpoint, config and the run's name."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..errors import InputError
 from ..models.weights import read_checkpoint
@@ -27,6 +27,14 @@ class RunArguments:
     run_name: str = "run"
     checkpoint_path: str | None = None
     checkpoint: dict[str, Any] | None = None
+
+    def starting_from(self, path: str) -> Self:
+        """Returns a copy that starts from another checkpoint.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
+        return replace(self, checkpoint_path=path, checkpoint=read_checkpoint(path))
 
 
 def resolve(

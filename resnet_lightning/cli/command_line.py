@@ -3,7 +3,7 @@
 import shlex
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jsonargparse import Namespace
 from lightning import Trainer
@@ -14,7 +14,6 @@ from rich.console import Console
 from .. import __version__
 from ..data import ImageDataModule
 from ..errors import InputError
-from ..models.weights import read_checkpoint
 from ..runs.folder import find_run
 from ..runs.subprocesses import end_with_parent, folder_of_parent
 from ..training.callbacks import BestCheckpoint, Interrupted, PredictionWriter, RunRecord, Throughput
@@ -29,7 +28,7 @@ from .console import shown_log
 from .find import find
 from .known_warnings import silence_known_warnings
 from .main import SUBCOMMANDS
-from .parser import Parser
+from .parser import Parser, add_run_options
 from .run_session import INTERRUPTED, RunSession
 
 
@@ -132,35 +131,19 @@ class CommandLine(LightningCLI):
         parser.set_defaults({f"checkpoint.{name}": value for name, value in best.items()})
         for name in "num_classes", "in_chans":
             parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
-        parser.add_argument(
-            "--overlay", help="Name of a config in `overlays/` that is applied on top, such as `wandb`."
-        )
-        parser.add_argument("--debug", action="store_true", help="Show the traceback of an error in the input.")
-        if parser.command == "fit":
-            parser.add_argument(
-                "--resume",
-                type=str | None,
-                help="Folder of a run to resume from its newest checkpoint; without one, the run starts there. "
-                "`auto` finds the newest run with this config.",
-            )
-            parser.add_argument(
-                "--find",
-                type=Literal["lr", "batch_size"] | None,
-                help="Find a good learning rate (with a figure) or the largest batch size that fits, without training.",
-            )
-        if parser.command == "predict":
-            parser.add_argument("--top_k", type=int, default=1, help="Number of labels for each image, best first.")
+        add_run_options(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         resolved = resolve(args, self.session.open_folder, folder_of_parent())
-        self.run_name, self.checkpoint = resolved.run_name, resolved.checkpoint
         self.config = parser.parse_args(list(resolved.arguments))
         options = self.options
         if options.overlay:
             raise InputError("overlay belongs on the command line, as --overlay NAME; leave it out of the config")
-        # Lightning would now override what the user typed by the hyper-parameters of this checkpoint. So the option is
+        if options.ckpt_path and not resolved.checkpoint_path:  # it is in a config file
+            resolved = resolved.starting_from(options.ckpt_path)
+        self.resolved = resolved
+        # Lightning would now override what the user typed by the hyper-parameters of the checkpoint. So the option is
         # empty until `before_instantiate_classes`.
-        self.checkpoint_path = resolved.checkpoint_path or options.ckpt_path
         options.ckpt_path = None
 
     @property
@@ -178,23 +161,21 @@ class CommandLine(LightningCLI):
         self.config_text = parser.dump(Namespace(parts), skip_unset=False, skip_validation=True)
         if self.subcommand in ("fit", "predict") and not options.trainer.fast_dev_run:
             self._choose_folder(Path(options.trainer.default_root_dir))
-        options.ckpt_path = self.checkpoint_path
-        run_config.complete(options, str(self.subcommand), self.session.folder, self.checkpoint)
+        options.ckpt_path = self.resolved.checkpoint_path
+        run_config.complete(options, str(self.subcommand), self.session.folder, self.resolved.checkpoint)
 
     def _choose_folder(self, base: Path) -> None:
-        resume = self.options.get("resume")
+        name, resume = self.resolved.run_name, self.options.get("resume")
         if self.session.folder is None and resume:
             if resume != "auto":
                 raise InputError("resume belongs on the command line, as --resume FOLDER; leave it out of the config")
-            found = find_run(base, self.run_name, self.config_text)
+            found = find_run(base, name, self.config_text)
             if found is None:
-                where = base / self.run_name
-                self._print(f"[dim]There is no run with this config in {where} to resume: a new one starts.")
+                self._print(f"[dim]There is no run with this config in {base / name} to resume: a new one starts.")
             elif newest := self.session.open_folder(found):
-                self.checkpoint_path = str(newest)
-                self.checkpoint = read_checkpoint(newest)
+                self.resolved = self.resolved.starting_from(str(newest))
         if self.session.folder is None:
-            self.session.new_folder(base, self.run_name, lock=self.subcommand == "fit")
+            self.session.new_folder(base, name, lock=self.subcommand == "fit")
         self.session.announce_folder()
 
     def instantiate_classes(self) -> None:
@@ -216,7 +197,10 @@ class CommandLine(LightningCLI):
             return evaluating_trainer(config.trainer, self.console, writer)
         if config.find:
             return tuning_trainer(config.trainer)
-        record = RunRecord(self.run_name, self.config_text, folder, config.ckpt_path, self.command) if folder else None
+        record = None
+        if folder:
+            name, command = self.resolved.run_name, self.command
+            record = RunRecord(name, self.config_text, folder, config.ckpt_path, command)
         best = config.checkpoint if self.datamodule.validates else None
         return training_trainer(config.trainer, self.console, record, best)
 
@@ -224,11 +208,11 @@ class CommandLine(LightningCLI):
         check_machines(self.trainer)
         if self.subcommand == "fit":
             check_combination(self.trainer, self.model, self.datamodule)
-        if path := self.options.ckpt_path:
-            self.checkpoint = self.checkpoint or read_checkpoint(path)
-            check_checkpoint(path, self.checkpoint, self.trainer, self.model, self.datamodule)
+        path, checkpoint = self.resolved.checkpoint_path, self.resolved.checkpoint
+        if path and checkpoint is not None:
+            check_checkpoint(path, checkpoint, self.trainer, self.model, self.datamodule)
             if self.subcommand == "fit":
-                check_resumable(path, self.checkpoint, self.trainer, self.config_text)
+                check_resumable(path, checkpoint, self.trainer, self.config_text)
         elif self.subcommand != "fit":
             self._print(f"[yellow]No --ckpt_path: this model is not trained; {self.subcommand} shows chance level.")
 
@@ -236,16 +220,16 @@ class CommandLine(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Trains and then tests the best checkpoint, or finds a setting."""
-        folder, what = self.session.folder, self.options.find
+        folder, what, checkpoint = self.session.folder, self.options.find, self.resolved.checkpoint
         if what:
-            if self.checkpoint is not None or folder is None:
+            if checkpoint is not None or folder is None:
                 raise InputError(f"--find {what} needs a new run; leave out --ckpt_path, --resume and fast_dev_run")
             find(what, self.trainer, self.model, self.datamodule, folder, self.console)
             return
-        if self.checkpoint is not None:
-            changed = changes(self.checkpoint["run"]["config"], self.config_text)
-            summary.print_resumption(self.console, self.options.ckpt_path, self.checkpoint["global_step"], changed)
-        summary.print_start(self.console, self.run_name, self.model, self.trainer, folder)
+        if checkpoint is not None:
+            changed = changes(checkpoint["run"]["config"], self.config_text)
+            summary.print_resumption(self.console, self.options.ckpt_path, checkpoint["global_step"], changed)
+        summary.print_start(self.console, self.resolved.run_name, self.model, self.trainer, folder)
         started = time.perf_counter()
         self.trainer.fit(**kwargs, weights_only=True)
         self._finish_training(folder, time.perf_counter() - started)
@@ -261,8 +245,9 @@ class CommandLine(LightningCLI):
             self._print("One batch went through training, validation and testing. Nothing was kept.")
             return
         record.finish(training_seconds=round(seconds, 3), images_per_second=round(speed, 1))
-        summary.draw_learning_curves(folder, self.run_name)
-        if self.checkpoint is not None and self.trainer.global_step == self.checkpoint["global_step"]:
+        summary.draw_learning_curves(folder, self.resolved.run_name)
+        checkpoint = self.resolved.checkpoint
+        if checkpoint is not None and self.trainer.global_step == checkpoint["global_step"]:
             self._print("[yellow]There was nothing left to train; to train longer, raise --trainer.max_epochs.")
         last_path = str(last) if was_trained else self.options.ckpt_path
         result = summary.TrainingResult(folder, seconds, speed, best, last_path)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from jsonargparse import Namespace
@@ -38,6 +38,26 @@ class Parser(LightningArgumentParser):
         if config.get("subcommand"):
             _check_values(config[config.subcommand])
         return config
+
+
+def add_run_options(parser: Parser) -> None:
+    """Adds our own options, which stand outside of the groups, to the parser of a subcommand."""
+    parser.add_argument("--overlay", help="Name of a config in `overlays/` that is applied on top, such as `wandb`.")
+    parser.add_argument("--debug", action="store_true", help="Show the traceback of an error in the input.")
+    if parser.command == "fit":
+        parser.add_argument(
+            "--resume",
+            type=str | None,
+            help="Folder of a run to resume from its newest checkpoint; without one, the run starts there. "
+            "`auto` finds the newest run with this config.",
+        )
+        parser.add_argument(
+            "--find",
+            type=Literal["lr", "batch_size"] | None,
+            help="Find a good learning rate (with a figure) or the largest batch size that fits, without training.",
+        )
+    if parser.command == "predict":
+        parser.add_argument("--top_k", type=int, default=1, help="Number of labels for each image, best first.")
 
 
 def check_config_file(path: str) -> None:
