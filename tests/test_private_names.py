@@ -18,8 +18,6 @@ PACKAGE = ROOT / "resnet_lightning"
 USED = [
     ("lightning.pytorch.callbacks.ModelCheckpoint", "_save_checkpoint", "training/callbacks/best_checkpoint.py"),
     ("lightning.pytorch.loggers.WandbLogger", "_experiment", "runs/wandb_logger.py"),
-    ("lightning.pytorch.loggers.WandbLogger", "_id", "runs/wandb_logger.py"),
-    ("lightning.pytorch.loggers.WandbLogger", "_save_dir", "runs/wandb_logger.py"),
     ("lightning.pytorch.loggers.WandbLogger", "_wandb_init", "runs/wandb_logger.py"),
     ("lightning.pytorch.loops.fit_loop._FitLoop", "_restarting", "training/callbacks/exact_resume.py"),
     ("lightning.pytorch.strategies.DDPStrategy", "_layer_sync", "training/config_checks.py"),
@@ -35,7 +33,6 @@ USED = [
     ),
     ("torchmetrics.Metric", "_computed", "training/callbacks/exact_resume.py"),
     ("torchmetrics.Metric", "_update_count", "training/callbacks/exact_resume.py"),
-    ("wandb.sdk.wandb_run.Run", "_finish_timed_out", "runs/wandb_logger.py"),
 ]
 
 # Private by their look only: Python documents them.

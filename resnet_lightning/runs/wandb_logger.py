@@ -1,38 +1,40 @@
-"""Weights & Biases without surprises: nothing is asked for, and a run that goes on is one run there too."""
+"""Weights & Biases without questions; a run that resumes is one W&B run, with each row once."""
 
 import base64
 import contextlib
 import io
-import json
 import logging
 import os
-import struct
+import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
-from ..atomic_write import atomic_write_text
+from .wandb_journal import (
+    RECORD,
+    Journal,
+    Row,
+    RowKey,
+    Session,
+    append_end,
+    append_row,
+    read_journal,
+    set_aside_path,
+    start_journal,
+)
 
 if TYPE_CHECKING:
     from wandb import Image, Run
 
-# In a run's folder: a line for the W&B run, and one for each row that it was given.
-RECORD = "wandb.jsonl"
-
-# Each piece of a record in W&B's file has one: checksum, length, and whether it is the record's first or last.
-_PIECE = struct.Struct("<IHB")
-_WHOLE, _FIRST, _LAST = 1, 2, 4
-
-# How long the end of a run waits for what is still to be uploaded; `wandb sync` does the rest.
+# How long the end of a run waits for the upload; `wandb sync` uploads the rest.
 _FINISH_SECONDS = 60.0
 
-# Of more, W&B's confusion matrix, a table of all pairs, would be cut off.
+# W&B cuts off the table of pairs behind its confusion matrix if there are more classes.
 _MOST_CLASSES = 100
 
 _OFFLINE = "W&B cannot be reached: the run is tracked offline, for `wandb sync` later (%s)"
@@ -41,83 +43,89 @@ _log = logging.getLogger(__name__)
 
 
 def wandb_is_usable() -> bool:
-    """Whether W&B can be written to without asking: someone is logged in, or ``WANDB_MODE`` already has the say."""
+    """Whether W&B can be used without asking: someone is logged in, or ``WANDB_MODE`` is set."""
     if "WANDB_MODE" in os.environ:
         return True
     import wandb
 
     try:
         return wandb.login(prompt=False)
-    except wandb.errors.Error as error:  # no server, or one that does not know the key
+    except wandb.errors.Error as error:  # no server, or one that does not accept the key
         _log.warning(_OFFLINE, error)
         return False
 
 
 def make_resumable(logger: Any, folder: Path) -> None:
-    """Turns Lightning's ``WandbLogger`` in a config into ours, of the W&B run that the folder has begun, if it has.
+    """Replaces Lightning's ``WandbLogger`` in a config with ours, and sets the id of the folder's W&B run, if any.
 
     Args:
         logger: its ``class_path`` and ``init_args``.
         folder: the run's folder.
     """
     if not logger.class_path.startswith("lightning.pytorch.loggers."):
-        return  # somebody's own, of the same name
+        return  # a class of the user's with the same name
     logger.class_path = f"{ResumableWandbLogger.__module__}.{ResumableWandbLogger.__name__}"
     options = logger.init_args
     if not any(options.get(name) for name in ("resume", "resume_from", "fork_from")):
-        options.resume = "allow"  # as Lightning does, unless it is told something else, for which it takes None as well
-    session, _ = _read(folder / RECORD)
-    if session is None or options.get("id") or options.get("version"):
+        options.resume = "allow"  # Lightning's default, which None in a config would override
+    journal = read_journal(folder / RECORD)
+    if journal.session is None or options.get("id") or options.get("version"):
         return
-    options.id = session.id
-    file = folder / session.file
-    waits_for_upload = file.exists() and not file.with_name(f"{file.name}.synced").exists()
-    if session.is_offline and waits_for_upload and options.get("mode") is None and "WANDB_MODE" not in os.environ:
+    options.id = journal.session.id
+    if journal.waits_for_upload(folder) and options.get("mode") is None and "WANDB_MODE" not in os.environ:
         options.mode = "offline"  # online, W&B would get the end of the run before its beginning
 
 
 class ResumableWandbLogger(WandbLogger):
-    """Lightning's, for runs that are stopped or killed and go on: one W&B run, and in it each row once, in order.
+    """Lightning's logger, for runs that are stopped or killed and resumed: one W&B run, with each row once, in order.
 
-    Rows are numbered as they are logged. A run that goes on from a checkpoint says how many lie behind it, and repeats
-    those that came after: what W&B already has is not logged again. W&B, for its part, loses the last seconds of a
-    process that is killed, even of what came before the checkpoint. So each row is written down in the run's folder
-    before it is logged, and what turns out to be missing and is not going to be repeated is logged from there: its
-    numbers, for images and the like only W&B has. How far W&B has come is what its server says or, offline, its file.
+    Rows are numbered as they are logged, and each is written to the journal in the run's folder before W&B gets it. A
+    run that resumes from a checkpoint repeats the rows that came after it. Those that W&B has are then not logged
+    again, and rows before the checkpoint that W&B lacks are logged from the journal. Which rows W&B has:
 
-    What others log, by ``wandb.log`` for instance, goes in between and is repeated with the run.
+    - Online, W&B's server returns the step to continue with.
+    - Offline, a process that ends, also after an error or a signal that it can handle, has written all of its rows.
+    - Offline, a process that is killed may have lost its last seconds, and only W&B can read its files. They are
+      renamed to ``wandb/killed-offline-run-...``, which ``wandb sync`` ignores, and all rows of that process up to the
+      checkpoint are logged again. What the journal does not hold stays in the renamed files only: images, system
+      metrics, console output, and what other code logged by ``wandb.log``.
+    - If the files of a killed process were uploaded or deleted before the run resumes offline, or if W&B's server is
+      out of reach when a killed online run resumes, nothing is logged twice: the journal's rows count as present, and
+      a warning names the process's files.
     """
 
-    # The constructor is to stay Lightning's, whose arguments stand in configs.
+    # The constructor stays Lightning's: its arguments appear in configs.
     rows = 0
     _is_reached = True
-    _session: "_Session | None" = None
-    _knows_where = False
-    _there: "list[_Row]"
-    _missing: "list[_Row]"
-    _skipped: "Counter[_Name]"
+    _session: Session | None = None
+    _is_positioned = False
+    _present: list[Row]
+    _missing: list[Row]
+    _killed: Path | None = None
+    _skipped: Counter[RowKey]
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
         if self._experiment is None:
-            before, rows = _read(self._record)
-            if before is None:  # written down first: the process may be killed while W&B begins
-                before = _Session(self._id or _new_id(), "", False, 0)
-                self._wandb_init["id"] = before.id
-                self._write(before, [])
-            first = _first_free_step(self._record.parent, before, rows)
+            journal = read_journal(self._journal_path)
+            if journal.session is None:  # written first: the process may be killed while W&B starts
+                journal.session = Session(self.version or _new_id(), "", False, 0)
+                self._wandb_init["id"] = journal.session.id
+                start_journal(self._journal_path, journal.session)
             run: Any = self._start()
             if not run.disabled and run.settings.mode != "shared":  # those have no steps
-                self._begin(run, *((rows, first) if before.id == run.id else ([], 0)))
+                self._begin(run, journal if journal.session.id == run.id else Journal())
         return self._experiment
 
     def _start(self) -> Any:
         import wandb
 
-        self._wandb_init.pop("anonymous", None)  # of which W&B warns
+        self._wandb_init.pop("anonymous", None)  # W&B warns of it
+        settings: dict[str, Any] = {"finish_timeout_raises": True}
         if "WANDB_FINISH_TIMEOUT" not in os.environ:
-            self._wandb_init.setdefault("settings", wandb.Settings(finish_timeout=_FINISH_SECONDS))
+            settings["finish_timeout"] = _FINISH_SECONDS
+        self._wandb_init.setdefault("settings", wandb.Settings(**settings))
         try:
             return super().experiment
         except wandb.errors.CommError as error:
@@ -125,51 +133,65 @@ class ResumableWandbLogger(WandbLogger):
             self._wandb_init["mode"] = "offline"
             return super().experiment
 
-    def _begin(self, run: "Run", rows: "list[_Row]", first: int) -> None:
+    def _begin(self, run: "Run", journal: Journal) -> None:
+        """Finds out which of the journal's rows W&B has, and continues with the step after them."""
+        folder = self._journal_path.parent
+        self._killed = journal.killed_files(folder) if run.offline else None
         if not run.offline:
             first = run.starting_step
-        elif run.step < first:
-            run.log({}, step=first)  # the next row gets this step; without one, it is an empty row
-        self._there = [row for row in rows if row.wandb_step < first]
-        self._missing = [row for row in rows if row.wandb_step >= first]
-        file = os.path.relpath(Path(run.settings.sync_file).absolute(), self._record.parent.absolute())
-        self._session = _Session(run.id, file, run.offline, run.step)
-        if not rows:
-            self._write(self._session, [])
+        elif journal.session is None:
+            first = 0
+        elif self._killed:
+            first = journal.session.first_step
+        else:
+            if journal.rows and journal.next_step is None:
+                _log.warning(
+                    "W&B may lack the last rows of the process that was killed; its files: %s",
+                    (folder / journal.session.file).parent,
+                )
+            first = max([journal.next_step or journal.session.first_step, *(r.wandb_step + 1 for r in journal.rows)])
+        if run.offline and run.step < first:
+            run.log({}, step=first)  # logs no row; the next one gets this step
+        self._present = [row for row in journal.rows if row.wandb_step < first]
+        self._missing = [row for row in journal.rows if row.wandb_step >= first]
+        file = os.path.relpath(Path(run.settings.sync_file).absolute(), folder.absolute())
+        self._session = Session(run.id, file, run.offline, run.step)
 
     @rank_zero_only
     def go_on_after(self, rows: int) -> None:
-        """Says how many rows had been logged when the checkpoint was written that the run goes on from."""
+        """Sets how many rows had been logged when the checkpoint was written that the run resumes from."""
         _ = self.experiment
-        self.rows, self._knows_where = rows, True
+        self.rows, self._is_positioned = rows, True
         if self._session is None:
             return
-        self._skipped = Counter(row.name for row in self._there if row.number >= rows)
+        self._skipped = Counter(row.key for row in self._present if row.number >= rows)
         missing = [row for row in self._missing if row.number < rows]
         for step, row in enumerate(missing, start=self._session.first_step):
             row.wandb_step = step
-        self._write(self._session, [*self._there, *missing])
+        if self._killed:
+            _set_aside(self._killed)
+            self._killed = None
+        start_journal(self._journal_path, self._session, [*self._present, *missing])
         for row in missing:
             super().log_metrics({key: v for key, v in row.metrics.items() if v is not None}, row.step)
-        self._there, self._missing = [], []
+        self._present, self._missing = [], []
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         run = self.experiment
-        if not self._knows_where:  # there was no checkpoint to go on from
+        if not self._is_positioned:  # there was no checkpoint to resume from
             self.go_on_after(0)
         if self._session is not None:
-            row = _Row(self.rows, self._step_of(run), step, {key: _plain(value) for key, value in metrics.items()})
-            if self._skipped[row.name] > 0:
-                self._skipped[row.name] -= 1
+            row = Row(self.rows, self._step_of(run), step, {key: _plain(value) for key, value in metrics.items()})
+            if self._skipped[row.key] > 0:
+                self._skipped[row.key] -= 1
                 self.rows += 1
                 return
-            with self._record.open("a") as file:
-                file.write(_line(row))
+            append_row(self._journal_path, row)
         self.rows += 1
         try:
             super().log_metrics(metrics, step)
-        except Exception as error:  # of a table, for which W&B asks its server first; or its own process has died
+        except Exception as error:  # for a table, W&B asks its server first; or W&B's own process has died
             if self._is_reached:
                 _log.warning("W&B did not take %s, and the run goes on: %s", ", ".join(metrics), error)
             self._is_reached = False
@@ -177,12 +199,12 @@ class ResumableWandbLogger(WandbLogger):
     def _step_of(self, run: "Run") -> int:
         try:
             return run.step
-        except Exception:  # W&B's process has died; what is written down here is all that there will be
+        except Exception:  # W&B's process has died; the journal alone has this row
             return self.rows + (self._session.first_step if self._session else 0)
 
     @rank_zero_only
     def log_evaluation(self, evaluation: Mapping[str, Any]) -> None:
-        """Logs what ``callbacks.Evaluation`` has found: confusion matrix, accuracy of each class, worst mistakes."""
+        """Logs the results of ``callbacks.Evaluation``: confusion matrix, accuracy of each class, worst mistakes."""
         import wandb
 
         classes, counts = evaluation["classes"], evaluation["confusion"]
@@ -200,33 +222,44 @@ class ResumableWandbLogger(WandbLogger):
         names = "label", "prediction", "confidence"
         panels["test/worst_mistakes"] = wandb.Table(
             ["image", "file", *names],
-            [[_picture(m["png"]), m["image"], *(m[name] for name in names)] for m in evaluation["mistakes"]],
+            [[_image_of(m["png"]), m["image"], *(m[name] for name in names)] for m in evaluation["mistakes"]],
         )
         for name, panel in panels.items():
-            if self._is_reached:  # else each would wait for the server again
+            if self._is_reached:  # otherwise each panel would wait for the server again
                 self.log_metrics({name: panel})
 
     def end(self, exit_code: int) -> None:
-        """Ends the W&B run, which waits for what is still to be uploaded, though not for ever."""
-        run, self._experiment = self._experiment, None
+        """Ends the W&B run. This waits for the upload, but for a limited time."""
+        run: Any = self._experiment
+        self._experiment = None
         if run is None:
             return
+        next_step = self._step_of(run)
         try:
             run.finish(exit_code)
-        except Exception:  # W&B's process has died
+        except Exception:  # the time is over, or W&B's process has died
             self._is_reached = False
-        if not run.offline and (getattr(run, "_finish_timed_out", False) or not self._is_reached):
+        if self._session is not None and self._is_positioned and self._is_reached:
+            append_end(self._journal_path, next_step)
+        if not run.offline and not self._is_reached:
             _log.warning("W&B has not got everything; later: wandb sync %s", Path(run.settings.sync_dir))
 
     @property
-    def _record(self) -> Path:
-        return Path(self._save_dir or ".") / RECORD
-
-    def _write(self, session: "_Session", rows: "list[_Row]") -> None:
-        atomic_write_text(self._record, _line(session) + "".join(map(_line, rows)))
+    def _journal_path(self) -> Path:
+        return Path(self.save_dir or ".") / RECORD
 
 
-def _picture(png: str) -> "Image":
+def _set_aside(files: Path) -> None:
+    """Renames W&B's files of a killed process; a process before this one may have done so and been killed next."""
+    set_aside = set_aside_path(files)
+    if files.exists():
+        files.rename(set_aside)
+    _log.warning(
+        "W&B's files of the process that was killed are set aside as %s; its numbers are logged again", set_aside
+    )
+
+
+def _image_of(png: str) -> "Image":
     import wandb
     from PIL import Image as Pillow
 
@@ -234,115 +267,12 @@ def _picture(png: str) -> "Image":
         return wandb.Image(image.copy())
 
 
-# The record.
-
-
-@dataclass
-class _Session:
-    """What one process logs to a W&B run."""
-
-    id: str  # W&B's, of the run
-    file: str  # W&B's, as seen from the run's folder
-    is_offline: bool
-    first_step: int  # W&B's, of the first row
-
-
-@dataclass
-class _Row:
-    number: int
-    wandb_step: int
-    step: int | None
-    metrics: dict[str, Any]
-
-    @property
-    def name(self) -> "_Name":
-        """What the row is known by where it is repeated; its numbers may differ, as those that say how fast it went."""
-        return self.step, tuple(sorted(self.metrics))
-
-
-_Name = tuple[int | None, tuple[str, ...]]
-
-
 def _new_id() -> str:
-    from wandb.sdk.lib.runid import generate_id
-
-    return os.environ.get("WANDB_RUN_ID") or generate_id()  # the first is what a sweep calls it
-
-
-def _line(entry: _Session | _Row) -> str:
-    return json.dumps(vars(entry)) + "\n"
+    return os.environ.get("WANDB_RUN_ID") or secrets.token_hex(5)  # a sweep's agent sets the variable
 
 
 def _plain(value: Any) -> int | float | str | None:
-    """A number, out of a tensor or an array too, or a text; None for anything else."""
+    """Returns a number, also from a tensor or an array, or a text; None for anything else."""
     with contextlib.suppress(AttributeError, ValueError, RuntimeError):
         value = value.item()
     return value if isinstance(value, int | float | str) else None
-
-
-def _read(record: Path) -> tuple[_Session | None, list[_Row]]:
-    """The last session and all rows, of the same W&B run; a damaged record is put aside."""
-    if not record.exists():
-        return None, []
-    try:
-        lines = record.read_text().split("\n")[:-1]  # what comes after the last end of a line was not logged
-        session, *rows = map(json.loads, lines)
-        return _Session(**session), [_Row(**row) for row in rows]
-    except (ValueError, TypeError):
-        _put_aside(record)
-        return None, []
-
-
-@rank_zero_only
-def _put_aside(record: Path) -> None:
-    record.replace(record.with_name(f"{record.name}.damaged"))
-    _log.warning("%s is damaged: left alone as %s.damaged, and W&B gets a new run", record, record.name)
-
-
-# What W&B has.
-
-
-def _first_free_step(folder: Path, session: _Session, rows: list[_Row]) -> int:
-    """The step after the last row that W&B has kept of an offline run."""
-    try:
-        with (folder / session.file).open("rb") as file:
-            return max([session.first_step, *(step + 1 for step in _steps(file))])
-    except (
-        OSError,
-        ValueError,
-        ImportError,
-    ):  # cleared away after it was uploaded, or no longer of the form that is known here
-        return max((row.wandb_step + 1 for row in rows), default=session.first_step)
-
-
-def _steps(file: BinaryIO) -> Iterator[int]:
-    """The steps of the rows in W&B's file, whose end may be missing.
-
-    It is a log of LevelDB's form: blocks of 32 KiB, and in them records, cut into pieces where a block ends.
-    """
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
-
-    block, at = file.read(1 << 15), 7
-    if block and not block.startswith(b":W&B"):
-        raise ValueError("not a file of W&B's")
-    record = b""
-    while block:
-        while at + _PIECE.size <= len(block):
-            _, length, kind = _PIECE.unpack_from(block, at)
-            at += _PIECE.size
-            piece = block[at : at + length]
-            at += length
-            if len(piece) < length:
-                return
-            record = piece if kind in (_WHOLE, _FIRST) else record + piece
-            if kind in (_WHOLE, _LAST):
-                try:
-                    content = Record.FromString(record)
-                except DecodeError as error:
-                    raise ValueError("not a record of W&B's") from error
-                if content.HasField("history"):
-                    if not content.history.HasField("step"):
-                        raise ValueError("a row without a step")
-                    yield content.history.step.num
-        block, at = file.read(1 << 15), 0

@@ -127,6 +127,11 @@ def rows(folder: str) -> list[dict]:
     return [left for row in numbers if (left := {key: v for key, v in row.items() if key not in OF_THE_MOMENT})]
 
 
+def set_aside(folder: str) -> list[Path]:
+    """W&B's files of processes that were killed."""
+    return sorted(Path(folder, "wandb").glob("killed-offline-run-*/*.wandb"))
+
+
 def recorded_id(folder: str) -> str:
     return json.loads(Path(folder, RECORD).read_text().splitlines()[0])["id"]
 
@@ -173,7 +178,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(uninterrupted, moment):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kept", ["all", "half", "nothing"])
+@pytest.mark.parametrize("kept", ["all", "nothing"])
 def test_a_run_that_was_killed_goes_on_where_it_was(uninterrupted, kept, commands):
     # W&B writes its file every so many seconds, by default 15.
     seconds = "15" if kept == "nothing" else "0.05"
@@ -188,14 +193,11 @@ def test_a_run_that_was_killed_goes_on_where_it_was(uninterrupted, kept, command
             wait_for(lambda logged=logged: len(rows("run")) >= logged)
         process.kill()
         process.join()
-        if kept == "half":
-            content = files("run")[-1].read_bytes()
-            files("run")[-1].write_bytes(content[: len(content) // 2])
         if kept == "nothing":
             assert not rows("run")
     assert run(*command(), "--resume", "run") == 0
     assert rows("run") == uninterrupted
-    assert len(files("run")) == 3
+    assert (len(files("run")), len(set_aside("run"))) == (1, 2)
 
 
 @pytest.mark.slow
@@ -280,15 +282,12 @@ def test_where_wandb_is_disabled_nothing_is_recorded(monkeypatch):
 # The logger.
 
 
-def logger(rows_before: int | None = None, keep: float = 1.0) -> ResumableWandbLogger:
-    """The logger of a process that goes on where another has died, of whose rows W&B has kept a part."""
+def logger(rows_before: int | None = None) -> ResumableWandbLogger:
+    """The logger of the next process."""
     end()
     entry = _Entry()
     time.sleep(1 if files(".") else 0)  # W&B names its folders by the second
     make_resumable(entry, Path("."))
-    if keep < 1:
-        content = files(".")[-1].read_bytes()
-        files(".")[-1].write_bytes(content[: int(keep * len(content))])
     made = ResumableWandbLogger(save_dir=".", **entry.init_args)
     if rows_before is not None:
         made.go_on_after(rows_before)
@@ -305,44 +304,86 @@ class _Options(dict):
     __setattr__ = dict.__setitem__
 
 
-@pytest.mark.parametrize("keep", [0.0, 0.2, 0.5, 0.9, 1.0])
-@pytest.mark.slow
-def test_every_row_is_there_once_whatever_wandb_has_lost(keep):
-    first = logger()
-    for step in range(40):
-        first.log_metrics({"a": step / 3, "nan": float("nan")}, step)
-        first.log_metrics({"b": step})
-    second = logger(rows_before=60, keep=keep)
-    for step in range(30, 50):
-        second.log_metrics({"a": step / 3, "nan": float("nan")}, step)
-        second.log_metrics({"b": step})
-    end()
+def log(logger: ResumableWandbLogger, steps: range) -> None:
+    """Logs two rows a step."""
+    for step in steps:
+        logger.log_metrics({"a": step / 3, "nan": float("nan")}, step)
+        logger.log_metrics({"b": step})
+
+
+def assert_each_row_once(steps: int) -> None:
     found = rows(".")
-    assert [row["a"] for row in found if "a" in row] == [step / 3 for step in range(50)]
-    assert [row["b"] for row in found if "b" in row] == list(range(50))
-    assert [key for row in found for key in row if key in "ab"] == ["a", "b"] * 50
+    assert [row["a"] for row in found if "a" in row] == [step / 3 for step in range(steps)]
+    assert [row["b"] for row in found if "b" in row] == list(range(steps))
+    assert [key for row in found for key in row if key in "ab"] == ["a", "b"] * steps
+
+
+@pytest.mark.parametrize("how", ["ended", "killed"])
+@pytest.mark.slow
+def test_every_row_is_there_once(how):
+    first = logger()
+    log(first, range(40))
+    if how == "ended":
+        first.end(0)
+    second = logger(rows_before=60)
+    log(second, range(30, 50))
+    end()
+    assert_each_row_once(50)
+    assert len(set_aside(".")) == (how == "killed")
+
+
+@pytest.mark.slow
+def test_rows_of_processes_that_ended_stay_in_their_files():
+    first = logger()
+    log(first, range(10))
+    first.end(1)
+    before = files(".")
+    log(logger(rows_before=20), range(10, 20))  # is killed
+    log(logger(rows_before=30), range(15, 25))
+    end()
+    assert_each_row_once(25)
+    assert files(".")[:1] == before
+    assert (len(files(".")), len(set_aside("."))) == (2, 1)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_while_it_sets_files_aside_does_no_harm():
+    log(logger(), range(4))
+    (file,) = files(".")
+    end()
+    file.parent.rename(file.parent.with_name(f"killed-{file.parent.name}"))
+    log(logger(rows_before=6), range(3, 5))
+    end()
+    assert_each_row_once(5)
 
 
 def test_images_are_logged_and_only_numbers_are_logged_again():
     first = logger()
     first.log_image("image", [np.zeros((4, 4, 3), np.uint8)], step=0)
     first.log_metrics({"a": np.float32(0.5)}, step=0)
-    logger(rows_before=2, keep=0)
+    logger(rows_before=2)
     end()
     assert rows(".") == [{"trainer/global_step": 0}, {"a": 0.5, "trainer/global_step": 0}]
 
 
-def test_where_wandbs_file_is_cleared_away_the_record_is_believed():
+@pytest.mark.parametrize("what", ["deleted", "uploaded"])
+def test_where_wandbs_file_is_not_there_to_be_uploaded_the_journal_is_believed(what, caplog):
     first = logger()
     for step in range(3):
         first.log_metrics({"a": step}, step)
     end()
-    files(".")[0].unlink()
+    (file,) = files(".")
+    if what == "deleted":
+        file.unlink()
+    else:
+        Path(f"{file}.synced").touch()
     second = logger(rows_before=1)
     for step in range(1, 5):
         second.log_metrics({"a": step}, step)
     end()
-    assert [row["a"] for row in rows(".")] == [3, 4]
+    assert [row["a"] for row in rows(".")] == ([3, 4] if what == "deleted" else [0, 1, 2, 3, 4])
+    assert "W&B may lack the last rows of the process that was killed" in caplog.text
+    assert not set_aside(".")
 
 
 def test_a_run_that_waits_for_its_upload_stays_offline(monkeypatch):
