@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-# Processes that tests start import classes of the tests.
+# Processes that tests start import classes of the tests, and the package from here.
 _TESTS = Path(__file__).parent
-_known = [str(_TESTS), *sorted(str(room) for room in _TESTS.glob("[a-z]*/")), os.environ.get("PYTHONPATH")]
+_known = [str(_TESTS.parent), str(_TESTS), *sorted(str(room) for room in _TESTS.glob("[a-z]*/")), os.environ.get("PYTHONPATH")]
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _known))
 
 
