@@ -1,4 +1,4 @@
-"""What Lightning leaves out of a checkpoint, so that a resumed run is the run that was never interrupted."""
+"""Adds what Lightning leaves out of a checkpoint, so that a resumed run equals the uninterrupted one."""
 
 import logging
 import random
@@ -16,14 +16,16 @@ _log = logging.getLogger(__name__)
 
 
 class ExactResume(Callback):
-    """Saves and restores random states, gradients of a step that has not ended, metrics of an epoch that has not, and
-    the metrics that were last logged.
+    """Makes a resumed run bitwise equal to the uninterrupted one.
 
-    With it a run that goes on from a checkpoint is bitwise the uninterrupted one, as long as the number of processes
-    stays the same; with another number, all but the metrics that were logged begins anew. The order of the images is
-    the loader's matter: here it is a function of (seed, epoch, step).
+    It saves and restores the random states, the gradients accumulated for an unfinished optimizer step, the states of
+    metrics in an unfinished epoch, and the last logged values of all metrics. If the number of processes has changed,
+    it restores only the logged values, and the run is no longer exactly the same.
 
-    It has to come after all callbacks that draw random numbers when training starts.
+    It does not save the order of the images. That is up to the loader; the loaders of this package compute it from
+    seed, epoch and step.
+
+    It must come after all callbacks that draw random numbers when training starts.
     """
 
     def __init__(self) -> None:
@@ -34,12 +36,12 @@ class ExactResume(Callback):
         batches: Any = trainer.fit_loop.epoch_loop.batch_progress
         if batches.current.completed % trainer.accumulate_grad_batches and not batches.is_last_batch:
             own["gradients"] = {n: _local(p.grad).cpu() for n, p in pl_module.named_parameters() if p.grad is not None}
-        of_all: list[Any] = [own]
+        states: list[Any] = [own]
         if trainer.world_size > 1:
-            of_all = [None] * trainer.world_size
-            torch.distributed.all_gather_object(of_all, own)
+            states = [None] * trainer.world_size
+            torch.distributed.all_gather_object(states, own)
         logged = {name: value.cpu() for name, value in trainer.callback_metrics.items()}
-        checkpoint["exact_resume"] = {"processes": of_all, "logged": logged}
+        checkpoint["exact_resume"] = {"processes": states, "logged": logged}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._state = checkpoint.get("exact_resume")
@@ -47,7 +49,7 @@ class ExactResume(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._state is None:
             return
-        # What schedules, early stopping and the choice of the best read at the end of the epoch.
+        # Schedules, early stopping and the choice of the best checkpoint read these at the end of the epoch.
         trainer.callback_metrics.update({name: v.to(pl_module.device) for name, v in self._state["logged"].items()})
         if len(self._state["processes"]) == trainer.world_size:
             own = self._state["processes"][trainer.global_rank]
@@ -55,25 +57,26 @@ class ExactResume(Callback):
             _restore_metrics(pl_module, own["metrics"])
             parameters = dict(pl_module.named_parameters())
             for name, gradient in own.get("gradients", {}).items():
-                parameters[name].grad = _like(parameters[name], gradient.to(parameters[name].device, copy=True))
+                parameters[name].grad = _sharded_like(parameters[name], gradient.to(parameters[name].device, copy=True))
         elif trainer.is_global_zero:
             _log.warning(
-                "the checkpoint is of %d processes and this run has %d: it goes on, but not as exactly the same run",
+                "the checkpoint was saved by %d processes, but this run has %d: it resumes, but not exactly",
                 len(self._state["processes"]),
                 trainer.world_size,
             )
         self._state = None
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
-                trainer.should_stop = True  # it had ended here, which Lightning forgets
+                trainer.should_stop = True  # early stopping had ended the run here, which Lightning does not restore
         epochs: Any = trainer.fit_loop.epoch_progress.current
         if epochs.ready == epochs.processed and trainer.fit_loop.restarting:
-            # With `max_steps`, Lightning takes every checkpoint for one from inside an epoch, and would train an
-            # empty one.
+            # The checkpoint is from the end of an epoch. With `max_steps`, Lightning treats every checkpoint as one
+            # from inside an epoch, and would train an epoch without batches.
             trainer.fit_loop.epoch_loop.restarting = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning does not step schedules that watch a metric in an epoch that was resumed, for want of the metrics.
+        # In a resumed epoch, Lightning does not step schedules that monitor a metric, since it lacks the metrics. Here
+        # they were restored.
         trainer.fit_loop._restarting = False
 
 
@@ -81,7 +84,7 @@ def _random_states(device: torch.device) -> dict[str, Any]:
     kind, keys, *rest = np.random.get_state(legacy=True)
     states = {
         "torch": torch.get_rng_state(),
-        "numpy": (kind, np.asarray(keys).tolist(), *rest),  # plain, for weights_only=True
+        "numpy": (kind, np.asarray(keys).tolist(), *rest),  # plain values, which torch.load(weights_only=True) accepts
         "python": random.getstate(),
     }
     if device.type == "cuda":
@@ -98,12 +101,12 @@ def _restore_random_states(states: dict[str, Any], device: torch.device) -> None
 
 
 def _local(tensor: Tensor) -> Tensor:
-    """The part of a tensor that this process has."""
+    """Returns this process's part of a tensor, which is the whole tensor unless it is sharded."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _like(parameter: Tensor, local: Tensor) -> Tensor:
-    """What this process has of a tensor that is split up as a parameter is."""
+def _sharded_like(parameter: Tensor, local: Tensor) -> Tensor:
+    """Returns the tensor that is sharded in the same way as a parameter and has this local part; undoes ``_local``."""
     if not isinstance(parameter, DTensor):
         return local
     mesh, placements = parameter.device_mesh, parameter.placements
@@ -115,9 +118,9 @@ def _metrics(module: LightningModule) -> dict[str, Metric]:
 
 
 def _metric_states(module: LightningModule) -> dict[str, dict[str, Any]]:
-    """Of the metrics that have counted something which is not logged yet.
+    """Returns the states of the metrics that contain values which are not logged yet.
 
-    Those of a validation that is just over are: they have a result, and are about to be reset.
+    It leaves out the metrics of a validation that has just ended: these are computed and are about to be reset.
     """
     return {
         name: {state: _to_cpu(value) for state, value in metric.metric_state.items()}
@@ -130,7 +133,7 @@ def _restore_metrics(module: LightningModule, states: dict[str, dict[str, Any]])
     metrics = _metrics(module)
     for name, values in states.items():
         if name in metrics:
-            metrics[name]._update_count = 1  # or it would warn that it had never been updated
+            metrics[name]._update_count = 1  # at 0, the metric would warn that it was never updated
             for state, value in values.items():
                 setattr(metrics[name], state, _to(value, module.device))
 
@@ -140,5 +143,5 @@ def _to_cpu(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
 
 
 def _to(value: Tensor | list[Tensor], device: torch.device) -> Tensor | list[Tensor]:
-    # A copy: the metric goes on counting in its own.
+    # Copied, since the metric updates its own state in place.
     return [v.to(device, copy=True) for v in value] if isinstance(value, list) else value.to(device, copy=True)

@@ -1,4 +1,4 @@
-"""The checkpoints that a run resumes from."""
+"""Writes the checkpoints that a run resumes from."""
 
 import os
 import signal
@@ -20,8 +20,8 @@ class LastCheckpoint(Callback):
     raises ``Interrupted`` once the checkpoint is written, usually after the current optimizer step. On SLURM, SIGUSR1
     also requeues the job.
 
-    It saves only between two optimizer steps, when no gradients are accumulated, no validation is running and
-    everything is logged, so that a resumed run is the run that was never interrupted.
+    It saves only between two optimizer steps: no gradients are accumulated, no validation is running, and everything
+    is logged. A resumed run therefore equals the uninterrupted one.
 
     It must be the first of the trainer's callbacks, so that it saves before anything happens to the next batch.
 
@@ -56,7 +56,7 @@ class LastCheckpoint(Callback):
         self._has_validated = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        # Lightning cannot resume from right after a validation inside an epoch.
+        # Lightning cannot resume from a checkpoint written right after a validation inside an epoch.
         if batch_idx and batch_idx % trainer.accumulate_grad_batches == 0 and not self._has_validated:
             self._save_if(trainer, False)
         self._has_validated = False
@@ -67,7 +67,7 @@ class LastCheckpoint(Callback):
     def _save_if(self, trainer: Trainer, is_due: bool) -> None:
         is_due |= time.monotonic() - self._saved_at > 60 * self.minutes and _progress(trainer) != self._saved
         received = self._signals.received
-        if trainer.world_size > 1:  # a signal may reach only one process, and clocks differ
+        if trainer.world_size > 1:  # a signal may reach only some processes, and clocks differ
             device = trainer.strategy.root_device
             agreed = trainer.strategy.reduce(Tensor([received, is_due]).to(device), reduce_op="max")
             received, is_due = int(agreed[0]), bool(agreed[1])
@@ -99,7 +99,7 @@ class LastCheckpoint(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if not self._is_saving:
             return
-        # Lightning counts the epoch or batch that is about to begin as begun.
+        # Lightning already counts the epoch or batch that is about to start.
         loops = checkpoint["loops"]["fit_loop"]
         epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
         for count in (*epochs.values(), *batches.values()):

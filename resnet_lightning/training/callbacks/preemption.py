@@ -1,4 +1,4 @@
-"""Signals that end a run: remembered until the run can be saved, and answered with a requeue on SLURM."""
+"""Handles the signals that end a run: stores them until the run can be saved, and requeues the job on SLURM."""
 
 import logging
 import os
@@ -13,16 +13,16 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 _log = logging.getLogger(__name__)
 
-# Schedulers send SIGUSR1 some time before they end a job.
+# Schedulers such as SLURM can send SIGUSR1 some time before they end a job.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class Interrupted(Exception):
-    """A signal has ended the training, after everything was saved.
+    """Raised when a signal ends the training, after the checkpoint is written.
 
     Args:
-        signal_name: such as ``"SIGTERM"``.
-        step: the number of optimizer steps made.
+        signal_name: the name of the signal, such as ``"SIGTERM"``.
+        step: the number of optimizer steps made so far.
     """
 
     def __init__(self, signal_name: str, step: int) -> None:
@@ -30,12 +30,12 @@ class Interrupted(Exception):
 
 
 class SignalReceiver:
-    """Remembers SIGINT, SIGTERM and SIGUSR1 until somebody can act on them.
+    """Stores SIGINT, SIGTERM and SIGUSR1 until the training can act on them.
 
     A second SIGINT (Ctrl-C) raises KeyboardInterrupt at once.
 
     Attributes:
-        received: the signal to act on; 0 if there was none.
+        received: the number of the signal to act on; 0 if there is none.
     """
 
     def __init__(self) -> None:
@@ -43,9 +43,10 @@ class SignalReceiver:
         self._process = 0
 
     def install(self) -> None:
-        """Replaces the signal handlers of this process, where it may: only the main thread receives signals.
+        """Installs the signal handlers of this process. Outside the main thread it does nothing.
 
-        Called when training starts, it replaces those of Lightning, which restores the original ones at the end.
+        Call it when training starts: it then replaces the handlers of Lightning, which restores the original ones when
+        training ends.
         """
         self._process = os.getpid()
         if threading.current_thread() is threading.main_thread():
@@ -53,20 +54,22 @@ class SignalReceiver:
                 signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a worker of the data loader, which ends with this process
+        if os.getpid() != self._process:  # a data loading worker: it ends with the main process
             return
         if self.received == number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             raise KeyboardInterrupt
-        # SLURM sends SIGTERM soon after SIGUSR1; the job is to be requeued all the same.
+        # SLURM may send SIGTERM soon after SIGUSR1. SIGUSR1 is kept, so that the job is still requeued.
         if self.received != signal.SIGUSR1 or number == signal.SIGINT:
             self.received = number
         if number == signal.SIGINT and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            os.write(sys.stderr.fileno(), b"\nThe training ends after this step. Ctrl-C again ends it now, unsaved.\n")
+            os.write(
+                sys.stderr.fileno(), b"\nTraining ends after this step. Ctrl-C again ends it now, without saving.\n"
+            )
 
 
 def requeue_after(number: int) -> None:
-    """Asks SLURM to start the job again, if there is a job and the signal was its warning, SIGUSR1."""
+    """Requeues the SLURM job if the signal was SIGUSR1; does nothing outside of a SLURM job."""
     if number != signal.SIGUSR1 or not SLURMEnvironment.detect():
         return
     job = os.environ["SLURM_JOB_ID"]
@@ -75,4 +78,4 @@ def requeue_after(number: int) -> None:
     try:
         subprocess.run(["scontrol", "requeue", job], check=False)
     except OSError as error:
-        _log.warning("the job is not requeued: scontrol cannot be run: %s", error.strerror)
+        _log.warning("could not requeue the job: scontrol cannot be run: %s", error.strerror)

@@ -12,17 +12,19 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from torch import Tensor
 
-_WIDE = 110  # columns of a terminal in which there is room for the bar beside the text
+_WIDE = 110  # width in columns from which a terminal has room for the bar beside the text
 
 
 class RunProgress(ProgressBar):
-    """Shows epoch, loss, validation accuracy and the best so far, speed, and the time left for the whole run: one line.
+    """Shows one line: epoch, loss, validation accuracy, its best value so far, speed, and the time left for the run.
 
-    Where there is no terminal (a log file, CI) it prints a line at the end of each epoch instead. The loss is read
-    from the device when the bar is redrawn, a few times a second, so that the steps do not wait for it.
+    If the output is not a terminal (a log file, CI), it prints a line at the end of each epoch instead.
+
+    The loss is read from the device only when the bar is redrawn, a few times a second. The other training steps do not
+    wait for the device.
 
     Args:
-        refresh_seconds: how long the bar stands still at least.
+        refresh_seconds: the shortest time between two redraws.
         console: where to draw; standard output by default.
     """
 
@@ -37,8 +39,8 @@ class RunProgress(ProgressBar):
         self._first_step = 0
         self._loss: Tensor | None = None
         self._best: float | None = None
-        self._images = 0  # of the epoch so far, and the time of its steps
-        self._seconds = 0.0
+        self._epoch_images = 0  # trained on in this epoch so far
+        self._epoch_seconds = 0.0  # the time that this took
         self._epoch_started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -48,7 +50,7 @@ class RunProgress(ProgressBar):
         self._best = state_dict["best"]
 
     @property
-    def is_enabled(self) -> bool:  # Lightning asks before a module prints
+    def is_enabled(self) -> bool:  # Lightning reads it before a module prints
         return self._enabled
 
     def disable(self) -> None:
@@ -66,19 +68,19 @@ class RunProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.monotonic()
         self._first_step = trainer.global_step
-        self._images, self._epoch_started = 0, self._started
+        self._epoch_images, self._epoch_started = 0, self._started
         has_room = self.console.width >= _WIDE
         self._open(trainer.estimated_stepping_batches, self._first_step, bar=has_room)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._images, self._epoch_started = 0, time.monotonic()
+        self._epoch_images, self._epoch_started = 0, time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        self._images += len(batch[0]) * trainer.world_size if isinstance(batch, tuple | list) else 0
-        self._seconds = time.monotonic() - self._epoch_started
+        self._epoch_images += len(batch[0]) * trainer.world_size if isinstance(batch, tuple | list) else 0
+        self._epoch_seconds = time.monotonic() - self._epoch_started
         if self._progress and self._is_due():
             self._show(self._describe(trainer), trainer.global_step, self._time_left(trainer))
 
@@ -87,7 +89,7 @@ class RunProgress(ProgressBar):
             self._show(self._describe(trainer), trainer.global_step, self._time_left(trainer))
         elif self._enabled:
             line = f"{self._describe(trainer)}  {self._time_left(trainer)}"
-            self.console.print(line, highlight=False, soft_wrap=True)  # as wide as it is: nobody knows the reader's
+            self.console.print(line, highlight=False, soft_wrap=True)  # not wrapped: a log may be read at any width
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -95,7 +97,7 @@ class RunProgress(ProgressBar):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._close()
 
-    # Validating, testing or predicting without training: a bar that counts the batches.
+    # Validation, test or prediction without training: a bar that counts the batches.
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "validate":
@@ -129,15 +131,15 @@ class RunProgress(ProgressBar):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
 
-    # The bar itself.
+    # Drawing.
 
     def _open(self, total: float, completed: int = 0, bar: bool = True) -> None:
         if not (self._enabled and self.console.is_terminal):
             return
         bars = [BarColumn(bar_width=24)] if bar else []
-        left = Column(min_width=13, no_wrap=True)  # where there is little room, the text before it is cut
+        left = Column(min_width=13, no_wrap=True)  # in a narrow terminal, the description is cut and not the time
         columns = (TextColumn("{task.description}"), *bars, TextColumn("{task.fields[left]}", table_column=left))
-        # No thread of its own: drawing happens between two batches, never during one.
+        # Without auto_refresh there is no drawing thread: the bar is drawn between two batches, never during one.
         self._progress = Progress(*columns, console=self.console, auto_refresh=False)
         self._progress.start()
         self._progress.add_task("", total=total if math.isfinite(total) else None, completed=completed, left="")
@@ -175,15 +177,15 @@ class RunProgress(ProgressBar):
         return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
 
     def _describe(self, trainer: Trainer) -> str:
-        of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-        parts = [f"epoch {trainer.current_epoch + 1}{of}"]
+        total = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        parts = [f"epoch {trainer.current_epoch + 1}{total}"]
         if self._loss is not None:
-            # Lightning has divided it, to add up the gradients of several batches.
-            share = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
-            parts.append(f"loss {float(self._loss) * share:.3f}")
+            # With gradient accumulation, Lightning divides the loss of each batch by the number of batches.
+            divisor = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
+            parts.append(f"loss {float(self._loss) * divisor:.3f}")
         if "val/acc" in trainer.callback_metrics:
             best = "" if self._best is None else f" (best {self._best:.2%})"
             parts.append(f"val acc {float(trainer.callback_metrics['val/acc']):.2%}{best}")
-        if self._images and self._seconds > 0:
-            parts.append(f"{self._images / self._seconds:,.0f} images/s")
+        if self._epoch_images and self._epoch_seconds > 0:
+            parts.append(f"{self._epoch_images / self._epoch_seconds:,.0f} images/s")
         return "  ".join(parts)

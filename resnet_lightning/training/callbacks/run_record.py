@@ -1,4 +1,4 @@
-"""What a run was started with, and what it has logged, kept where it can be found again."""
+"""Records a run in its folder and in its checkpoints: how it was started, its state, and the metrics logged so far."""
 
 import csv
 import io
@@ -20,23 +20,24 @@ from .preemption import Interrupted
 
 
 class RunRecord(Callback):
-    """Writes the config into the run's folder, hands it to the loggers, and puts it into every checkpoint.
+    """Writes ``config.yaml`` and ``run.json`` into the run's folder, and config and metrics into each checkpoint.
 
-    ``run.json`` says how the run was started, with which code and versions, and what has become of it: it is
-    ``running``, ``finished``, ``stopped`` by a signal, or ``failed``.
+    ``run.json`` contains the command that started the run, the versions of code and packages, and the run's state:
+    ``running``, ``finished``, ``stopped`` (by a signal) or ``failed``. The loggers get the config and the versions as
+    hyperparameters.
 
-    With it go the data module's state, under a name that is the same for all data modules, and the metrics logged so
-    far: a run that goes on from the checkpoint goes on with them, and forgets what was logged after it.
+    A checkpoint gets the config, the state of the data module, under the same key for all data modules, and the metrics
+    logged so far. A resumed run continues with these metrics and drops those that were logged after the checkpoint.
 
     Args:
-        name: of the run, such as ``"digits"``.
+        name: the name of the run, such as ``"digits"``.
         config: the whole config as YAML.
         folder: the run's folder.
-        checkpoint: the path of the one that the run goes on from.
-        command: what started it, and would again.
+        checkpoint: the path of the checkpoint that the run resumes from; None for a new run.
+        command: the command line that starts the run.
 
     Raises:
-        InputError: where several processes are about to go on from different checkpoints.
+        InputError: at the start of training, if the processes are about to resume from different checkpoints.
     """
 
     def __init__(self, name: str, config: str, folder: Path, checkpoint: str | None = None, command: str = "") -> None:
@@ -51,39 +52,41 @@ class RunRecord(Callback):
         if stage == "fit":
             is_same = trainer.strategy.broadcast(self.checkpoint) == self.checkpoint
             if not trainer.strategy.reduce_boolean_decision(is_same):
-                raise InputError("the processes found different checkpoints to go on from; name a folder to --resume")
+                raise InputError(
+                    "the processes found different checkpoints to resume from; give a folder with --resume"
+                )
         if stage == "fit" and trainer.is_global_zero:
             if not self.checkpoint:
-                self._begin_with(trainer, "")
-            (self.folder / "evaluation.json").unlink(missing_ok=True)  # of a test before the run went on
+                self._replace_metrics(trainer, "")
+            (self.folder / "evaluation.json").unlink(missing_ok=True)  # of a test before the run was resumed
             config, facts = yaml.safe_load(self.config), provenance()
             atomic_write_text(self.folder / "config.yaml", self.config)
-            before = self._read_state() if self.checkpoint else {}
+            previous = self._read_state() if self.checkpoint else {}
             self._state = {
                 "name": self.name,
                 "command": self.command,
                 "state": "running",
-                "started": before.get("started") or now(),
+                "started": previous.get("started") or now(),
                 "ended": None,
                 **facts,
-                "device": f"{trainer.world_size} x {_name_of(trainer.strategy.root_device)}",
+                "device": f"{trainer.world_size} x {_device_name(trainer.strategy.root_device)}",
                 "net": config.get("model", {}).get("backbone"),
                 "parameters": sum(p.numel() for p in pl_module.parameters()),
             }
-            self.tell()
+            self._update()
             for logger in trainer.loggers:
                 logger.log_hyperparams({**config, **facts})
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         was_stopped = isinstance(exception, Interrupted | KeyboardInterrupt | SIGTERMException)
-        self.tell(state="stopped" if was_stopped else "failed", ended=now())
+        self._update(state="stopped" if was_stopped else "failed", ended=now())
 
     def finish(self, **facts: Any) -> None:
-        """Says that the run has come to its end, and what else there is to say of it."""
-        self.tell(state="finished", ended=now(), **facts)
+        """Writes into ``run.json`` that the run is finished, and further facts such as its speed."""
+        self._update(state="finished", ended=now(), **facts)
 
-    def tell(self, **facts: Any) -> None:
-        """Adds to what ``run.json`` says; nothing in processes other than the first."""
+    def _update(self, **facts: Any) -> None:
+        """Writes ``run.json`` with these facts added or replaced. Only the first process of a run writes it."""
         if self._state:
             self._state.update(facts)
             atomic_write_text(self.folder / "run.json", json.dumps(self._state, indent=1))
@@ -97,45 +100,51 @@ class RunRecord(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         data = getattr(trainer, "datamodule", None)
         state = data.state_dict() if data is not None else {}
-        checkpoint["run"] = {"name": self.name, "config": self.config, "data": state, "metrics": self._metrics(trainer)}
-        for logger in _counting(trainer):
+        checkpoint["run"] = {
+            "name": self.name,
+            "config": self.config,
+            "data": state,
+            "metrics": self._read_metrics(trainer),
+        }
+        for logger in _row_counting_loggers(trainer):
             checkpoint["run"]["rows"] = logger.rows
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.state_key in checkpoint["callbacks"]:
-                # Lightning's takes the checkpoint's, whatever the config says now.
+                # Lightning would restore the patience of the checkpoint, even if the config has changed.
                 checkpoint["callbacks"][callback.state_key]["patience"] = callback.patience
         if trainer.state.fn == "fit" and trainer.is_global_zero:
-            self._begin_with(trainer, checkpoint["run"].get("metrics", ""))
-            for logger in _counting(trainer):
+            self._replace_metrics(trainer, checkpoint["run"].get("metrics", ""))
+            for logger in _row_counting_loggers(trainer):
                 logger.go_on_after(checkpoint["run"].get("rows", 0))
 
-    def _begin_with(self, trainer: Trainer, metrics: str) -> None:
-        """Makes this what ``metrics.csv`` holds, whatever an interrupted run has left in it."""
-        if logger := self._logger(trainer):
+    def _replace_metrics(self, trainer: Trainer, metrics: str) -> None:
+        """Replaces the contents of ``metrics.csv``: an interrupted run may have left later rows in it."""
+        if logger := self._csv_logger(trainer):
             Path(logger.experiment.metrics_file_path).unlink(missing_ok=True)
             logger.experiment.metrics = list(csv.DictReader(io.StringIO(metrics)))
             logger.save()
 
-    def _metrics(self, trainer: Trainer) -> str:
-        """What is in ``metrics.csv``."""
-        logger = self._logger(trainer)
+    def _read_metrics(self, trainer: Trainer) -> str:
+        """Returns the contents of ``metrics.csv``; empty if there is no such file, or not in the first process."""
+        logger = self._csv_logger(trainer)
         if logger is None or not trainer.is_global_zero:
             return ""
         logger.save()
         file = Path(logger.experiment.metrics_file_path)
         return file.read_text() if file.exists() else ""
 
-    def _logger(self, trainer: Trainer) -> CSVLogger | None:
+    def _csv_logger(self, trainer: Trainer) -> CSVLogger | None:
+        """Returns the logger that writes ``metrics.csv`` into the run's folder, if there is one."""
         loggers = (logger for logger in trainer.loggers if isinstance(logger, CSVLogger))
         return next((logger for logger in loggers if Path(logger.log_dir) == self.folder), None)
 
 
-def _name_of(device: torch.device) -> str:
+def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _counting(trainer: Trainer) -> list[Any]:
-    """The loggers that have to be told where a run goes on."""
+def _row_counting_loggers(trainer: Trainer) -> list[Any]:
+    """Returns the loggers that number their rows and can continue after a given one, such as that of W&B."""
     return [logger for logger in trainer.loggers if hasattr(logger, "go_on_after")]
