@@ -10,8 +10,8 @@ import pytest
 
 # Processes that tests start import classes of the tests, and the package from here.
 _TESTS = Path(__file__).parent
-_known = [str(_TESTS.parent), str(_TESTS), *sorted(str(room) for room in _TESTS.glob("[a-z]*/")), os.environ.get("PYTHONPATH")]
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _known))
+_folders = _TESTS.parent, _TESTS, *sorted(_TESTS.glob("[a-z]*/"))
+os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, _folders), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @pytest.fixture(autouse=True)

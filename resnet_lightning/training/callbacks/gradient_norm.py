@@ -40,9 +40,8 @@ class GradientNorm(Callback):
         self._steps = self._steps + is_finite
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.log(
-            "train/grad_norm", self._sum / self._steps, sync_dist=True
-        )  # the same value in each process; Lightning warns without it
+        # The value is the same in each process. Without sync_dist, Lightning warns.
+        pl_module.log("train/grad_norm", self._sum / self._steps, sync_dist=True)
 
 
 def gradient_norm(module: LightningModule) -> Tensor:
