@@ -16,7 +16,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, _folders), *filter(None, [
 
 @pytest.fixture(autouse=True)
 def environment_of_its_own(monkeypatch):
-    """Takes back what a test set in the environment: ``seed_everything`` leaves its seed there, wandb its mode."""
+    """Undoes changes of the environment: ``seed_everything`` leaves its seed there, wandb its mode."""
     before = dict(os.environ)
     monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
     yield
@@ -26,7 +26,7 @@ def environment_of_its_own(monkeypatch):
 
 @pytest.fixture(autouse=True, scope="session")
 def cache_of_its_own(tmp_path_factory):
-    """Decoded images are kept below here, and not in the home of who runs the tests."""
+    """Decoded images are cached in a temporary folder, not in the home of whoever runs the tests."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 

@@ -137,6 +137,18 @@ def test_every_schedule_optimizer_and_kind_of_validation_resumes(images, variant
 
 
 @pytest.mark.slow
+def test_an_average_of_epochs_resumes(images):
+    """Each epoch is averaged once, also where the checkpoint is from its end."""
+    command = options(images, ema=True)
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    average = config["trainer"]["callbacks"][-1]["init_args"]
+    average |= {"update_every_n_steps": 0, "update_starting_at_epoch": 0}
+    del average["update_starting_at_step"]
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    assert_stops_change_nothing(command)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_run_resumes_from_every_checkpoint_of_a_validation(images, accumulate):
     """Inside an epoch and at its end; in a new folder, which then has the metrics of the whole run."""
