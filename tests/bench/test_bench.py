@@ -3,7 +3,6 @@
 import csv
 import re
 import subprocess
-import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 
 from resnet_lightning import Augmentation, InputError, create_model
+from resnet_lightning.bench import comparison as bench_comparison
 from resnet_lightning.bench import data as bench_data
 from resnet_lightning.bench import startup as bench_startup
 from resnet_lightning.bench import step as bench_step
@@ -83,13 +83,19 @@ def test_they_take_turns_and_the_first_round_does_not_count():
     assert found == Comparison("work", 7, ours=[4.0, 5.0, 8.0], theirs=[103.0, 106.0, 107.0], unit="images")
 
 
-def test_the_seconds_are_those_of_the_call():
+def test_the_seconds_are_those_of_the_call(monkeypatch):
+    """On a clock that stands still but for the call, which takes three seconds."""
+    clock = SimpleNamespace(now=10.0)
+    monkeypatch.setattr(bench_comparison, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     calls = []
-    run = timed(lambda: (calls.append(1), time.sleep(0.05)))
+
+    def work():
+        calls.append(1)
+        clock.now += 3.0
+
+    run = timed(work)
     assert calls == []
-    started = time.perf_counter()
-    seconds = run()
-    assert 0.05 <= seconds <= time.perf_counter() - started
+    assert run() == 3.0
     assert calls == [1]
 
 
@@ -250,14 +256,10 @@ def test_the_options_are_those_of_the_other_ways():
 # Steps.
 
 
-def test_the_clock_counts_a_part_of_the_run(monkeypatch):
+def test_a_measured_run_is_a_run_of_lightning_fit_with_the_clock(monkeypatch):
     monkeypatch.setattr(StepClock, "seconds", 0.0)
-    run = bench_step._lightning_fit(main, "resnet20", {}, 4, 3, "32-true", False)
-    started = time.perf_counter()
-    seconds = run()
-    whole = time.perf_counter() - started
-    assert 0 < seconds < whole
-    assert seconds == StepClock.seconds
+    seconds = bench_step._lightning_fit(main, "resnet20", {}, 4, 3, "32-true", False)()
+    assert seconds == StepClock.seconds > 0
 
 
 def test_the_clock_leaves_the_first_two_steps_out(monkeypatch):
@@ -282,9 +284,7 @@ def test_the_hand_written_loop_trains():
     torch.manual_seed(0)
     net = HandWrittenResNet20()
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    run = bench_step._loop(net, 4, 3, "32-true", False)
-    started = time.perf_counter()
-    assert 0 < run() < time.perf_counter() - started
+    assert bench_step._loop(net, 4, 3, "32-true", False)() > 0
     after = net.state_dict()
     assert after["bn1.num_batches_tracked"] == 5  # two that do not count, and three that do
     assert all(not torch.equal(after[key], before[key]) for key in ("conv1.weight", "fc.bias"))
@@ -336,11 +336,10 @@ def test_no_rounds_are_refused(what, capsys):
     assert capsys.readouterr().err == "error: --rounds is 0; give at least 1\n"
 
 
-def test_a_file_that_cannot_be_written_is_found_before_anything_is_timed(tmp_path, capsys):
+def test_a_file_that_cannot_be_written_is_found_before_anything_is_timed(tmp_path, capsys, monkeypatch):
     path = tmp_path / "no folder" / "bench.csv"
-    started = time.perf_counter()
+    monkeypatch.setattr(bench_startup, "startup", lambda **options: pytest.fail("timed before the file was tried"))
     assert main(["bench", "startup", "--csv", str(path)]) == 2
-    assert time.perf_counter() - started < 2
     assert capsys.readouterr().err == f"error: cannot write {str(path)!r}: No such file or directory\n"
 
 
@@ -402,8 +401,6 @@ def test_starts_are_timed(tmp_path, capsys):
     printed, rows = run_bench("startup", tmp_path / "bench.csv", capsys)
     assert [(row["amount"], row["unit"]) for row in rows] == [("1", "starts")] * 2
     assert " s " in printed
-    # Whole processes, which import torch.
-    assert all(float(row[name]) > 0.3 for row in rows for name in ("ours_seconds", "theirs_seconds"))
 
 
 def test_a_start_that_fails_is_no_measurement():

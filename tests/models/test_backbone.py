@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nets import part_of, randomize_norms, snapshot, tiny
-from resnet_lightning import Bottleneck, InputError, create_model, list_models
+from resnet_lightning import Bottleneck, InputError, create_model
 from resnet_lightning.models.blocks import ORDERS
 
 # One of each kind: block, stem, order, shortcut.
@@ -106,8 +106,13 @@ def test_a_map_is_not_changed_in_place_where_the_norms_do_nothing(order):
         assert torch.equal(found, wanted)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet18"])
-@pytest.mark.parametrize("out_indices", [(1, 2), (2, 0), (-1,), (-2, 1), (3, -4), (1, 1)])
+@pytest.mark.parametrize(
+    ("name", "out_indices"),
+    [
+        *(("resnet20", out_indices) for out_indices in [(1, 2), (-1,), (-2, 1), (3, -4), (1, 1)]),
+        *(("resnet18", out_indices) for out_indices in [(2, 0), (3, -4)]),
+    ],
+)
 def test_maps_come_in_the_order_asked_for(name, out_indices):
     net = create_model(name).eval()
     body = create_model(name, features_only=True, out_indices=out_indices, pretrained=net.state_dict()).eval()
@@ -132,10 +137,11 @@ def test_maps_come_in_the_order_asked_for(name, out_indices):
         ("resnet9", [64, 128, 256, 512], [1, 2, 4, 8], "relu layer1 layer2 layer3"),
     ],
 )
-def test_feature_info_tells_channels_reduction_and_module_of_each_map(name, channels, reduction, modules):
+def test_feature_info_holds_channels_reduction_and_module_of_each_map(name, channels, reduction, modules):
     with torch.device("meta"):
         whole, body = create_model(name), create_model(name, features_only=True, out_indices=(-1, 1))
     assert whole.feature_info.channels() == channels
+    assert whole.num_features == channels[-1]
     assert whole.feature_info.reduction() == reduction
     assert whole.feature_info.module_name() == modules.split()
     assert body.feature_info.channels() == [channels[-1], channels[1]]
@@ -274,16 +280,13 @@ def test_out_indices_without_features_only_are_refused():
 DILATED = [
     pytest.param(make, output_stride, id=f"{key}-{output_stride}")
     for key, make, strides in [
-        ("resnet18", partial(create_model, "resnet18"), (16, 8, 4)),
-        ("resnet50", partial(create_model, "resnet50"), (16, 8)),
-        ("resnext50_32x4d", partial(create_model, "resnext50_32x4d"), (8,)),
+        ("resnet18", partial(create_model, "resnet18"), (16, 4)),
+        ("resnet50", partial(create_model, "resnet50"), (8,)),
         ("deep", partial(create_model, "resnet18", stem="deep"), (8,)),
-        ("plain18", partial(create_model, "plain18"), (8,)),
-        ("resnet20", partial(create_model, "resnet20"), (2, 1)),
+        ("resnet20", partial(create_model, "resnet20"), (1,)),
         ("plain20", partial(create_model, "plain20"), (1,)),
         ("gates", partial(create_model, "resnet20", shortcut="exclusive_gating"), (1,)),
-        ("preact-resnet20", partial(create_model, "resnet20", order="full_pre_activation"), (2, 1)),
-        ("preact-resnet50", partial(create_model, "resnet50", order="full_pre_activation"), (8,)),
+        ("preact-resnet20", partial(create_model, "resnet20", order="full_pre_activation"), (2,)),
         ("bottlenecks-of-cifar", partial(tiny, Bottleneck, order="full_pre_activation"), (1,)),
         ("strides-of-their-own", partial(tiny, strides=(2, 1, 4), stem_planes=3), (2, 1)),
     ]
@@ -323,8 +326,7 @@ def test_an_output_stride_as_by_nature_changes_nothing():
         ("resnet18", 2, "4, 8, 16, 32"),
         ("resnet50", 64, "4, 8, 16, 32"),
         ("resnet18", 0, "4, 8, 16, 32"),
-        ("resnet20", 8, "1, 2, 4"),
-        ("preact_resnet164", 3, "1, 2, 4"),
+        ("resnet20", 3, "1, 2, 4"),
     ],
 )
 def test_an_output_stride_that_cannot_be_is_refused_with_those_that_can(name, output_stride, possible):
@@ -333,19 +335,13 @@ def test_an_output_stride_that_cannot_be_is_refused_with_those_that_can(name, ou
         create_model(name, output_stride=output_stride)
 
 
-def test_a_net_that_pools_cannot_trade_that_for_dilation():
-    with pytest.raises(InputError, match=r"resnet9 pools, and cannot trade that for dilation; leave output_stride out"):
-        create_model("resnet9", output_stride=4)
-
-
 # The head and the pool.
 
 
 POOLS = {"avg": lambda x: x.mean((2, 3)), "max": lambda x: x.amax((2, 3)), "": lambda x: x}
 
 
-@pytest.mark.parametrize("pool", POOLS)
-@pytest.mark.parametrize("name", ["resnet18", "preact_resnet110"])
+@pytest.mark.parametrize(("name", "pool"), [("resnet18", "max"), ("resnet18", ""), ("preact_resnet110", "avg")])
 def test_a_net_without_classes_returns_what_its_pool_makes_of_the_last_map(name, pool):
     net = create_model(name, num_classes=0, global_pool=pool).eval()
     images = torch.randn(2, 3, 64, 32)
@@ -374,17 +370,6 @@ def test_logits_are_the_classifier_of_the_pooled_features(pool):
         assert torch.equal(net.forward_head(maps), net(images))
 
 
-@pytest.mark.parametrize(
-    ("name", "features"),
-    [("resnet34", 512), ("resnet50", 2048), ("resnet20", 64), ("preact_resnet164", 256), ("wide_resnet40_4", 256)],
-)
-def test_num_features_are_the_channels_of_the_last_map(name, features):
-    with torch.device("meta"):
-        net = create_model(name)
-        assert net.num_features == features
-        assert net.forward_features(torch.empty(1, 3, 64, 64)).shape[1] == features
-
-
 def test_reset_classifier_changes_head_and_pool_and_nothing_else():
     net = create_model("resnet20").eval()
     body = {key: tensor for key, tensor in snapshot(net).items() if part_of(key) != "fc"}
@@ -409,63 +394,7 @@ def test_reset_classifier_changes_head_and_pool_and_nothing_else():
     assert all(torch.equal(tensor, body[key]) for key, tensor in net.state_dict().items())
 
 
-def test_reset_classifier_draws_the_head_that_the_net_was_made_with():
-    net = create_model("resnet9")
-    kind = type(net.get_classifier())
-    assert kind is not nn.Linear
-    net.reset_classifier(4)
-    assert type(net.get_classifier()) is kind
-    assert net(torch.randn(2, 3, 32, 32)).shape == (2, 4)
-
-
-def test_reset_classifier_follows_the_type_and_device_of_the_net():
-    net = create_model("resnet20").double()
-    net.reset_classifier(4)
-    assert net(torch.randn(2, 3, 16, 16, dtype=torch.float64)).dtype == torch.float64
-    net.to("meta").reset_classifier(3)
-    assert net.get_classifier().weight.is_meta
-
-
-def test_a_refused_reset_leaves_the_net_as_it_is():
-    net = create_model("resnet20").eval()
-    images = torch.randn(2, 3, 16, 16)
-    before = net(images)
-    for classes, pool in ((-1, None), (5, ""), (5, "median")):
-        with pytest.raises(InputError):
-            net.reset_classifier(classes, pool)
-    assert torch.equal(net(images), before)
-    assert (net.num_classes, net.global_pool) == (10, "avg")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"global_pool": "median"}, "unknown global_pool 'median'; known: 'avg', 'max', and '' for none"),
-        ({"global_pool": ""}, "a head of 10 classes needs a pool; give global_pool, or num_classes=0"),
-        ({"num_classes": -2}, "num_classes is -2; give a whole number of at least 0"),
-    ],
-)
-def test_a_head_that_cannot_be_is_refused(options, message):
-    with torch.device("meta"), pytest.raises(InputError, match=message):
-        create_model("resnet20", **options)
-
-
 # Images that are too small.
-
-
-# The two deepest are made as their shallower kin, and only take longer.
-@pytest.mark.parametrize("name", [name for name in list_models() if not name.endswith(("1001", "1202"))])
-def test_an_image_too_small_is_refused_with_the_smallest_size_that_works(name):
-    with torch.device("meta"), torch.no_grad():
-        net = create_model(name)
-        with pytest.raises(InputError, match="an image of 1x1 is too small") as caught:
-            net(torch.empty(2, 3, 1, 1))
-        smallest = int(re.search(r"give at least (\d+)x\1", str(caught.value))[1])
-        assert net(torch.empty(2, 3, smallest, smallest)).shape == (2, net.num_classes)
-        for height, width in ((smallest - 1, 64), (64, smallest - 1)):
-            message = f"an image of {height}x{width} is too small .* give at least {smallest}x{smallest}"
-            with pytest.raises(InputError, match=message):
-                net(torch.empty(2, 3, height, width))
 
 
 @pytest.mark.parametrize(
@@ -480,7 +409,7 @@ def test_an_image_too_small_is_refused_with_the_smallest_size_that_works(name):
         ("resnet20", {"output_stride": 1}, 1),
     ],
 )
-def test_the_smallest_image_is_the_one_whose_last_map_but_one_still_has_something_to_halve(name, options, smallest):
+def test_the_smallest_image_still_has_two_pixels_before_the_last_stride(name, options, smallest):
     with torch.device("meta"):
         net = create_model(name, **options)
         net(torch.empty(2, 3, smallest, smallest))

@@ -27,17 +27,21 @@ def train(model, steps):
     """SGD with momentum and weight decay, which moves a parameter even where its gradient is zero."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.01)
     for step in range(steps):
-        if step % 50 == 0:
+        if step % 5 == 0:
             model.eval().train()  # as a trainer does around its validation
         optimizer.zero_grad()
         (model(torch.randn(4, 3, 8, 8)) - 1).square().mean().backward()
         optimizer.step()
 
 
-@pytest.mark.parametrize("stages", [0, 1, 2, 3])
-@pytest.mark.parametrize("features_only", [False, True])
-@pytest.mark.parametrize("order", ["original", "full_pre_activation"])
-def test_a_hundred_steps_change_all_that_is_not_frozen_and_nothing_else(order, features_only, stages):
+@pytest.mark.parametrize(
+    ("order", "features_only", "stages"),
+    [
+        *(("original", stages % 2 == 0, stages) for stages in range(4)),
+        *(("full_pre_activation", stages % 2 == 1, stages) for stages in range(4)),
+    ],
+)
+def test_training_changes_all_that_is_not_frozen_and_nothing_else(order, features_only, stages):
     net = tiny(order=order)
     model = net
     if features_only:
@@ -45,7 +49,7 @@ def test_a_hundred_steps_change_all_that_is_not_frozen_and_nothing_else(order, f
         model = nn.Sequential(net, Heads(net.feature_info.channels()))
     net.freeze_stages(stages)
     before, all_before = snapshot(net), snapshot(model)
-    train(model, steps=100)
+    train(model, steps=10)
     frozen = frozen_parts(net, stages)
     for key, tensor in net.state_dict().items():
         assert torch.equal(tensor, before[key]) == (part_of(key) in frozen), key

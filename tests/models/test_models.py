@@ -1,5 +1,6 @@
 """The named models: published sizes, torchvision's weights and logits, shapes, and refused arguments."""
 
+import functools
 import math
 import re
 
@@ -109,9 +110,12 @@ def image_sizes(net):
 # Every registered model, on the meta device.
 
 
-@pytest.fixture(scope="module", params=list_models())
-def outline(request):
-    return request.param, on_meta(request.param)
+@functools.cache
+def outline(name):
+    return on_meta(name)
+
+
+every_model = pytest.mark.parametrize("name", list_models())
 
 
 def test_the_published_sizes_cover_every_model():
@@ -119,16 +123,18 @@ def test_the_published_sizes_cover_every_model():
     assert set(FAMILIES) < set(list_models())
 
 
-def test_parameter_count_is_the_published_one_and_the_one_in_the_docstring(outline):
-    name, net = outline
+@every_model
+def test_parameter_count_is_the_published_one_and_the_one_in_the_docstring(name):
+    net = outline(name)
     count = sum(parameter.numel() for parameter in net.parameters())
     assert count == PUBLISHED_PARAMETERS[name]
     assert re.findall(r"([\d,]+) parameters", getattr(resnet_lightning, name).__doc__) == [f"{count:,}"]
     assert all(module.bias is None for module in net.modules() if isinstance(module, nn.Conv2d))
 
 
-def test_shortcuts_have_parameters_only_where_the_shape_changes_and_the_paper_gives_them_some(outline):
-    name, net = outline
+@every_model
+def test_shortcuts_have_parameters_only_where_the_shape_changes_and_the_paper_gives_them_some(name):
+    net = outline(name)
     found = [key for key, _ in net.named_parameters() if "downsample" in key]
     with_norm = [f"downsample.{key}" for key in ("0.weight", "1.weight", "1.bias")]  # option B
     if name in ("resnet18", "resnet34"):
@@ -142,8 +148,16 @@ def test_shortcuts_have_parameters_only_where_the_shape_changes_and_the_paper_gi
     assert found == expected
 
 
-def test_logits_and_feature_maps_have_the_documented_shapes_down_to_the_smallest_image(outline):
-    name, net = outline
+# The two deepest are built like their shallower kin; a thousand layers take seconds even on the meta device.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("resnet1202", "preact_resnet1001") else [])
+        for name in list_models()
+    ],
+)
+def test_logits_and_feature_maps_have_the_documented_shapes_down_to_the_smallest_image(name):
+    net = outline(name)
     classes = 1000 if name in IMAGENET_NAMES else 10
     assert net.forward_head(torch.zeros(2, net.num_features, 1, 1, device="meta")).shape == (2, classes)
 
@@ -168,7 +182,7 @@ def test_logits_and_feature_maps_have_the_documented_shapes_down_to_the_smallest
         (2, channels, -(-smallest // r), 3 * reduction // r)
         for channels, r in zip(info.channels(), info.reduction(), strict=True)
     ]
-    assert maps[-1].shape[2:] == (1, 3)
+    assert maps[-1].shape == (2, net.num_features, 1, 3)
 
 
 def test_the_function_of_a_model_is_create_model_with_its_name(monkeypatch):
@@ -322,20 +336,6 @@ def test_output_stride_is_torchvisions_replace_stride_with_dilation(name, output
 # The head.
 
 
-def test_reset_classifier_replaces_the_head_and_leaves_the_body():
-    net = create_model("resnet20")
-    body = {key: tensor.clone() for key, tensor in net.state_dict().items() if not key.startswith("fc.")}
-    net.eval().reset_classifier(7)
-    assert net.num_classes == 7
-    assert net.get_classifier() is net.fc
-    assert net(torch.randn(2, 3, 8, 8)).shape == (2, 7)
-    net.reset_classifier(0)
-    assert isinstance(net.fc, nn.Identity)
-    after = net.state_dict()
-    assert list(after) == list(body)
-    assert all(torch.equal(after[key], body[key]) for key in body)
-
-
 def test_reset_classifier_keeps_the_kind_of_head():
     net = create_model("resnet9")
     net.reset_classifier(7)
@@ -351,21 +351,6 @@ def test_a_new_head_has_the_dtype_and_the_device_of_the_body():
     net = on_meta("resnet20")
     net.reset_classifier(3)
     assert {parameter.device.type for parameter in net.fc.parameters()} == {"meta"}
-
-
-def test_global_pool_is_chosen_and_changed_by_name():
-    net = create_model("resnet20", global_pool="max").eval()
-    images = torch.randn(2, 3, 16, 16)
-    with torch.no_grad():
-        maps = net.forward_features(images)
-        assert maps.shape == (2, 64, 4, 4)
-        assert torch.equal(net(images), net.fc(maps.amax((2, 3))))
-        net.reset_classifier(5)  # keeps the pool
-        assert torch.equal(net(images), net.fc(maps.amax((2, 3))))
-        net.reset_classifier(5, "avg")
-        torch.testing.assert_close(net(images), net.fc(maps.mean((2, 3))))
-        net.reset_classifier(0, "")
-        assert torch.equal(net(images), maps)
 
 
 # Wrong input.

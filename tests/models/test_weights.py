@@ -285,9 +285,13 @@ def test_a_file_named_like_weights_of_torchvision_is_read(ours, tmp_path, monkey
 
 # timm has torchvision's keys too, with "stem=deep" those of its nets that end in c.
 @pytest.mark.parametrize(
-    ("name", "stem", "their_name"), [("resnet18", "imagenet", "resnet18"), ("resnet50", "deep", "resnet50c")]
+    ("name", "stem", "their_name", "layout"),
+    [
+        ("resnet18", "imagenet", "resnet18", dict),
+        ("resnet50", "deep", "resnet50c", lambda weights: {"state_dict": weights, "epoch": 3, "arch": "resnet"}),
+    ],
+    ids=["resnet18", "resnet50c"],
 )
-@pytest.mark.parametrize("layout", [dict, lambda weights: {"state_dict": weights, "epoch": 3, "arch": "resnet"}])
 def test_weights_of_timm_give_its_logits(tmp_path, images, name, stem, their_name, layout):
     other = trained(timm.create_model(their_name, pretrained=False))
     torch.save(layout(other.state_dict()), tmp_path / "timm.pth.tar")
@@ -417,50 +421,49 @@ def test_the_line_says_under_which_name_the_net_was_found(ours, capsys):
 # Other channels and other heads.
 
 
-def colour_and_other_channels(in_chans, **options):
-    """A net for colour images, and one for other channels that began with its weights."""
-    colour = trained(create_model("resnet18", **options))
-    return colour, create_model("resnet18", in_chans=in_chans, pretrained=colour.state_dict(), **options)
+def color_and_other_channels(in_chans, **options):
+    """A net for color images, and one for other channels that began with its weights."""
+    color = trained(create_model("resnet18", **options))
+    return color, create_model("resnet18", in_chans=in_chans, pretrained=color.state_dict(), **options)
 
 
 @pytest.mark.parametrize("stem", ["imagenet", "deep", "cifar"])
-def test_a_grey_image_gives_the_logits_of_its_colour_copy(images, stem):
-    colour, grey = colour_and_other_channels(1, stem=stem)
+def test_a_gray_image_gives_the_logits_of_its_color_copy(images, stem):
+    color, gray = color_and_other_channels(1, stem=stem)
     with torch.no_grad():
-        expected = colour(images[:, :1].expand(-1, 3, -1, -1))
-        torch.testing.assert_close(grey.eval()(images[:, :1]), expected, rtol=1e-4, atol=1e-4)
+        expected = color(images[:, :1].expand(-1, 3, -1, -1))
+        torch.testing.assert_close(gray.eval()(images[:, :1]), expected, rtol=1e-4, atol=1e-4)
         assert (expected[0] - expected[1]).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("stem", ["imagenet", "deep"])
-@pytest.mark.parametrize("copies", [2, 3])
-def test_copies_of_a_colour_image_give_its_logits(images, stem, copies):
-    colour, many = colour_and_other_channels(3 * copies, stem=stem)
+@pytest.mark.parametrize(("stem", "copies"), [("imagenet", 3), ("deep", 2)])
+def test_copies_of_a_color_image_give_its_logits(images, stem, copies):
+    color, many = color_and_other_channels(3 * copies, stem=stem)
     with torch.no_grad():
-        torch.testing.assert_close(many.eval()(images.repeat(1, copies, 1, 1)), colour(images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(many.eval()(images.repeat(1, copies, 1, 1)), color(images), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("in_chans", "sources"), [(2, "RG"), (4, "RGBR"), (5, "RGBRG"), (7, "RGBRGBR")])
+@pytest.mark.parametrize(("in_chans", "sources"), [(2, "RG"), (5, "RGBRG"), (7, "RGBRGBR")])
 def test_channels_that_are_no_multiple_of_three_begin_again_with_the_first(in_chans, sources):
-    colour, other = colour_and_other_channels(in_chans)
+    color, other = color_and_other_channels(in_chans)
     for i, source in enumerate(sources):
-        expected = colour.conv1.weight[:, "RGB".index(source)] * 3 / in_chans
+        expected = color.conv1.weight[:, "RGB".index(source)] * 3 / in_chans
         torch.testing.assert_close(other.conv1.weight[:, i], expected)
 
 
 def test_only_the_first_convolution_changes_with_the_channels():
-    colour, grey = colour_and_other_channels(1)
-    weights, expected = grey.state_dict(), colour.state_dict()
+    color, gray = color_and_other_channels(1)
+    weights, expected = gray.state_dict(), color.state_dict()
     del weights["conv1.weight"], expected["conv1.weight"]
     assert_same(weights, expected)
 
 
-def test_weights_for_grey_images_do_not_fit_colour_images():
-    grey = create_model("resnet20", in_chans=1)
+def test_weights_for_gray_images_do_not_fit_color_images():
+    gray = create_model("resnet20", in_chans=1)
     with pytest.raises(
         InputError, match=r"conv1\.weight \(16, 1, 3, 3\) instead of \(16, 3, 3, 3\) of another shape; where "
     ):
-        create_model("resnet20", pretrained=grey.state_dict())
+        create_model("resnet20", pretrained=gray.state_dict())
 
 
 def test_a_head_of_another_size_stays_as_drawn_and_the_body_is_loaded(ours):
