@@ -1,4 +1,4 @@
-"""Sharding a model among processes with FSDP2."""
+"""Shards a model across processes with FSDP2."""
 
 import torch
 from torch import nn
@@ -7,14 +7,14 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 
 def shard(model: nn.Module, mesh: DeviceMesh) -> None:
-    """Splits each parameter among all processes. They are gathered again one stage at a time.
+    """Splits each parameter across all processes, which gather the parameters one stage at a time.
 
-    A model that is already sharded is left as it is, as when a test follows the training.
+    A model that is already sharded stays as it is; this occurs when a test follows the training.
     """
     if isinstance(model, FSDPModule):
         return
     mesh = init_device_mesh(mesh.device_type, (mesh.size(),))
-    # FSDP2 requires contiguous parameters. The feature maps keep their memory format.
+    # FSDP2 requires contiguous parameters. The memory format of the feature maps does not change.
     model.to(memory_format=torch.contiguous_format)
     for stage in model.children():
         if any(True for _ in stage.children()) and any(True for _ in stage.parameters()):
@@ -23,9 +23,9 @@ def shard(model: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def broadcast_buffers(model: nn.Module) -> None:
-    """Gives all processes the buffers of the first, as DDP does.
+    """Copies the buffers of the first process to all processes, as DDP does.
 
-    Each process has the running statistics of its own images. Those of the first are the ones in the checkpoint.
+    The running statistics of each process are those of its own images. The checkpoint stores those of the first.
     """
     for buffer in model.buffers():
         torch.distributed.broadcast(buffer, src=0)

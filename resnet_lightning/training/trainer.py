@@ -1,4 +1,4 @@
-"""The trainer of a run: which callbacks, loggers and plugins it gets, and in which order."""
+"""Builds the trainer of a run, with its callbacks in the right order, its loggers and its plugins."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,16 +35,16 @@ _Callback = TypeVar("_Callback", bound=Callback)
 def training_trainer(
     options: Mapping[str, Any], console: Console, record: RunRecord | None, best: BestCheckpoint | None
 ) -> Trainer:
-    """The trainer of ``fit``.
+    """Returns the trainer of ``fit``.
 
     Args:
-        options: the arguments of ``Trainer``; ours are added to its callbacks, loggers and plugins.
-        console: where the progress is shown.
-        record: what the run's folder gets besides metrics and checkpoints; None for a run that keeps nothing.
-        best: which checkpoint is the best; None if the run does not validate.
+        options: the arguments of ``Trainer``, to whose callbacks, loggers and plugins the package's own are added.
+        console: where to show the progress.
+        record: the callback that records the run in its folder; None for a run that keeps nothing.
+        best: the callback that saves the best checkpoint; None if the run does not validate.
 
     Raises:
-        InputError: if the accelerator, the strategy or their combination does not exist.
+        InputError: if ``Trainer`` does not accept the options, such as an accelerator that does not exist.
     """
     folder = record.folder if record else None
     loggers = _loggers(options)
@@ -63,25 +63,25 @@ def training_trainer(
 
 
 def evaluating_trainer(options: Mapping[str, Any], console: Console, predictions: PredictionWriter | None) -> Trainer:
-    """The trainer of ``validate``, ``test`` and ``predict``.
+    """Returns the trainer of ``validate``, ``test`` and ``predict``.
 
     Args:
         options: the arguments of ``Trainer``.
-        console: where the progress is shown.
-        predictions: what ``predict`` writes.
+        console: where to show the progress.
+        predictions: the callback that writes the predictions; None except for ``predict``.
 
     Raises:
-        InputError: if the accelerator, the strategy or their combination does not exist.
+        InputError: if ``Trainer`` does not accept the options, such as an accelerator that does not exist.
     """
     callbacks = _with_progress(options, console)
     return _trainer(options, [*callbacks, *([predictions] if predictions else [])], _loggers(options))
 
 
 def tuning_trainer(options: Mapping[str, Any]) -> Trainer:
-    """The trainer for ``tuner``: a short training that keeps, logs and shows nothing.
+    """Returns the trainer for ``tuner``: for a short training that keeps, logs and shows nothing.
 
     Raises:
-        InputError: if the accelerator, the strategy or their combination does not exist.
+        InputError: if ``Trainer`` does not accept the options, such as an accelerator that does not exist.
     """
     nothing = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "callbacks": None}
     length = {"max_steps": tuner.STEPS, "max_epochs": -1}
@@ -89,7 +89,7 @@ def tuning_trainer(options: Mapping[str, Any]) -> Trainer:
 
 
 def find_callback(trainer: Trainer, kind: type[_Callback]) -> _Callback | None:
-    """Returns the first callback of a class, if there is one."""
+    """Returns the trainer's first callback of a class; None if there is none."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return next((callback for callback in callbacks if isinstance(callback, kind)), None)
 
@@ -102,7 +102,7 @@ def _with_progress(options: Mapping[str, Any], console: Console) -> list[Callbac
 
 
 def _with_checkpoints(callbacks: Sequence[Callback], folder: Path, best: BestCheckpoint | None) -> list[Callback]:
-    """Puts ``LastCheckpoint`` first, since it saves before anything happens to the next batch, and the best last."""
+    """Adds the callbacks that write checkpoints: ``LastCheckpoint`` first, as it must be, and the best one last."""
     last = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), LastCheckpoint())
     last.folder = folder
     callbacks = [last, *(callback for callback in callbacks if callback is not last)]
@@ -121,35 +121,35 @@ def _trainer(options: Mapping[str, Any], callbacks: Iterable[Callback], loggers:
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(WholeCheckpoints())
     if _is_started_by_slurm() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
-        # `LastCheckpoint` requeues the job where a run can be resumed. Lightning would also do it outside of training,
-        # and leave a checkpoint in `runs/` that each new run on SLURM would then start from.
+        # `LastCheckpoint` requeues the job if the run can be resumed. Lightning would also requeue it outside of
+        # training, and leave a checkpoint in `runs/` from which each new run on SLURM would then start.
         plugins.append(SLURMEnvironment(auto_requeue=False))
     callbacks = list(callbacks)
-    ours = {
+    changed = {
         "logger": list(loggers) or False,
         "callbacks": callbacks,
         "enable_model_summary": bool(options["enable_model_summary"]),  # one line shows the model's size instead
         "plugins": plugins,
-        # Lightning would add a checkpoint callback with file names of its own if there is none.
+        # Without any checkpoint callback, Lightning would add one, with file names of its own.
         "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
     }
-    return _checked_trainer({**options, **ours})
+    return _checked_trainer({**options, **changed})
 
 
 def _checked_trainer(options: Mapping[str, Any]) -> Trainer:
     try:
         return Trainer(**options)
-    except (ValueError, TypeError) as error:  # an accelerator or a strategy that does not exist
+    except (ValueError, TypeError) as error:  # such as an accelerator that does not exist
         raise InputError(f"trainer: {error}") from error
 
 
 def _is_started_by_slurm() -> bool:
-    """Whether SLURM starts the processes. Inside of a job, torchrun may do so instead."""
+    """Whether SLURM starts the processes of the run. Inside a SLURM job, torchrun may start them instead."""
     return SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
 
 
 def as_list(value: Any) -> list[Any]:
-    """Returns the items of an option that may be one item, a list or nothing."""
+    """Returns the value of an option as a list: the option may be a list, a single item or None."""
     if value is None:
         return []
     return list(value) if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""Callbacks for any LightningModule: one concern a file."""
+"""Callbacks for any LightningModule, each in a file of its own."""
 
 from .best_checkpoint import BestCheckpoint
 from .ema import MovingAverage

@@ -1,4 +1,4 @@
-"""An exponential moving average (EMA) of the weights."""
+"""Averages the weights over the training steps: an exponential moving average (EMA)."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 class MovingAverage(EMAWeightAveraging):
     """Validates, tests and saves an exponential moving average of the weights instead of the weights themselves.
 
-    It differs from Lightning's callback in two ways. Before the first update the trained weights are used, where
-    Lightning's callback uses the initial ones. A test in the process that trained uses the average too.
+    It differs from Lightning's callback in two ways. Before the first update of the average, it uses the trained
+    weights; Lightning's callback uses the initial ones. A test in the process that trained also uses the average.
 
-    See Lightning's callback for the arguments: ``decay``, ``update_every_n_steps``, ``update_starting_at_step``
-    (counted from 0) and ``update_starting_at_epoch``, from which the average is also updated after each epoch.
+    The arguments are those of Lightning's callback: ``decay``, ``update_every_n_steps``, ``update_starting_at_step``
+    (counted from 0) and ``update_starting_at_epoch``. From that epoch on, the average is also updated after each epoch.
 
     Attributes:
-        has_begun: whether anything has been averaged.
+        has_begun: whether the average has been updated at least once.
     """
 
     has_begun = False
-    _last_epoch = -1  # the last one that ended with an update
+    _last_epoch = -1  # the last epoch after which the average was updated
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -32,7 +32,7 @@ class MovingAverage(EMAWeightAveraging):
             return False
         if not super().should_update(step_idx, epoch_idx):
             return False
-        self.has_begun = True  # Lightning updates now
+        self.has_begun = True  # Lightning updates the average now
         if epoch_idx is not None:
             self._last_epoch = epoch_idx
         return True
@@ -61,7 +61,7 @@ class MovingAverage(EMAWeightAveraging):
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        # A test needs nothing more: the average is what the checkpoint holds as its weights.
+        # A test needs no more than the weights of the checkpoint, which are the average.
         if trainer.state.fn == "fit" and "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
             self.has_begun = True

@@ -1,4 +1,4 @@
-"""The norm of the gradients."""
+"""Logs the norm of the gradients."""
 
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 class GradientNorm(Callback):
     """Logs ``train/grad_norm``: the norm of all gradients before clipping, averaged over the steps of an epoch.
 
-    Steps with an infinite norm are left out. In float16 they occur now and then, and the optimizer skips them.
+    Steps whose norm is infinite or NaN are left out of the average. In float16 they occur now and then, and the
+    optimizer skips them.
     """
 
     def __init__(self) -> None:
@@ -34,8 +35,8 @@ class GradientNorm(Callback):
         self._sum, self._steps = 0.0, 0
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        norm = gradient_norm(pl_module).float()  # a sum over an epoch needs more than bfloat16
-        is_finite = norm.isfinite()  # stays on the device, so that nothing waits for it
+        norm = gradient_norm(pl_module).float()  # bfloat16 is too imprecise for a sum over an epoch
+        is_finite = norm.isfinite()  # kept on the device, so that the step does not wait for it
         self._sum = self._sum + torch.where(is_finite, norm, 0.0)
         self._steps = self._steps + is_finite
 
@@ -45,6 +46,6 @@ class GradientNorm(Callback):
 
 
 def gradient_norm(module: LightningModule) -> Tensor:
-    """Returns the Euclidean norm of all gradients of a module together, over all processes if it is sharded."""
+    """Returns the Euclidean norm of all gradients of a module together, over all processes if the module is sharded."""
     norm = get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
     return norm.full_tensor() if isinstance(norm, DTensor) else norm

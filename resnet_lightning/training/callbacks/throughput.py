@@ -1,4 +1,4 @@
-"""The speed of the training."""
+"""Measures and logs the speed of the training."""
 
 import time
 from typing import Any
@@ -8,11 +8,11 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class Throughput(Callback):
-    """Logs ``train/images_per_second`` of each epoch, without the time of validation.
+    """Logs ``train/images_per_second``: the training speed of each epoch, without the time spent on validation.
 
     Attributes:
-        images: the number of images trained on so far, over all processes.
-        seconds: the time that this took.
+        images: the number of images trained on in all complete epochs, by all processes together.
+        seconds: the training time of these epochs.
     """
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ class Throughput(Callback):
 
     @property
     def images_per_second(self) -> float:
-        """The mean over the run; 0 before the end of the first epoch."""
+        """The mean speed over the complete epochs of the run; 0 before the first epoch ends."""
         return self.images / self.seconds if self.seconds else 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started = _now(pl_module)  # a run that is resumed inside an epoch has no epoch start
+        self._started = _now(pl_module)  # if a run resumes inside an epoch, on_train_epoch_start is not called
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_images, self._epoch_seconds = 0, 0.0
@@ -65,7 +65,7 @@ class Throughput(Callback):
 
 
 def _now(pl_module: LightningModule) -> float:
-    """The time once the device has finished its work. It waits for the device, a few times an epoch."""
+    """Waits until the device has finished its work, and returns the time in seconds."""
     if pl_module.device.type == "cuda":
         torch.cuda.synchronize(pl_module.device)
     return time.perf_counter()
