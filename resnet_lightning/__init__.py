@@ -1,6 +1,6 @@
-"""Residual networks, a data engine for images, and a Lightning template that joins the two.
+"""Residual networks, image data modules, and a Lightning template that trains one on the other.
 
-``import resnet_lightning`` loads torch alone. The names that need Lightning are loaded when they are first used.
+``import resnet_lightning`` imports torch but not Lightning. The names that need Lightning are imported on first use.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""From names and options, as a config holds them, to the things themselves."""
+"""Imports classes by name and builds objects from the options in a config."""
 
 import importlib
 import inspect
@@ -12,10 +12,14 @@ T = TypeVar("T")
 
 
 def import_by_path(what: str, path: str) -> Callable[..., Any]:
-    """Imports ``"package.module.name"``.
+    """Imports a class or function by its full name, such as ``"package.module.name"``.
+
+    Args:
+        what: what the error message calls it, such as ``"optimizer"``.
+        path: the full name.
 
     Raises:
-        InputError: where there is no such thing, or it cannot be called.
+        InputError: if it does not exist or cannot be called.
     """
     module, _, name = path.rpartition(".")
     try:
@@ -28,16 +32,17 @@ def import_by_path(what: str, path: str) -> Callable[..., Any]:
 
 
 def build(what: str, factory: Callable[..., T], /, *args: Any, **options: Any) -> T:
-    """Calls ``factory(*args, **options)`` with options that came from a config or a command line.
+    """Calls ``factory(*args, **options)`` with options from a config or a command line, and returns the result.
 
     Args:
-        what: how the message names the thing being built, such as ``"model 'resnet20'"``.
+        what: what the error message calls the object, such as ``"model 'resnet20'"``.
         factory: the function or class to call.
-        args: what the program itself passes.
-        options: what the user wrote.
+        args: arguments from the program itself.
+        options: arguments from the user.
 
     Raises:
-        InputError: where the factory refuses them, naming an option that it does not take, or its own complaint.
+        InputError: if the factory rejects the options. The message names an unknown option, or repeats what the factory
+            raised.
     """
     try:
         return factory(*args, **options)
@@ -50,15 +55,18 @@ def build(what: str, factory: Callable[..., T], /, *args: Any, **options: Any) -
             raise InputError(f"{what} takes no option {unexpected[1]!r}; {hint}") from error
         twice = re.search(r"multiple values for keyword argument '(\w+)'", str(error))
         if twice and twice[1] in options:
-            raise InputError(f"{what} sets {twice[1]} itself, and takes no other") from error
+            raise InputError(f"{what} sets {twice[1]} itself; the option cannot be given") from error
         raise InputError(f"{what} cannot be built from {options}: {error}".replace("\n", " ")) from error
 
 
 def option_names(factory: Callable[..., Any]) -> set[str]:
-    """The names of a factory's arguments; where it takes any, also those of the class that it says it returns."""
+    """Returns the names of a factory's arguments.
+
+    If it has ``**kwargs``, the arguments of the class in its return annotation are included.
+    """
     signature = inspect.signature(factory)
     names = {p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    if takes_any and inspect.isclass(signature.return_annotation):
+    has_kwargs = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    if has_kwargs and inspect.isclass(signature.return_annotation):
         names |= option_names(signature.return_annotation)
     return names

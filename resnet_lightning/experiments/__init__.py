@@ -1,1 +1,1 @@
-"""Many runs as one: each a labelled set of overrides of a config."""
+"""Experiments that consist of several training runs."""

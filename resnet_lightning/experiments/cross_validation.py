@@ -1,4 +1,4 @@
-"""k-fold cross-validation: one training for each fold, and what they have in common."""
+"""k-fold cross-validation: one training run for each fold, and a table of the results."""
 
 import csv
 import datetime
@@ -18,10 +18,11 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Fold:
-    """What came out of one training.
+    """The accuracies of one training run.
 
     Args:
-        validation: accuracy on the part that was held out, after the last epoch: no choice of an epoch flatters it.
+        validation: accuracy on the held-out fold after the last epoch. That of the best epoch would be biased, since
+            the epoch is selected on the same images.
         test: accuracy of the run's best checkpoint on the test set.
     """
 
@@ -30,24 +31,27 @@ class Fold:
 
 
 def cross_validate(options: Sequence[str], num_folds: int, folder: Path) -> list[Fold]:
-    """Runs ``lightning fit`` once for each fold, each in a process of its own.
+    """Runs ``lightning fit`` once for each fold, each time in a new process.
 
     Args:
-        options: what follows ``lightning fit``.
-        num_folds: how many parts the training set is cut into.
-        folder: where the runs are kept; ``folds.csv`` in it has the results.
+        options: the command line after ``lightning fit``.
+        num_folds: the number of folds that the training set is split into.
+        folder: the folder for the runs. The results are written to its ``folds.csv``.
+
+    Returns:
+        The result of each fold, in order.
 
     Raises:
-        InputError: where a run fails, which it has said why, or has nothing to read its accuracy from.
+        InputError: if a run fails, after printing its own error, or if it logged no accuracies.
     """
     results = []
     for fold in range(num_folds):
         root = folder / f"fold_{fold}"
-        own = [f"--data.num_folds={num_folds}", f"--data.fold={fold}", f"--trainer.default_root_dir={root}"]
-        done = subprocess.run([sys.executable, "-m", "resnet_lightning", "fit", *options, *own], check=False)
+        overrides = [f"--data.num_folds={num_folds}", f"--data.fold={fold}", f"--trainer.default_root_dir={root}"]
+        done = subprocess.run([sys.executable, "-m", "resnet_lightning", "fit", *options, *overrides], check=False)
         if done.returncode:
-            before = f"; the folds before it are in {str(folder)!r}" if fold else ""
-            raise InputError(f"fold {fold} of {num_folds} did not end well (see above){before}")
+            earlier = f"; the results of the earlier folds are in {str(folder)!r}" if fold else ""
+            raise InputError(f"fold {fold} of {num_folds} failed; see the error above{earlier}")
         results.append(_read_result(root))
         rows = [[number, result.validation, result.test] for number, result in enumerate(results)]
         atomic_write_csv(folder / "folds.csv", [["fold", "validation_accuracy", "test_accuracy"], *rows])
@@ -62,13 +66,13 @@ def _read_result(root: Path) -> Fold:
                 accuracies.update({name: float(row[name]) for name in ("val/acc", "test/acc") if row.get(name)})
     if len(accuracies) < 2:
         raise InputError(
-            f"there are no accuracies in {str(root)!r}; cross-validation needs trainer.logger and whole epochs"
+            f"no accuracies were logged in {str(root)!r}; cross-validation needs trainer.logger and complete epochs"
         )
     return Fold(validation=accuracies["val/acc"], test=accuracies["test/acc"])
 
 
 def as_table(folds: Sequence[Fold]) -> Table:
-    """A row for each fold; mean and standard deviation (of a single fold, n - 1) last."""
+    """Returns a table with one row for each fold; its footer has the mean and the sample standard deviation (n - 1)."""
     table = Table("fold", "validation accuracy", "test accuracy", box=box.SIMPLE, show_footer=True)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -81,5 +85,5 @@ def as_table(folds: Sequence[Fold]) -> Table:
 
 
 def new_folder(base: Path) -> Path:
-    """The name of a folder for the runs of now, below ``base``."""
+    """Returns a path below ``base`` with the current time in its name. The folder is not created."""
     return base / f"cross_validation_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"

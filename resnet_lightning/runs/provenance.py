@@ -1,4 +1,4 @@
-"""Where a result comes from: command, code and versions."""
+"""Records which code and package versions produced a run."""
 
 import datetime
 import platform
@@ -10,7 +10,7 @@ _PACKAGES = "resnet-lightning", "torch", "torchvision", "lightning", "torchmetri
 
 
 def provenance() -> dict[str, Any]:
-    """What a run should say of the program: the git commit of the folder it was started in, and package versions."""
+    """Returns the git commit of the current folder, and the versions of Python and the main packages."""
     return {"git": _git(), "versions": {"python": platform.python_version(), **_versions()}}
 
 
@@ -19,26 +19,29 @@ def _versions() -> dict[str, str]:
     for name in _PACKAGES:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # the package's folder alone, beside somebody's script
+        except PackageNotFoundError:  # the package is imported from its folder without being installed
             continue
     return found
 
 
 def _git() -> dict[str, Any] | None:
-    """The commit, and whether files that git knows have changed since; None outside of a repository."""
-    commit = _ask_git("rev-parse", "HEAD")
-    changes = _ask_git("status", "--porcelain", "--untracked-files=no")
+    """Returns the commit, and whether tracked files have changed since; None outside a repository."""
+    commit = _run_git("rev-parse", "HEAD")
+    changes = _run_git("status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "changed": None if changes is None else bool(changes)} if commit else None
 
 
-def _ask_git(*arguments: str) -> str | None:
+def _run_git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):  # git is not installed, this is no repository, or a huge one
+    except (
+        OSError,
+        subprocess.SubprocessError,
+    ):  # git is missing, this is no repository, or git took too long
         return None
     return done.stdout.strip()
 
 
 def now() -> str:
-    """The time with its zone, in seconds."""
+    """Returns the current local time with its UTC offset, in ISO 8601 to the second."""
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

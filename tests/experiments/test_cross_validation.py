@@ -121,7 +121,7 @@ def test_a_number_of_folds_that_is_none_shows_the_usage(options, capfd):
 def test_an_error_of_fit_ends_it_at_the_first_fold(capfd):
     of_fit, own = error_lines(capfd, *CONFIG, "--data.num_folds", "1443")
     assert all(word in of_fit for word in ("data.num_folds", "1443", "1442")), of_fit
-    assert own.startswith("error: fold 0 of 1443 did not end well (see above)")
+    assert own.startswith("error: fold 0 of 1443 failed; see the error above")
     assert not list(Path.cwd().rglob("folds.csv"))
 
 
@@ -129,7 +129,7 @@ def test_an_error_of_fit_ends_it_at_the_first_fold(capfd):
 def test_runs_that_leave_no_accuracies_are_an_error(capfd):
     short = ["--data.num_folds", "2", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
     (line,) = error_lines(capfd, *SHORT, *short, "--trainer.logger", "false")
-    assert "there are no accuracies" in line
+    assert "no accuracies were logged in" in line
     assert "trainer.logger" in line
 
 

@@ -390,7 +390,7 @@ ORDERS = "act_before_addition, act_only_pre_activation, full_pre_activation, nor
             r"frozen_stages is 'two'; this net has 3 stages, and 0 is its stem alone$",
         ),
         ("resnet20", {"norm_layer": torch.nn.BatchNorm2d(3)}, r"norm_layer is a module, a BatchNorm2d; give its class"),
-        ("plain18", {"shortcut": "projection"}, r"model 'plain18' sets shortcut itself, and takes no other$"),
+        ("plain18", {"shortcut": "projection"}, r"model 'plain18' sets shortcut itself; the option cannot be given$"),
         (None, {}, r"unknown model None; known: "),
         ("resnet20", {"drop_path_rate": 1}, r"drop_path_rate is 1; give a share from 0 up to 1$"),
         ("resnet20", {"drop_path_rate": math.nan}, r"drop_path_rate is nan; give a share from 0 up to 1$"),

@@ -399,7 +399,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_one_before_it(tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert str(caught.value) == (
-            f"the checkpoint {str(path)!r} cannot be written: File too large; the one before it is still there"
+            f"the checkpoint {str(path)!r} cannot be written: File too large; the previous one was kept"
         )
         assert path.read_bytes() == before
         assert os.listdir(path.parent) == ["last.ckpt"]
