@@ -1,1 +1,1 @@
-"""A trained model in use: loaded from its checkpoint, explained, exported."""
+"""Loads, explains and exports trained models."""

@@ -1,4 +1,4 @@
-"""A model loaded from its checkpoint, with what it needs to classify image files."""
+"""Loads a model from a checkpoint, together with the preprocessing of its images."""
 
 import csv
 import io
@@ -22,13 +22,13 @@ class LoadedModel:
     """A trained model, in eval mode on the CPU.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint file.
         classifier: the model.
-        data: names its classes, reads image files and normalizes them.
+        data: the data module that reads and normalizes image files, and has the names of the classes.
         name: the name of the run, such as ``"digits"``.
         config: the complete config of the run as YAML.
-        metrics: of the last validation before the checkpoint, and of its test if the checkpoint lies in its run's
-            folder.
+        metrics: the metrics of the last validation before the checkpoint. Those of its test are included if the
+            checkpoint is in the folder of its run.
     """
 
     path: Path
@@ -39,30 +39,32 @@ class LoadedModel:
     metrics: dict[str, float]
 
     def read(self, files: Sequence[str | Path]) -> list[Tensor]:
-        """Reads image files to pixels (C, H, W) uint8, of the size that the model was trained on.
+        """Reads image files as pixels (C, H, W) uint8, in the size that the model was trained on.
 
         Raises:
-            InputError: if one cannot be read.
+            InputError: if a file cannot be read.
         """
         images = self.data.files(map(str, files))
         return [images.read(number) for number in range(len(images))]
 
     @torch.no_grad()
     def probabilities(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, C, H, W) uint8 to the probability of each class (B, num_classes)."""
+        """Returns the probability of each class (B, num_classes) for pixels (B, C, H, W) uint8."""
         return self.classifier(self.data.normalize(pixels)).float().softmax(dim=1)
 
 
 def load_model(path: str | Path) -> LoadedModel:
-    """Loads the model of a checkpoint that ``lightning fit`` wrote.
+    """Loads the model from a checkpoint that ``lightning fit`` wrote.
 
     Raises:
-        InputError: for any other file.
+        InputError: if the file cannot be read or is not such a checkpoint.
     """
     checkpoint = read_checkpoint(path)
     run, hparams = checkpoint.get("run"), checkpoint.get("hyper_parameters", {})
     if not isinstance(run, dict) or "backbone" not in hparams:
-        raise InputError(f"{str(path)!r} is not a checkpoint of `lightning fit`, which states the model and its data")
+        raise InputError(
+            f"{str(path)!r} is not a checkpoint of `lightning fit`: it lacks the model's options or its data's"
+        )
     data = PredictionDataModule.of(ImageSpec.from_dict(run["data"]))
     classifier = ImageClassifier(**{**hparams, "compile": False})
     classifier.load_state_dict(checkpoint["state_dict"])
@@ -78,7 +80,7 @@ def _last_validation(metrics: str) -> dict[str, float]:
 
 
 def _test_metrics(checkpoint: Path) -> dict[str, Any]:
-    """Read from the run's folder: the test comes after the checkpoint was written."""
+    """Reads the test metrics from the run's folder, since the checkpoint is written before the test."""
     file = checkpoint.resolve().parent.parent / "evaluation.json"
     try:
         evaluation = json.loads(file.read_text())

@@ -1,4 +1,4 @@
-"""A trained net with all that happens to an image before and after it, in operations that every exporter knows."""
+"""A model with its preprocessing and softmax, in operations that every exporter supports."""
 
 import copy
 
@@ -10,18 +10,20 @@ from .loaded import LoadedModel
 
 
 class Deployable(nn.Module):
-    """A net with all that happens to an image before and after it: (B, H, W, C) uint8 to (B, num_classes) float32.
+    """Maps the pixels of images (B, H, W, C) uint8 to the probability of each class (B, num_classes) float32.
 
-    The pixels are those of the files, grey (C = 1) or RGB (C = 3); the output is the probability of each class. The
-    shorter side is scaled as ``data.decode.scale_and_cut`` does it, to at most one grey level in few of a million
-    pixels, by operations that every exporter knows.
+    It scales, crops and normalizes the images, applies the network and computes the softmax. The pixels are those of
+    the image files, grey (C = 1) or RGB (C = 3).
+
+    Images are scaled as by ``data.loading.decode.scale_and_cut``, but with operations that every exporter supports. In
+    a few pixels of a million, the result differs by one grey level.
 
     Args:
-        net: images (B, C, size, size), normalised, to logits (B, num_classes).
-        mean: of each channel, for pixels in [0, 1].
-        std: likewise.
-        shorter_side: what the shorter side is scaled to.
-        size: the side of the square that is cut out of the middle; None takes images as they are.
+        net: maps normalized images (B, C, size, size) to logits (B, num_classes).
+        mean: the mean of each channel, for pixels in [0, 1].
+        std: the standard deviation of each channel, likewise.
+        shorter_side: the length that the shorter side is scaled to.
+        size: the side of the square that is cut out of the middle. If None, images are not scaled or cut.
     """
 
     shift: Tensor
@@ -43,58 +45,60 @@ class Deployable(nn.Module):
         return self.net(torch.addcmul(self.shift, pixels, self.factor)).float().softmax(dim=1)
 
     def _scale_and_cut(self, pixels: Tensor, size: int) -> Tensor:
-        # Numbers for each image size stay on the CPU, where there is float64; Python rounds in it, too.
+        # Sizes are computed on the CPU: `scale_and_cut` rounds in float64, which not every accelerator has.
         height, width = (torch.full((), side, dtype=torch.int64) for side in pixels.shape[-2:])
-        # Not the number itself by the tensor: torch would multiply with a reciprocal, which is rounded once more.
+        # Both are tensors: torch divides a Python number by a tensor as number * reciprocal, which is rounded twice.
         scale = torch.full((), self.shorter_side, dtype=torch.float64) / torch.minimum(height, width)
         scaled_height, scaled_width = (
             (side.double() * scale).round().long().clamp(min=self.shorter_side) for side in (height, width)
         )
-        rows = _interpolation(height, scaled_height, torch.arange(pixels.shape[-2], device=pixels.device), size)
-        columns = _interpolation(width, scaled_width, torch.arange(pixels.shape[-1], device=pixels.device), size)
-        return _to_grey_levels(rows @ _to_grey_levels(pixels @ columns.T))
+        rows = _resize_weights(height, scaled_height, torch.arange(pixels.shape[-2], device=pixels.device), size)
+        columns = _resize_weights(width, scaled_width, torch.arange(pixels.shape[-1], device=pixels.device), size)
+        return _round_pixels(rows @ _round_pixels(pixels @ columns.T))
 
 
-def _to_grey_levels(pixels: Tensor) -> Tensor:
+def _round_pixels(pixels: Tensor) -> Tensor:
     return (pixels + 0.5).floor().clamp(0, 255)
 
 
-def _interpolation(side: Tensor, scaled: Tensor, pixels: Tensor, size: int) -> Tensor:
-    """The share that each pixel of a side has in each of those cut out of its middle: (size, side) float32.
+def _resize_weights(side: Tensor, scaled: Tensor, pixels: Tensor, size: int) -> Tensor:
+    """Returns the weight of each old pixel in each new pixel along one side of an image, (size, side) float32.
 
-    Bilinear with antialiasing: a triangle around each new pixel that, where the side shrinks, widens with the scale.
-    As in torch, weights are multiples of a power of two, so that nearly all sums of pixels are exact in float32. All
-    is whole numbers up to there: positions count in parts of 1 / (2 * scaled) of a pixel.
+    The interpolation is bilinear with antialiasing: the filter is a triangle around each new pixel, which is widened
+    by the scale when the image shrinks. As in torch, weights are rounded to multiples of a power of two, so that nearly
+    all sums of pixels are exact in float32. Everything before that rounding is computed in integers: the unit of
+    positions is 1 / (2 * scaled) of an old pixel.
 
     Args:
         side: the length of the side, ().
-        scaled: what it is scaled to, ().
-        pixels: the numbers of its pixels, (side,).
-        size: how many pixels are cut out of the middle.
+        scaled: the length that the side is scaled to, ().
+        pixels: the indices of the old pixels, (side,).
+        size: the number of new pixels, which are cut out of the middle of the scaled side.
     """
     radius = 2 * torch.maximum(side, scaled)
-    chosen = (scaled - size) // 2 + torch.arange(size, device=pixels.device)
-    distances = ((2 * pixels + 1) * scaled - (2 * chosen[:, None] + 1) * side).abs()
+    new_pixels = (scaled - size) // 2 + torch.arange(size, device=pixels.device)
+    distances = ((2 * pixels + 1) * scaled - (2 * new_pixels[:, None] + 1) * side).abs()
     triangles = (radius - distances).clamp(min=0)
     sums = triangles.sum(1, keepdim=True)
-    unit = _unit(side, scaled, radius, pixels)
-    return ((2 * triangles * unit + sums) // (2 * sums)).float() / unit
+    factor = _weight_factor(side, scaled, radius, pixels)
+    return ((2 * triangles * factor + sums) // (2 * sums)).float() / factor
 
 
-def _unit(side: Tensor, scaled: Tensor, radius: Tensor, pixels: Tensor) -> Tensor:
-    """What torch multiplies all weights of a side with: the largest power of two that keeps them within 16 bits, ().
+def _weight_factor(side: Tensor, scaled: Tensor, radius: Tensor, pixels: Tensor) -> Tensor:
+    """Returns the factor by which torch multiplies the weights of a side before it rounds them, ().
 
-    The largest weight can belong to any of the new pixels. Each one's sum of weights is that of two arithmetic series,
-    of the pixels up to its centre and of those behind it.
+    It is the largest power of two for which every weight fits into a signed 16-bit integer. Any new pixel may have the
+    largest weight. The sum of a new pixel's weights is computed as two arithmetic series: the old pixels up to its
+    centre, and those after it.
     """
-    # As many as there are old pixels are enough: where a side grows, the first new one has a weight of 1.
+    # No more new pixels than old ones are needed: if the side grows, the first new one has the largest weight, 1.
     centres = (2 * torch.minimum(pixels, scaled - 1) + 1) * side
     first = (centres - radius + scaled).clamp(min=0) // (2 * scaled)
     middle = (centres + scaled) // (2 * scaled)
     end = torch.minimum((centres + radius + scaled) // (2 * scaled), side)
     before = (middle - first) * (radius - centres) + scaled * (middle * middle - first * first)
-    behind = (end - middle) * (radius + centres) - scaled * (end * end - middle * middle)
-    sums = before + behind
+    after = (end - middle) * (radius + centres) - scaled * (end * end - middle * middle)
+    sums = before + after
     peaks = radius - torch.minimum(centres - (2 * middle - 1) * scaled, (2 * middle + 1) * scaled - centres)
     powers = torch.tensor([2**bits for bits in range(23)], device=pixels.device)
     weights = (2 * peaks[:, None] * powers + sums[:, None]) // (2 * sums[:, None])
@@ -102,28 +106,28 @@ def _unit(side: Tensor, scaled: Tensor, radius: Tensor, pixels: Tensor) -> Tenso
 
 
 def deployable(trained: LoadedModel) -> Deployable:
-    """The net as one module from pixels to probabilities, with each norm that follows a convolution folded into it.
+    """Returns a copy of a model as one module from pixels to probabilities.
 
-    It is a copy: the trained net stays as it is.
+    Each batch norm that follows a convolution is fused into it.
     """
     data = trained.data
-    net = _fused(trained.classifier.backbone).float().to(memory_format=torch.contiguous_format)
+    net = _fuse_norms(trained.classifier.backbone).float().to(memory_format=torch.contiguous_format)
     size, shorter_side = data.sizes()
     mean, std = data.statistics()
     module = Deployable(net, mean.expand(data.in_chans), std.expand(data.in_chans), shorter_side, size)
     return module.eval().requires_grad_(False)
 
 
-def _fused(net: nn.Module) -> nn.Module:
+def _fuse_norms(net: nn.Module) -> nn.Module:
     try:
-        return fuse(net)  # of a copy
-    except Exception as error:  # whatever the code of a net raises that is run with symbols instead of images
-        print(f"the net cannot be traced, and keeps its batch norms unfused: {reason_of(error)}")
+        return fuse(net)  # it copies the network
+    except Exception as error:  # a network that is traced with symbols instead of images can raise anything
+        print(f"the model cannot be traced, so its batch norms are not fused: {reason_of(error)}")
         return copy.deepcopy(net)
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what was wrong in the first place."""
+    """Returns the first line of the message of an exception's root cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

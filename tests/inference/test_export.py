@@ -249,7 +249,7 @@ def test_a_net_that_cannot_be_traced_is_exported_with_its_norms(digits, capsys):
     capsys.readouterr()
     module = deployable(trained)
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("the net cannot be traced, and keeps its batch norms unfused: ")
+    assert line.startswith("the model cannot be traced, so its batch norms are not fused: ")
     assert len(norms_of(module)) == 19
     program = exporting._program_of(trained).module()
     assert compare(trained, torch.no_grad()(program), pixels_of((8, 8), (20, 13), channels=1)) < 1e-5
@@ -261,7 +261,7 @@ def test_a_net_that_cannot_be_exported_is_named_in_a_line(digits, capfd):
     with pytest.raises(InputError, match=r"^this net cannot be exported: .*; --format safetensors takes any$"):
         exporting._program_of(trained)
     out, err = capfd.readouterr()
-    assert out.startswith("the net cannot be traced")
+    assert out.startswith("the model cannot be traced")
     assert (out.count("\n"), err) == (1, "")
 
 
