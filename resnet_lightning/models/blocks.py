@@ -1,4 +1,4 @@
-"""The residual blocks of He et al. 2015, in any order of convolution, norm and activation of He et al. 2016."""
+"""The residual blocks of He et al. 2015, with the orders of convolution, norm and activation of He et al. 2016."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,14 @@ from .shortcuts import Junction, NoShortcut, ShortcutLayer, projection
 
 @dataclass(frozen=True)
 class Order:
-    """Where a block has its norms and activations (He et al. 2016, Figure 4), in the words conv, norm and act.
+    """The order of the layers in a residual block (He et al. 2016, Figure 4).
+
+    Each field is a sequence of the words "conv", "norm" and "act", separated by spaces.
 
     Args:
-        layer: each convolution of the residual branch but the last, with what belongs to it.
-        last: the last one.
-        after: what follows the addition.
+        layer: a convolution of the residual branch and its norm and activation, for all convolutions but the last.
+        last: the same for the last convolution.
+        after: the layers after the addition.
     """
 
     layer: str
@@ -26,8 +28,8 @@ class Order:
     after: str
 
     @property
-    def lead(self) -> list[str]:
-        """What comes before the first convolution of a block, and so once more after the last block of a net."""
+    def before_conv(self) -> list[str]:
+        """The layers before the first convolution of a block. A network repeats them after its last block."""
         return self.layer.partition("conv")[0].split()
 
 
@@ -44,20 +46,26 @@ PreActivation = Literal["branch", "both", "none"]
 
 
 class ResidualBlock(nn.Module):
-    """A chain of convolutions and a shortcut past them: (B, C, H, W) -> (B, C', H / stride, W / stride).
+    """A chain of convolutions and a shortcut around them: (B, C, H, W) -> (B, C', H / stride, W / stride).
 
-    In the original order and of two convolutions it is ``relu(bn2(conv2(relu(bn1(conv1(x))))) + downsample(x))``.
+    With two convolutions in the original order it computes
+    ``relu(bn2(conv2(relu(bn1(conv1(x))))) + downsample(x))``.
 
     Args:
-        convs: the convolutions of the residual branch, which become ``conv1``, ``conv2`` and so on.
-        shortcut: what carries x past them; it becomes ``downsample``, torchvision's name for it.
+        convs: the convolutions of the residual branch; they are stored as ``conv1``, ``conv2`` and so on.
+        shortcut: the module on the shortcut; it is stored as ``downsample``, as in torchvision.
         norm_layer: makes the norms ``bn1``, ``bn2`` and so on.
         act_layer: makes the activation ``relu``.
-        order: where the norms and activations go, one of ``ORDERS``.
-        pre_activation: what an activation before the first convolution is for: the branch; both paths, as where a
-            stage begins; or none, where x is activated already (He et al. 2016, appendix, and its authors' code).
-        dropout: the share of values dropped before the last convolution (Zagoruyko & Komodakis 2016, section 2.4).
-        drop_path: how often the branch is left out in training; see ``DropPath``.
+        order: the order of the layers, one of ``ORDERS``.
+        pre_activation: where the layers before the first convolution apply, in an order that has some:
+            ``"branch"``, to the residual branch alone; ``"both"``, also to the shortcut, as in the first block of a
+            stage; ``"none"``, nowhere, because x is activated already (He et al. 2016, appendix, and the authors'
+            code).
+        dropout: the fraction of values dropped before the last convolution (Zagoruyko & Komodakis 2016, section 2.4).
+        drop_path: the probability that training drops the residual branch; see ``DropPath``.
+
+    Raises:
+        InputError: if ``drop_path`` is given for a block without a shortcut.
     """
 
     def __init__(
@@ -74,32 +82,32 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         if drop_path and isinstance(shortcut, NoShortcut):
-            raise InputError("drop_path leaves nothing of a block without a shortcut")
+            raise InputError("drop_path needs blocks with a shortcut; without one, nothing is left of a block")
         n = len(convs)
         name = {"conv": "conv{}", "norm": "bn{}", "act": "relu"}
         words = [(word, i) for i in range(1, n + 1) for word in (order.last if i == n else order.layer).split()]
         branch = [name[word].format(i) for word, i in words]
-        lead = len(order.lead)
-        # The names of the modules in the order in which they run; modules that are replaced later are then found. Full
-        # pre-activation of two convolutions has nothing before and after, and the branch bn1 relu conv1 bn2 relu conv2.
-        self.before = branch[:lead] if pre_activation == "both" else []
-        self.branch = branch if pre_activation == "branch" else branch[lead:]
+        leading = len(order.before_conv)
+        # Names, not modules, in the order in which they run, so that a module that is replaced later is used. With two
+        # convolutions and full pre-activation, the branch is bn1 relu conv1 bn2 relu conv2; nothing is before or after.
+        self.before = branch[:leading] if pre_activation == "both" else []
+        self.branch = branch if pre_activation == "branch" else branch[leading:]
         self.after = [name[word].format(n) for word in order.after.split()]
 
-        norm_first = "norm" in order.lead
+        norm_first = "norm" in order.before_conv
         for i, layer in enumerate(convs, start=1):
             self.add_module(f"conv{i}", layer)
             if f"bn{i}" in (*self.before, *self.branch, *self.after):
                 self.add_module(f"bn{i}", norm_layer(layer.in_channels if norm_first else layer.out_channels))
-        # Before the first convolution, its input is the shortcut's too unless a norm came between them.
-        self.relu = out_of_place(act_layer()) if order.lead else act_layer()
+        # An activation before the first convolution may read x itself, which the shortcut reads too.
+        self.relu = out_of_place(act_layer()) if order.before_conv else act_layer()
         if dropout:
             self.branch.insert(self.branch.index(f"conv{n}"), "dropout")
             self.dropout = nn.Dropout(dropout)
         self.drop_path = DropPath(drop_path) if drop_path else None
         self.downsample = shortcut
         self.out_planes = convs[-1].out_channels
-        # An activation keeps what it returned for its gradient, a norm or a convolution does not.
+        # The gradient of an activation needs its output unchanged; that of a norm or a convolution does not.
         self.adds_in_place = self.branch[-1] != "relu"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,16 +129,16 @@ class ResidualBlock(nn.Module):
         return x
 
     def zero_init_residual(self) -> None:
-        """Makes the residual branch begin at zero, by the weights of its last norm or convolution.
+        """Sets the weights of the last norm or convolution to zero, so that the residual branch returns zero at first.
 
         Goyal et al. 2017, section 5.1; He et al. 2018, *Bag of Tricks*, section 3.1.
 
         Raises:
-            InputError: where nothing would be left, or the branch could not leave zero again.
+            InputError: if the block has no shortcut, or if the last layer of the branch has no weights.
         """
         last = getattr(self, self.branch[-1])
         if isinstance(self.downsample, NoShortcut):
-            raise InputError("zero_init_residual leaves nothing of a block without a shortcut")
+            raise InputError("zero_init_residual needs blocks with a shortcut; without one, nothing is left of a block")
         if getattr(last, "weight", None) is None:
             raise InputError(
                 f"zero_init_residual needs a residual branch that ends in a norm with weights or a convolution, "
@@ -142,17 +150,17 @@ class ResidualBlock(nn.Module):
 class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions and a shortcut (He et al. 2015, Figure 5, left).
 
-    Maps (B, in_planes, H, W) to (B, planes, H / stride, W / stride). The first convolution carries the stride.
+    Maps (B, in_planes, H, W) to (B, planes, H / stride, W / stride). The first convolution has the stride.
 
     Args:
-        in_planes: channels of the input.
-        planes: channels of both convolutions.
-        stride: 2 where a stage halves the map, else 1.
-        dilation: of the convolutions.
-        first_dilation: of the one that carries the stride, where a stride was traded for dilation.
-        shortcut: makes the module that carries x past the residual branch; see ``models.shortcuts``.
+        in_planes: number of input channels.
+        planes: number of output channels of both convolutions.
+        stride: 2 in a block that halves the feature map, else 1.
+        dilation: dilation of the convolutions.
+        first_dilation: dilation of the first convolution, if it differs: in the block whose stride dilation replaces.
+        shortcut: makes the shortcut; see ``models.shortcuts``.
         norm_layer: makes the norms.
-        options: the rest of ``ResidualBlock``.
+        options: the other arguments of ``ResidualBlock``.
     """
 
     expansion = 1  # output channels / planes
@@ -179,21 +187,24 @@ class BasicBlock(ResidualBlock):
 class Bottleneck(ResidualBlock):
     """1x1, 3x3 and 1x1 convolutions and a shortcut (He et al. 2015, Figure 5, right).
 
-    Maps (B, in_planes, H, W) to (B, 4 * planes, H / stride, W / stride). The 3x3 convolution carries the stride, as in
-    torchvision and most later reproductions ("v1.5"); the paper has it on the first 1x1, which throws away three
-    quarters of the map unseen.
+    Maps (B, in_planes, H, W) to (B, 4 * planes, H / stride, W / stride). The 3x3 convolution has the stride, as in
+    torchvision and most later reproductions ("v1.5"). In the paper the first 1x1 convolution has it, which ignores
+    three quarters of the pixels.
 
     Args:
-        in_planes: channels of the input.
-        planes: a quarter of the channels of the output.
-        stride: 2 where a stage halves the map, else 1.
-        dilation: of the 3x3 convolution.
-        first_dilation: the same, where a stride was traded for dilation.
-        groups: of the 3x3 convolution (Xie et al. 2017, *Aggregated Residual Transformations*: cardinality).
-        width_per_group: channels of each group in a stage of 64 planes; they grow with the planes.
-        shortcut: makes the module that carries x past the residual branch; see ``models.shortcuts``.
+        in_planes: number of input channels.
+        planes: a quarter of the number of output channels.
+        stride: 2 in a block that halves the feature map, else 1.
+        dilation: dilation of the 3x3 convolution.
+        first_dilation: dilation of the 3x3 convolution in the block whose stride dilation replaces, if it differs.
+        groups: groups of the 3x3 convolution (Xie et al. 2017, *Aggregated Residual Transformations*: cardinality).
+        width_per_group: channels of each group in a stage of 64 planes; proportionally more in wider stages.
+        shortcut: makes the shortcut; see ``models.shortcuts``.
         norm_layer: makes the norms.
-        options: the rest of ``ResidualBlock``.
+        options: the other arguments of ``ResidualBlock``.
+
+    Raises:
+        InputError: if the 3x3 convolution would have no channels.
     """
 
     expansion = 4  # output channels / planes

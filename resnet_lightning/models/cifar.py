@@ -1,6 +1,6 @@
-"""Nets for images of 32x32: those of He et al. 2015, section 4.2, and those that grew from them.
+"""Networks for 32x32 images: those of He et al. 2015, section 4.2, and later ones based on them.
 
-Each takes the options of ``create_model`` and ``ResNet``, and by default maps (B, 3, H, W) to 10 logits.
+Each takes the options of ``create_model`` and ``ResNet``. By default it maps (B, 3, H, W) to logits (B, 10).
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ def cifar_resnet(
     shortcut: str | Mapping[str, Any] | ShortcutLayer = "zero_pad",
     **options: Any,
 ) -> ResNet:
-    """The net of ``depth`` = 6n + 2 weighted layers: a stem, three stages of n two-layer blocks, and the head.
+    """Builds the network of ``depth`` = 6n + 2 weight layers: a stem, three stages of n two-layer blocks, and a head.
 
-    He et al. 2015, section 4.2, with option A: no shortcut has parameters.
+    He et al. 2015, section 4.2, with shortcuts of option A, which have no parameters.
     """
     n = (depth - 2) // 6
     return ResNet(BasicBlock, (n, n, n), (16, 32, 64), num_classes=num_classes, stem=stem, shortcut=shortcut, **options)
@@ -115,9 +115,9 @@ def cifar_bottlenecks(
     order: str = "full_pre_activation",
     **options: Any,
 ) -> ResNet:
-    """The net of ``depth`` = 9n + 2 weighted layers: a stem, three stages of n bottlenecks, and the head.
+    """Builds the network of ``depth`` = 9n + 2 weight layers: a stem, three stages of n bottlenecks, and a head.
 
-    He et al. 2016, with a convolution as the shortcut where the shape changes, as in the authors' code.
+    He et al. 2016. Where the shape changes, the shortcut is a convolution, as in the authors' code.
     """
     n = (depth - 2) // 9
     return ResNet(
@@ -155,10 +155,10 @@ def wide_resnet(
     order: str = "full_pre_activation",
     **options: Any,
 ) -> ResNet:
-    """WRN-depth-width: depth = 6n + 4 and three stages of n two-layer pre-activation blocks, ``width`` times as wide.
+    """Builds WRN-depth-width: three stages of n = (depth - 4) / 6 pre-activation blocks, ``width`` times as wide.
 
-    Zagoruyko & Komodakis 2016, *Wide Residual Networks*, section 2. ``dropout`` is the share of values dropped between
-    the convolutions of a block (section 2.4).
+    Zagoruyko & Komodakis 2016, *Wide Residual Networks*, section 2. Each block has two convolutions; ``dropout`` is the
+    fraction of values dropped between them (section 2.4).
     """
     n = (depth - 4) // 6
     return ResNet(
@@ -193,36 +193,39 @@ def wide_resnet40_4(*, dropout: float = 0.0, **options: Any) -> ResNet:
 
 
 class PooledConvolution(nn.Module):
-    """Convolution, norm, activation and a max pool that halves: (B, in_planes, H, W) -> (B, planes, H / 2, W / 2)."""
+    """Convolution, norm, activation and max pooling: (B, in_planes, H, W) -> (B, planes, H / stride, W / stride)."""
 
     def __init__(self, in_planes: int, planes: int, stride: int, norm_layer: NormLayer, act_layer: ActLayer) -> None:
         super().__init__()
         self.conv1 = conv(in_planes, planes, kernel_size=3)
         self.bn1 = norm_layer(planes)
         self.relu = act_layer()
-        self.maxpool = nn.MaxPool2d(stride, ceil_mode=True)  # as strides do
+        self.maxpool = nn.MaxPool2d(stride, ceil_mode=True)  # rounds up, as a strided convolution does
         self.out_planes = planes
 
     def forward(self, x: Tensor) -> Tensor:
         return self.maxpool(self.relu(self.bn1(self.conv1(x))))
 
 
-def _pool_or_add(
+def _resnet9_layer(
     in_planes: int, planes: int, stride: int, *, first_dilation: int, dilation: int, **options: Any
 ) -> Any:
-    """The two layers of ResNet-9: one that halves the map, and a residual block where the shape stays.
+    """Makes a layer of ResNet-9: a pooled convolution if the number of channels changes, else a residual block.
 
-    The first is no residual block, so that the shortcut, the order and the like are nothing to it.
+    Options of residual blocks, such as the shortcut and the order, do not apply to the pooled convolution.
+
+    Raises:
+        InputError: if a pooled convolution is to be dilated.
     """
     if in_planes == planes:
         return BasicBlock(in_planes, planes, stride, dilation=dilation, **options)
     if dilation > 1:
-        raise InputError("resnet9 pools, and cannot trade that for dilation; leave output_stride out")
+        raise InputError("resnet9 downsamples by pooling, which dilation cannot replace; leave output_stride out")
     return PooledConvolution(in_planes, planes, stride, options["norm_layer"], options["act_layer"])
 
 
 class ScaledLinear(nn.Linear):
-    """A linear layer without bias, times 1/8: (B, in_features) -> (B, out_features)."""
+    """A linear layer without bias whose output is divided by 8: (B, in_features) -> (B, out_features)."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features, bias=False)
@@ -242,7 +245,7 @@ def resnet9(
 ) -> ResNet:
     """ResNet-9 of the CIFAR-10 speed runs (Page 2018, *How to Train Your ResNet*): 6,573,120 parameters."""
     return ResNet(
-        _pool_or_add,
+        _resnet9_layer,
         (2, 1, 2),
         (128, 256, 512),
         strides=(2, 2, 2),

@@ -1,6 +1,6 @@
-"""The ImageNet nets of He et al. 2015, Table 1, and those that grew from them, with torchvision's state-dict keys.
+"""The ImageNet networks of He et al. 2015, Table 1, and later ones based on them, with torchvision's state-dict keys.
 
-Each takes the options of ``create_model`` and ``ResNet``, and by default maps (B, 3, H, W) to 1,000 logits.
+Each takes the options of ``create_model`` and ``ResNet``. By default it maps (B, 3, H, W) to logits (B, 1000).
 """
 
 from functools import partial
@@ -43,19 +43,19 @@ def resnet152(**options: Any) -> ResNet:
 
 @register_model("Xie et al. 2017, Table 1", image_size=224)
 def resnext50_32x4d(**options: Any) -> ResNet:
-    """ResNeXt-50, 32 groups of 4 (Xie et al. 2017, Table 1): 25,028,904 parameters."""
+    """ResNeXt-50, 32 groups of 4 channels (Xie et al. 2017, Table 1): 25,028,904 parameters."""
     return ResNet(partial(Bottleneck, groups=32, width_per_group=4), (3, 4, 6, 3), **options)
 
 
 @register_model("torchvision", image_size=224)
 def resnext101_32x8d(**options: Any) -> ResNet:
-    """ResNeXt-101, 32 groups of 8 (torchvision, after Xie et al. 2017): 88,791,336 parameters."""
+    """ResNeXt-101, 32 groups of 8 channels (torchvision, after Xie et al. 2017): 88,791,336 parameters."""
     return ResNet(partial(Bottleneck, groups=32, width_per_group=8), (3, 4, 23, 3), **options)
 
 
 @register_model("Xie et al. 2017", image_size=224)
 def resnext101_64x4d(**options: Any) -> ResNet:
-    """ResNeXt-101, 64 groups of 4 (Xie et al. 2017): 83,455,272 parameters."""
+    """ResNeXt-101, 64 groups of 4 channels (Xie et al. 2017): 83,455,272 parameters."""
     return ResNet(partial(Bottleneck, groups=64, width_per_group=4), (3, 4, 23, 3), **options)
 
 

@@ -1,4 +1,4 @@
-"""The layers that every residual net is made of, and how an option names one."""
+"""Convolutions, norms, activations and stochastic depth, and how options select them by name."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,7 +10,7 @@ from ..build import build
 from ..errors import InputError, did_you_mean
 
 NormLayer = Callable[[int], nn.Module]
-"""Makes the norm of a feature map with that many channels; ``nn.BatchNorm2d`` is one."""
+"""Makes the norm for a number of channels; ``nn.BatchNorm2d`` is one."""
 
 ActLayer = Callable[[], nn.Module]
 """Makes an activation; ``nn.SiLU`` is one."""
@@ -21,11 +21,10 @@ Layer = TypeVar("Layer", bound=Callable[..., Any])
 def conv(
     in_planes: int, out_planes: int, kernel_size: int, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> nn.Conv2d:
-    """A convolution that keeps (B, C, H, W) -> (B, C', H / stride, W / stride).
+    """Makes a padded convolution without bias: (B, C, H, W) -> (B, C', H / stride, W / stride).
 
-    It has no bias, because norms have one. Its weights are drawn as in He et al. 2015,
-    *Delving Deep into Rectifiers*, section 2.2 (backward form: ``fan_out``), which keeps the size of the gradient
-    through a ReLU.
+    The norm after it has a bias. The weights are initialized as in He et al. 2015, *Delving Deep into Rectifiers*,
+    section 2.2 (backward form: ``fan_out``), which preserves the variance of the gradient through a ReLU.
     """
     padding = dilation * (kernel_size // 2)
     layer = nn.Conv2d(in_planes, out_planes, kernel_size, stride, padding, dilation, groups, bias=False)
@@ -34,10 +33,10 @@ def conv(
 
 
 def group_norm(planes: int, num_groups: int = 32) -> nn.GroupNorm:
-    """Group normalisation (Wu & He 2018) in 32 groups, fewer where a group would have a single channel.
+    """Makes a group norm (Wu & He 2018) with fewer groups than asked for if a group would have a single channel.
 
     Raises:
-        InputError: where the groups do not divide the channels.
+        InputError: if ``num_groups`` is less than 1, or the number of groups does not divide that of the channels.
     """
     if num_groups < 1:
         raise InputError(f"num_groups is {num_groups}; a group norm has at least 1")
@@ -48,10 +47,10 @@ def group_norm(planes: int, num_groups: int = 32) -> nn.GroupNorm:
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016, section 3): in training, leaves a residual branch out for a random image.
+    """Stochastic depth (Huang et al. 2016, section 3): in training, sets a residual branch to zero for random images.
 
-    Maps (B, C, H, W) to itself, with the images that stay scaled by 1 / (1 - rate), so that nothing changes on
-    average. The paper draws once a batch, this once an image.
+    Maps (B, C, H, W) to the same shape. The remaining images are scaled by 1 / (1 - rate), so that the mean stays the
+    same. The paper decides for a whole batch, this for each image.
     """
 
     def __init__(self, rate: float) -> None:
@@ -69,7 +68,7 @@ class DropPath(nn.Module):
 
 
 def out_of_place(activation: nn.Module) -> nn.Module:
-    """The same activation, in a form that leaves its input as it is."""
+    """Returns the activation, changed so that it does not overwrite its input."""
     for module in activation.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
@@ -88,16 +87,17 @@ ACT_LAYERS: dict[str, ActLayer] = {
 }
 
 
-def named(option: str, value: str | Mapping[str, Any] | Layer, known: Mapping[str, Layer]) -> Layer:
-    """What an option such as ``norm_layer`` stands for.
+def resolve(option: str, value: str | Mapping[str, Any] | Layer, known: Mapping[str, Layer]) -> Layer:
+    """Returns the function that the value of an option such as ``norm_layer`` stands for.
 
     Args:
-        option: its name, for the message.
-        value: a name; ``{name: arguments}``, as a config writes a name with arguments; or the function itself.
+        option: the name of the option, for error messages.
+        value: a name; ``{name: {argument: value}}``, for a name with arguments in a config; or the function itself.
         known: the functions by their names.
 
     Raises:
-        InputError: for a name or an argument that does not exist.
+        InputError: if the name is unknown or the value has another form. The returned function raises it for arguments
+            that do not exist.
     """
     if isinstance(value, nn.Module):
         raise InputError(f"{option} is a module, a {type(value).__name__}; give its class or a function that makes one")
@@ -113,7 +113,7 @@ def named(option: str, value: str | Mapping[str, Any] | Layer, known: Mapping[st
     if not arguments:
         return known[value]
     if not isinstance(arguments, Mapping):
-        raise InputError(f"{option} {value!r} has {arguments!r} where {{argument: value}} belongs")
+        raise InputError(f"{option} {value!r} has the arguments {arguments!r}; give {{argument: value}}")
 
     def make(*args: Any, **options: Any) -> Any:
         return build(f"{option} {value!r}", known[value], *args, **{**options, **arguments})

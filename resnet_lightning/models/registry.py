@@ -1,4 +1,4 @@
-"""The table of named models."""
+"""The models that can be created by name."""
 
 import fnmatch
 import functools
@@ -17,7 +17,7 @@ ModelFactory = Callable[..., ResNet]
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A row of the table: the function that builds the net, where the net is published, and for which images."""
+    """A registered model: the function that builds it, its publication, and the image size of the publication."""
 
     factory: ModelFactory
     source: str
@@ -28,13 +28,13 @@ MODELS: dict[str, NamedModel] = {}
 
 
 def register_model(source: str, *, image_size: int) -> Callable[[ModelFactory], ModelFactory]:
-    """Decorator: lists a function that returns a net under the function's own name.
+    """Decorator that registers a function that builds a network, under the function's name.
 
-    Calling it is then the same as ``create_model`` with that name.
+    Calling the decorated function is the same as calling ``create_model`` with that name.
 
     Args:
-        source: the paper, and the table in it.
-        image_size: the height and width of the images that the net is published for.
+        source: the paper and the table in it.
+        image_size: the height and width of the images in that publication.
     """
 
     def register(factory: ModelFactory) -> ModelFactory:
@@ -55,10 +55,10 @@ def register_model(source: str, *, image_size: int) -> Callable[[ModelFactory], 
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The names that ``create_model`` knows and that match a shell pattern such as ``"resnet1*"``, by family and depth.
+    """Lists the registered names that match a shell pattern, sorted by family and depth.
 
     Returns:
-        ``["resnet18", "resnet101", "resnet110", ..]`` for that pattern.
+        ``["resnet18", "resnet101", "resnet110", ..]`` for the pattern ``"resnet1*"``.
     """
 
     def family_and_depth(name: str) -> list[tuple[str, int]]:
@@ -78,23 +78,24 @@ def create_model(
     frozen_stages: int | None = None,
     **options: Any,
 ) -> ResNet:
-    """Builds a model by its name: ``create_model("resnet20", num_classes=10, in_chans=1)``.
+    """Creates a model by its name: ``create_model("resnet20", num_classes=10, in_chans=1)``.
 
     Args:
         name: one of ``list_models()``.
-        pretrained: weights to begin with: the path of a checkpoint (ours, torchvision's, timm's or safetensors), a
-            weights enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, or a state dict; see
-            ``load_pretrained``. None and False begin with random weights.
-        may_differ: shell patterns of the keys in which these weights may differ from the net, such as ``"layer4.*"``.
+        pretrained: the initial weights: the path of a checkpoint (of this package, torchvision, timm or safetensors),
+            a weights enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, or a state dict; see
+            ``load_pretrained``. None and False give random weights.
+        may_differ: shell patterns of the keys in which these weights may differ from the network, such as
+            ``"layer4.*"``.
         features_only: return a list of feature maps instead of logits; see ``ResNet.keep_features``.
-        out_indices: which maps: 0 is the stem's, k that of stage k, -1 the last; by default all.
-        frozen_stages: freeze the stem and this many stages, as long as the net stays in one piece; see
-            ``ResNet.freeze_stages``.
-        options: arguments of the net; see ``ResNet``.
+        out_indices: the feature maps to return: 0 is the map of the stem, k that of stage k, -1 the last; by default
+            all.
+        frozen_stages: freeze the stem and this many stages; see ``ResNet.freeze_stages``.
+        options: arguments of ``ResNet`` and of the model's own function.
 
     Raises:
-        InputError: for an unknown name or option, naming the nearest known ones, for a value that does not exist, and
-            for weights that do not fit.
+        InputError: if the name or an option is unknown, naming the nearest known ones; if the value of an option is
+            invalid; or if the weights do not fit.
     """
     if not isinstance(name, str) or name not in MODELS:
         raise InputError(f"unknown model {name!r}; {did_you_mean(str(name), MODELS)}")
@@ -105,15 +106,15 @@ def create_model(
             hint = did_you_mean(option, known)
             raise InputError(f"model {name!r} takes no option {option!r}; {hint}")
     if out_indices is not None and not features_only:
-        raise InputError("out_indices chooses feature maps, which a net returns with features_only=True")
+        raise InputError("out_indices selects feature maps; it needs features_only=True")
 
     net = build(f"model {name!r}", factory, **options)
-    whole = {child for child, _ in net.named_children()}
+    children = {child for child, _ in net.named_children()}
     if features_only:
         net.keep_features(out_indices)
     if pretrained is not None and pretrained is not False:
-        left_out = whole - {child for child, _ in net.named_children()}
-        load_pretrained(net, pretrained, [*as_patterns(may_differ), *(f"{child}.*" for child in left_out)])
+        removed = children - {child for child, _ in net.named_children()}
+        load_pretrained(net, pretrained, [*as_patterns(may_differ), *(f"{child}.*" for child in removed)])
     if frozen_stages is not None:
         net.freeze_stages(frozen_stages)
     return net

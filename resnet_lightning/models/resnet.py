@@ -1,4 +1,4 @@
-"""The trunk that every residual net shares: stem, stages, pool, head; and what a backbone is asked for."""
+"""The network that all models share: stem, stages, pool and head; and its use as a backbone."""
 
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, check_int, did_you_mean
 from .blocks import ORDERS, ResidualBlock
-from .layers import ACT_LAYERS, NORM_LAYERS, ActLayer, NormLayer, named, out_of_place
+from .layers import ACT_LAYERS, NORM_LAYERS, ActLayer, NormLayer, out_of_place, resolve
 from .shortcuts import SHORTCUTS, ShortcutLayer
 from .stages import Stage
 from .stems import STEMS, Stem
@@ -24,7 +24,7 @@ POOLS: dict[str, Callable[[int], nn.Module]] = {
 
 
 class FeatureMap(NamedTuple):
-    """What is known of a feature map (B, channels, H / reduction, W / reduction) before it is computed."""
+    """Describes a feature map (B, channels, H / reduction, W / reduction) and names the module that returns it."""
 
     channels: int
     reduction: int
@@ -32,14 +32,14 @@ class FeatureMap(NamedTuple):
 
 
 class FeatureInfo(tuple[FeatureMap, ...]):
-    """The feature maps of a net, with the methods by which other libraries ask for them."""
+    """Describes the feature maps of a network, with the methods that libraries such as timm use."""
 
     def channels(self) -> list[int]:
-        """The channels of each map."""
+        """The number of channels of each map."""
         return [feature.channels for feature in self]
 
     def reduction(self) -> list[int]:
-        """How much smaller than the image each map is."""
+        """The factor by which each map is smaller than the image."""
         return [feature.reduction for feature in self]
 
     def module_name(self) -> list[str]:
@@ -50,46 +50,49 @@ class FeatureInfo(tuple[FeatureMap, ...]):
 class ResNet(nn.Module):
     """A residual network (He et al. 2015): (B, in_chans, H, W) -> logits (B, num_classes).
 
-    H and W are free, from half of the net's strides on.
+    H and W can be any size of more than half of the network's total stride.
 
-    Children and state-dict keys are torchvision's: ``conv1 bn1 relu maxpool layer1 .. avgpool fc``, with one ``layer``
-    a stage. A pre-activation net (He et al. 2016) has a ``last_activation`` after its last stage.
+    Children and state-dict keys are named as in torchvision: ``conv1 bn1 relu maxpool layer1 .. avgpool fc``, with one
+    ``layer`` per stage. A pre-activation network (He et al. 2016) has a ``last_activation`` after its last stage.
 
-    An option in quotes is a name, ``{name: {argument: value}}`` with arguments, or the function itself.
+    Each of the options ``stem``, ``shortcut``, ``norm_layer`` and ``act_layer`` is a name;
+    ``{name: {argument: value}}``, for a name with arguments; or a function.
 
     Args:
         block: makes a residual block: ``BasicBlock``, ``Bottleneck``, a partial of one, or a function that takes the
             same arguments and returns a module with ``out_planes``.
-        depths: the number of blocks in each stage.
-        planes: the planes of each stage; a bottleneck hands on four times as many channels.
-        strides: of the first block in each stage; by default 2, but 1 in the first stage.
-        num_classes: the size of the logits; 0 removes the head, and the net returns pooled features
+        depths: number of blocks in each stage.
+        planes: planes of each stage; the output of a bottleneck has four times as many channels.
+        strides: stride of the first block in each stage; by default 1 in the first stage and 2 in the others.
+        num_classes: number of logits; 0 removes the head, and the network returns pooled features
             (B, num_features).
-        in_chans: channels of the images, 3 for colour and 1 for grey.
-        stem: ``"imagenet"`` (7x7 and max pool, a quarter of the size), ``"deep"`` (the same of 3x3 convolutions),
-            ``"cifar"`` (3x3, full size), or a function like those in ``models.stems``.
+        in_chans: number of image channels, 3 for color and 1 for grayscale.
+        stem: ``"imagenet"`` (7x7 convolution and max pool, a quarter of the size), ``"deep"`` (the same with three 3x3
+            convolutions), ``"cifar"`` (3x3 convolution, full size), or a function like those in ``models.stems``.
         stem_planes: channels of the stem; by default the planes of the first stage.
-        shortcut: makes the shortcut of each block: ``"projection"``, ``"zero_pad"``, ``"none"`` for a plain net, or
-            another of ``models.shortcuts``.
-        norm_layer: ``"batch"``, ``"group"``, or a callable from a number of channels to a module.
-        act_layer: ``"relu"``, ``"leaky_relu"``, ``"elu"``, ``"celu"``, ``"silu"``, ``"gelu"``, or a callable.
-        order: of convolution, norm and activation in a block; ``"full_pre_activation"`` or another of ``ORDERS``.
-        output_stride: how much smaller than the image the last map is; less than by nature, the last stages trade
-            their strides for dilation (Chen et al. 2017, *Rethinking Atrous Convolution*, section 3.1).
-        drop_path_rate: stochastic depth; how often the last block is left out in training, the others less, linearly
-            (Huang et al. 2016, section 3, equation 4).
-        zero_init_residual: begin with residual branches of zero (Goyal et al. 2017, section 5.1).
-        global_pool: ``"avg"``, ``"max"``, or ``""`` for none, which wants ``num_classes=0``.
-        head: makes the last layer from num_features and num_classes.
+        shortcut: the shortcut of each block: ``"projection"``, ``"zero_pad"``, ``"none"`` for a plain network, or
+            another one of ``models.shortcuts``.
+        norm_layer: ``"batch"``, ``"group"``, or a function that takes the number of channels and returns a module.
+        act_layer: ``"relu"``, ``"leaky_relu"``, ``"elu"``, ``"celu"``, ``"silu"``, ``"gelu"``, or a function that
+            returns a module.
+        order: the order of convolution, norm and activation in a block: ``"original"``, ``"full_pre_activation"`` or
+            another one of ``ORDERS``.
+        output_stride: the factor by which the last map is smaller than the image; if it is less than the network's
+            total stride, dilation replaces the strides of the last stages (Chen et al. 2017, *Rethinking Atrous
+            Convolution*, section 3.1).
+        drop_path_rate: stochastic depth: the probability that training drops the last block; that of the other blocks
+            grows linearly with depth up to it (Huang et al. 2016, section 3, equation 4).
+        zero_init_residual: initialize the residual branches so that they return zero (Goyal et al. 2017, section 5.1).
+        global_pool: ``"avg"``, ``"max"``, or ``""`` for none, which requires ``num_classes=0``.
+        head: makes the last layer from ``num_features`` and ``num_classes``.
 
     Attributes:
-        num_features: channels of the last map, and the size of the pooled features.
-        reduction: how much smaller than the image the last map is.
-        feature_info: channels and reduction of the maps 0, the stem's, to n, the last stage's.
+        num_features: number of channels of the last map, and of pooled features.
+        reduction: the factor by which the last map is smaller than the image.
+        feature_info: describes the feature maps: first the map of the stem, then one per stage.
 
     Raises:
-        InputError: for a name or value that does not exist; and in a forward pass, for an image smaller than the
-            strides.
+        InputError: if an option is invalid; and in a forward pass, if the images are too small.
     """
 
     conv1: nn.Module
@@ -123,22 +126,24 @@ class ResNet(nn.Module):
             raise InputError(f"depths is {tuple(depths)}; give at least one stage, and each at least one block")
         strides = [1] + [2] * (len(depths) - 1) if strides is None else strides
         if not len(depths) == len(planes) == len(strides):
-            raise InputError(f"{len(depths)} depths, {len(planes)} planes and {len(strides)} strides; give one a stage")
+            raise InputError(
+                f"{len(depths)} depths, {len(planes)} planes and {len(strides)} strides; give one of each per stage"
+            )
         if min(strides) < 1:
             raise InputError(f"strides is {tuple(strides)}; a stride is at least 1")
         check_int("in_chans", in_chans, at_least=1)
         if stem_planes is not None:
             check_int("stem_planes", stem_planes, at_least=1)
         if not 0 <= drop_path_rate < 1:
-            raise InputError(f"drop_path_rate is {drop_path_rate}; give a share from 0 up to 1")
+            raise InputError(f"drop_path_rate is {drop_path_rate}; give a number from 0 to below 1")
         if order not in ORDERS:
             raise InputError(f"unknown order {order!r}; {did_you_mean(str(order), ORDERS)}")
-        make_norm = named("norm_layer", norm_layer, NORM_LAYERS)
-        make_act = named("act_layer", act_layer, ACT_LAYERS)
-        make_stem = named("stem", stem, STEMS)
+        make_norm = resolve("norm_layer", norm_layer, NORM_LAYERS)
+        make_act = resolve("act_layer", act_layer, ACT_LAYERS)
+        make_stem = resolve("stem", stem, STEMS)
         make_block = partial(
             block,
-            shortcut=named("shortcut", shortcut, SHORTCUTS),
+            shortcut=resolve("shortcut", shortcut, SHORTCUTS),
             norm_layer=make_norm,
             act_layer=make_act,
             order=ORDERS[order],
@@ -164,11 +169,11 @@ class ResNet(nn.Module):
                 if isinstance(module, ResidualBlock):
                     module.zero_init_residual()
 
-        if ORDERS[order].lead:
+        if ORDERS[order].before_conv:
             make = {"norm": lambda: make_norm(channels), "act": lambda: out_of_place(make_act())}
-            self.last_activation = nn.Sequential(*(make[word]() for word in ORDERS[order].lead))
+            self.last_activation = nn.Sequential(*(make[word]() for word in ORDERS[order].before_conv))
             features[-1] = FeatureMap(channels, reduction, "last_activation")
-        self.num_features = self.inplanes = channels  # timm's name and torchvision's
+        self.num_features = self.inplanes = channels  # the names in timm and in torchvision
         self.reduction = reduction
         self.feature_info = FeatureInfo(features)
         self.out_indices: tuple[int, ...] | None = None
@@ -179,30 +184,30 @@ class ResNet(nn.Module):
         self.global_pool = "avg"
         self.reset_classifier(num_classes, global_pool)
 
-    # Forward.
+    # The forward pass.
 
     def forward(self, x: Tensor) -> Any:
-        """Images (B, in_chans, H, W) to logits (B, num_classes); after ``keep_features``, to a list of maps."""
+        """Maps images (B, in_chans, H, W) to logits (B, num_classes), or after ``keep_features`` to feature maps."""
         if self.out_indices is None:
             return self.forward_head(self.forward_features(x))
-        maps = self._maps(x, self.out_indices)
+        maps = self._compute_maps(x, self.out_indices)
         return [maps[i] for i in self.out_indices]
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """The last feature map, before pooling: (B, in_chans, H, W) -> (B, num_features, H', W')."""
+        """Computes the last feature map, before pooling: (B, in_chans, H, W) -> (B, num_features, H', W')."""
         last = len(self.stage_names)
-        return self._maps(x, (last,))[last]
+        return self._compute_maps(x, (last,))[last]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """A feature map (B, num_features, H', W') to logits, or with ``pre_logits`` to features (B, num_features)."""
+        """Maps the last feature map (B, num_features, H', W') to logits, with ``pre_logits`` to (B, num_features)."""
         self._check_head()
         x = self.avgpool(x)
         if self.global_pool:
             x = x.flatten(1)
         return x if pre_logits else self.fc(x)
 
-    def _maps(self, x: Tensor, wanted: Container[int]) -> dict[int, Tensor]:
-        """Those of the maps 0 to n that are wanted."""
+    def _compute_maps(self, x: Tensor, wanted: Container[int]) -> dict[int, Tensor]:
+        """Computes the feature maps with the wanted indices."""
         check_image_size(x, self.reduction)
         maps = {}
         x = self.relu(self.bn1(self.conv1(x)))
@@ -221,20 +226,20 @@ class ResNet(nn.Module):
     # The head.
 
     def get_classifier(self) -> nn.Module:
-        """The head: a linear layer, or the identity where ``num_classes`` is 0."""
+        """Returns the head: a linear layer, or the identity if ``num_classes`` is 0."""
         self._check_head()
         return self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replaces the head by a fresh one of ``num_classes``; 0 removes it.
+        """Replaces the head by a newly initialized one; ``num_classes=0`` removes it.
 
         Args:
-            num_classes: the size of the logits, or 0 for pooled features.
-            global_pool: another pool, ``"avg"``, ``"max"`` or ``""`` for none; None keeps the one that is there.
+            num_classes: number of logits, or 0 for pooled features.
+            global_pool: a new pool, ``"avg"``, ``"max"`` or ``""`` for none; None keeps the present one.
 
         Raises:
-            InputError: for a negative number, a pool that does not exist or cannot feed a head, or a net that returns
-                feature maps.
+            InputError: if ``num_classes`` is negative, if the pool is unknown, if there is a head but no pool, or if
+                the network returns feature maps.
         """
         self._check_head()
         check_int("num_classes", num_classes, at_least=0)
@@ -247,26 +252,28 @@ class ResNet(nn.Module):
         self.global_pool = pool
         self.avgpool = POOLS[pool](1)
         head = self._make_head(self.num_features, num_classes) if num_classes else nn.Identity()
-        self.fc = head.to(next(self.parameters())).train(self.training)  # as the rest is
+        self.fc = head.to(next(self.parameters())).train(self.training)
 
     def _check_head(self) -> None:
         if self.out_indices is not None:
             raise InputError("this net returns feature maps and has no head")
 
-    # What a backbone is asked for.
+    # Use as a backbone.
 
     def keep_features(self, out_indices: Sequence[int] | None = None) -> Self:
-        """Turns the net into one that returns a list of its feature maps, and drops whatever comes after the last.
+        """Makes the network return a list of feature maps, and removes the layers after the last of them.
+
+        ``feature_info`` then describes the returned maps.
 
         Args:
-            out_indices: which maps, in which order: 0 is the stem's, before its pool, k that of stage k, -1 the last;
-                None for all of them. Afterwards ``feature_info`` is about these.
+            out_indices: the maps to return, in this order: 0 is the map of the stem, before its pool, k that of
+                stage k, -1 the last; None for all of them.
 
         Raises:
-            InputError: for a map that does not exist, or a net that has dropped some already.
+            InputError: if a map does not exist, or if the network returns feature maps already.
         """
         if self.out_indices is not None:
-            raise InputError("this net returns feature maps already, and may have dropped others")
+            raise InputError("this net returns feature maps already; create another one to choose other maps")
         last = len(self.stage_names)
         indices = range(last + 1) if out_indices is None else out_indices
         known = range(-last - 1, last + 1)
@@ -289,17 +296,16 @@ class ResNet(nn.Module):
         return self
 
     def freeze_stages(self, stages: int | None) -> None:
-        """Freezes the stem and the first ``stages`` stages: parameters, and norms with their running statistics.
+        """Freezes the parameters and the running statistics of the stem and the first ``stages`` stages.
 
-        They stay frozen through ``train()``, as long as they are part of this net: where a library takes the net apart
-        and keeps its children, as torchvision's ``IntermediateLayerGetter`` does, only the parameters stay frozen. With
-        ``keep_features`` nobody has to.
+        ``train()`` does not unfreeze them. If a library moves the children to another module, as torchvision's
+        ``IntermediateLayerGetter`` does, only the parameters stay frozen; ``keep_features`` avoids that.
 
         Args:
-            stages: how many; 0 for the stem alone, None to train all that is frozen in the stages frozen before.
+            stages: number of stages; 0 for the stem alone, None to unfreeze what was frozen before.
 
         Raises:
-            InputError: for stages that the net does not have.
+            InputError: if the network does not have so many stages.
         """
         if stages is not None and stages not in range(len(self.stage_names) + 1):
             count = len(self.stage_names)
@@ -319,14 +325,14 @@ class ResNet(nn.Module):
         return [getattr(self, name) for name in names if hasattr(self, name)]
 
     def train(self, mode: bool = True) -> Self:
-        """Switches between training and evaluation; what is frozen stays in evaluation."""
+        """Switches between training and evaluation mode; frozen modules stay in evaluation mode."""
         super().train(mode)
         for module in self._frozen():
             module.eval()
         return self
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Saves memory in training, at the price of a second forward pass; gradients stay the same."""
+        """Saves memory in training by a second forward pass; the gradients are the same."""
         for name in self.stage_names:
             getattr(self, name).checkpointing = enable
 
@@ -341,7 +347,7 @@ def _make_stages(
     output_stride: int | None,
     drop_path_rates: Sequence[float],
 ) -> Iterator[tuple[list[nn.Module], int, int]]:
-    """The blocks of each stage, with the channels and the reduction of the map that they return."""
+    """Makes the blocks of each stage; also yields the channels and the reduction of its feature map."""
     rates = iter(drop_path_rates)
     dilation = 1
     for k, (depth, width, stride) in enumerate(zip(depths, planes, strides, strict=True)):
@@ -367,7 +373,7 @@ def _make_stages(
 
 
 def _stride(module: nn.Module) -> int:
-    """How much smaller than its input the map is that a chain of modules returns."""
+    """The total stride of all layers in a module."""
     strides: list[Any] = [m.stride for m in module.modules() if hasattr(m, "stride")]
     return math.prod(stride if isinstance(stride, int) else stride[0] for stride in strides)
 
@@ -378,12 +384,12 @@ def _check_output_stride(output_stride: int | None, stem_stride: int, strides: S
         raise InputError(f"output_stride is {output_stride}; this net can have {', '.join(map(str, possible))}")
 
 
-@torch.fx.wrap  # a condition on sizes is nothing for a graph
+@torch.fx.wrap  # a traced graph cannot contain a condition on sizes
 def check_image_size(images: Tensor, reduction: int) -> None:
-    """Refuses images (B, C, H, W) that are a single pixel before the last stride, which then has nothing to halve.
+    """Rejects images (B, C, H, W) whose feature map has only one pixel before the last stride halves it.
 
     Raises:
-        InputError: naming the smallest size.
+        InputError: if the images are too small; the message names the smallest size.
     """
     smallest = reduction // 2 + 1
     height, width = images.shape[-2:]

@@ -1,12 +1,12 @@
-"""What carries x past the residual branch.
+"""The shortcuts of residual blocks.
 
-A shortcut is made by a function ``(in_planes, out_planes, stride, norm_layer) -> nn.Module`` and maps
-(B, in_planes, H, W) to (B, out_planes, H / stride, W / stride), which the block adds to its residual branch.
-A ``Junction`` does the adding itself.
+A function ``(in_planes, out_planes, stride, norm_layer) -> nn.Module`` makes the shortcut of a block. The shortcut maps
+(B, in_planes, H, W) to (B, out_planes, H / stride, W / stride), and the block adds the result to its residual branch.
+A ``Junction`` is a shortcut that combines the two itself.
 
-He et al. 2015, section 4.1, compares three shortcuts for the few blocks whose shape changes: A, zero padding; B,
-projection there; C, projection everywhere. He et al. 2016, Table 1, puts obstacles on the shortcuts of all blocks; here
-they come on top of option A, which changes the shape where it has to change.
+He et al. 2015, section 4.1, compares three options: A, zero padding where the shape changes; B, a projection where the
+shape changes; C, a projection in every block. He et al. 2016, Table 1, adds scaling, gates, convolutions or dropout to
+every shortcut; here they follow a shortcut of option A, except for the convolutions, which replace it.
 """
 
 from collections.abc import Callable
@@ -18,18 +18,18 @@ from ..errors import InputError
 from .layers import NormLayer, conv
 
 ShortcutLayer = Callable[..., nn.Module]
-"""``(in_planes, out_planes, stride, norm_layer)`` to the shortcut."""
+"""Makes a shortcut from ``(in_planes, out_planes, stride, norm_layer)``."""
 
 
 class Junction(nn.Module):
-    """A shortcut that decides by itself how the residual branch joins it: maps (x, residual) to the block's sum."""
+    """A shortcut that combines x and the residual branch itself: maps (x, residual) to the sum in the block."""
 
 
-# Identities, padded or projected where the shape changes.
+# Identity shortcuts, zero-padded or projected where the shape changes.
 
 
 class ZeroPad(nn.Module):
-    """Option A of He et al. 2015: every ``stride``-th pixel, and zeros for the channels that are new. No parameters."""
+    """Subsamples by ``stride`` and appends channels of zeros (He et al. 2015, option A). It has no parameters."""
 
     def __init__(self, new_planes: int, stride: int) -> None:
         super().__init__()
@@ -45,10 +45,10 @@ class ZeroPad(nn.Module):
 
 
 def zero_pad(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer) -> nn.Module:
-    """Option A: the identity, zero-padded where the shape changes. The CIFAR nets of the paper use it everywhere.
+    """Option A: the identity, zero-padded where the shape changes. All CIFAR networks of the paper use it.
 
     Raises:
-        InputError: where channels would be lost.
+        InputError: if there are fewer output than input channels.
     """
     if out_planes < in_planes:
         raise InputError(f"the shortcut zero_pad adds channels, and cannot go from {in_planes} to {out_planes}")
@@ -58,7 +58,7 @@ def zero_pad(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer
 
 
 def projection(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer) -> nn.Module:
-    """Option B: the identity, and a 1x1 convolution with a norm where the shape changes."""
+    """Option B: a 1x1 convolution with a norm where the shape changes, else the identity."""
     if stride == 1 and in_planes == out_planes:
         return nn.Identity()
     return projection_everywhere(in_planes, out_planes, stride, norm_layer)
@@ -70,9 +70,9 @@ def projection_everywhere(in_planes: int, out_planes: int, stride: int, norm_lay
 
 
 def convolution(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer) -> nn.Module:
-    """The identity, and a bare 1x1 convolution where the shape changes, as pre-activation nets have it.
+    """A 1x1 convolution without a norm where the shape changes, else the identity; for pre-activation networks.
 
-    It needs no norm, because the input is already normalised there.
+    It needs no norm, because its input is normalized already.
     """
     if stride == 1 and in_planes == out_planes:
         return nn.Identity()
@@ -80,30 +80,30 @@ def convolution(in_planes: int, out_planes: int, stride: int, norm_layer: NormLa
 
 
 def convolution_everywhere(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer) -> nn.Module:
-    """A bare 1x1 convolution in every block; with a norm it is ``projection_everywhere``.
+    """A 1x1 convolution without a norm in every block; ``projection_everywhere`` adds a norm.
 
-    He et al. 2016, Table 1, has a 1x1 convolution on every shortcut.
+    He et al. 2016, Table 1: 1x1 convolution shortcut.
     """
     return conv(in_planes, out_planes, kernel_size=1, stride=stride)
 
 
 class NoShortcut(Junction):
-    """The plain net of He et al. 2015: nothing goes past the branch."""
+    """Returns the residual branch alone, as in the plain networks of He et al. 2015."""
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         return residual
 
 
 def none(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer) -> nn.Module:
-    """No shortcut, which makes the net a plain one."""
+    """No shortcut, for plain networks."""
     return NoShortcut()
 
 
-# The obstacles of He et al. 2016, section 3.
+# The modified shortcuts of He et al. 2016, section 3.
 
 
 class ConstantScaling(Junction):
-    """``scale * x + residual_scale * residual``, with x as option A carries it (He et al. 2016, section 3.1)."""
+    """``scale * x + residual_scale * residual`` (He et al. 2016, section 3.1)."""
 
     def __init__(self, carry: nn.Module, scale: float, residual_scale: float) -> None:
         super().__init__()
@@ -127,12 +127,12 @@ def constant_scaling(
     scale: float = 0.5,
     residual_scale: float = 1.0,
 ) -> nn.Module:
-    """Both paths times a constant (He et al. 2016, Table 1: 0.5 and 1, or 0.5 and 0.5)."""
+    """Multiplies each path by a constant (He et al. 2016, Table 1: 0.5 and 1, or 0.5 and 0.5)."""
     return ConstantScaling(zero_pad(in_planes, out_planes, stride, norm_layer), scale, residual_scale)
 
 
 def make_gate(in_planes: int, out_planes: int, stride: int, bias: float) -> nn.Sequential:
-    """g(x) = sigmoid(W x + b), W a 1x1 convolution: (B, in_planes, H, W) to numbers between 0 and 1."""
+    """Makes the gate g(x) = sigmoid(W x + b) with a 1x1 convolution W; its values lie between 0 and 1."""
     weights = nn.Conv2d(in_planes, out_planes, kernel_size=1, stride=stride)
     nn.init.kaiming_normal_(weights.weight, mode="fan_out")
     nn.init.constant_(weights.bias, bias)  # type: ignore[arg-type]
@@ -155,9 +155,9 @@ class ExclusiveGating(Junction):
 def exclusive_gating(
     in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer, *, bias: float = -6.0
 ) -> nn.Module:
-    """A gate that opens one path as far as it closes the other (He et al. 2016, Table 1).
+    """Weights the two paths by a gate and its complement (He et al. 2016, Table 1).
 
-    The gate is a 1x1 convolution whose bias starts at ``bias``: at -6 almost everything takes the shortcut.
+    ``bias`` is the initial bias of the gate; with -6 the block is almost the shortcut alone.
     """
     carry = zero_pad(in_planes, out_planes, stride, norm_layer)
     return ExclusiveGating(carry, make_gate(in_planes, out_planes, stride, bias))
@@ -178,13 +178,13 @@ class ShortcutGating(nn.Module):
 def shortcut_gating(
     in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer, *, bias: float = -6.0
 ) -> nn.Module:
-    """A gate on the shortcut alone, with the bias that it starts at (He et al. 2016, Table 1: shortcut-only)."""
+    """Puts a gate with this initial bias on the shortcut alone (He et al. 2016, Table 1: shortcut-only gating)."""
     carry = zero_pad(in_planes, out_planes, stride, norm_layer)
     return ShortcutGating(carry, make_gate(in_planes, out_planes, stride, bias))
 
 
 def dropout(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer, *, p: float = 0.5) -> nn.Module:
-    """Dropout on the shortcut (He et al. 2016, Table 1)."""
+    """Applies dropout to the shortcut (He et al. 2016, Table 1)."""
     return nn.Sequential(zero_pad(in_planes, out_planes, stride, norm_layer), nn.Dropout(p))
 
 

@@ -1,4 +1,4 @@
-"""The stages of a net, whose activations can be computed again in the backward pass to save memory."""
+"""The stages of a network, with gradient checkpointing."""
 
 import contextlib
 import math
@@ -13,9 +13,9 @@ from torch.utils.checkpoint import checkpoint
 class Stage(nn.Sequential):
     """The blocks of a stage: (B, C, H, W) -> (B, C', H / stride, W / stride).
 
-    With ``checkpointing``, only the inputs of about sqrt(n) segments of the n blocks are kept for the backward pass,
-    which computes one segment at a time again (Chen et al. 2016, *Training Deep Nets with Sublinear Memory Cost*).
-    Gradients and batch statistics stay the same.
+    With ``checkpointing``, the n blocks form about sqrt(n) segments, and only the inputs of the segments are kept for
+    the backward pass. It recomputes one segment at a time (Chen et al. 2016, *Training Deep Nets with Sublinear Memory
+    Cost*). Gradients and running statistics stay the same.
     """
 
     checkpointing = False
@@ -26,23 +26,25 @@ class Stage(nn.Sequential):
         blocks = list(self)
         length = round(math.sqrt(len(blocks)))
         for start in range(0, len(blocks), length):
-            x = _segment(nn.Sequential(*blocks[start : start + length]), x)
+            x = _run_segment(nn.Sequential(*blocks[start : start + length]), x)
         return x
 
 
-def _segment(blocks: nn.Sequential, x: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():  # a compiled graph changes the statistics once, and takes no contexts
+def _run_segment(blocks: nn.Sequential, x: Tensor) -> Tensor:
+    """Runs some blocks and keeps only their input for the backward pass."""
+    # A compiled graph updates the running statistics only once, and does not accept contexts.
+    if torch.compiler.is_compiling():
         return checkpoint(blocks, x, use_reentrant=False)
 
     def contexts() -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
-        return contextlib.nullcontext(), _without_statistics(blocks)
+        return contextlib.nullcontext(), _running_statistics_kept(blocks)
 
     return checkpoint(blocks, x, use_reentrant=False, context_fn=contexts)
 
 
 @contextlib.contextmanager
-def _without_statistics(blocks: nn.Module) -> Iterator[None]:
-    """Norms that leave their running statistics alone: those of this batch are in already."""
+def _running_statistics_kept(blocks: nn.Module) -> Iterator[None]:
+    """Keeps norms from updating their running statistics, which already include the batch that is recomputed."""
     norms: list[Any] = [
         module for module in blocks.modules() if getattr(module, "track_running_stats", False) and module.training
     ]

@@ -1,4 +1,4 @@
-"""The layers before the first stage, by the names that torchvision gives them."""
+"""The layers before the first stage, with torchvision's names."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,11 @@ from torch import nn
 from .layers import ActLayer, NormLayer, conv
 
 Stem = Callable[[int, int, NormLayer, ActLayer], dict[str, nn.Module]]
-"""``(in_chans, planes, norm_layer, act_layer)`` to the stem's modules ``conv1 bn1 relu maxpool``."""
+"""Makes the modules ``conv1 bn1 relu maxpool`` from ``(in_chans, planes, norm_layer, act_layer)``."""
 
 
 def imagenet_stem(in_chans: int, planes: int, norm_layer: NormLayer, act_layer: ActLayer) -> dict[str, nn.Module]:
-    """7x7 convolution and 3x3 max pool, each of stride 2: (B, in_chans, H, W) -> (B, planes, H / 4, W / 4).
+    """7x7 convolution and 3x3 max pool, both with stride 2: (B, in_chans, H, W) -> (B, planes, H / 4, W / 4).
 
     He et al. 2015, Table 1.
     """
@@ -24,7 +24,7 @@ def imagenet_stem(in_chans: int, planes: int, norm_layer: NormLayer, act_layer: 
 
 
 def deep_stem(in_chans: int, planes: int, norm_layer: NormLayer, act_layer: ActLayer) -> dict[str, nn.Module]:
-    """Three 3x3 convolutions for the 7x7 one, with half the planes in the first two; else as ``imagenet_stem``.
+    """Like ``imagenet_stem``, but with three 3x3 convolutions for the 7x7 one; the first two have half the planes.
 
     He et al. 2018, *Bag of Tricks for Image Classification*, section 4.2: ResNet-C.
     """
@@ -47,7 +47,7 @@ def deep_stem(in_chans: int, planes: int, norm_layer: NormLayer, act_layer: ActL
 
 
 def cifar_stem(in_chans: int, planes: int, norm_layer: NormLayer, act_layer: ActLayer) -> dict[str, nn.Module]:
-    """3x3 convolution and no pool, for images too small to shrink: (B, in_chans, H, W) -> (B, planes, H, W).
+    """3x3 convolution without a pool, for small images: (B, in_chans, H, W) -> (B, planes, H, W).
 
     He et al. 2015, section 4.2.
     """

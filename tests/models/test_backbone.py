@@ -88,7 +88,7 @@ def test_a_map_is_not_changed_in_place_after_it_is_handed_on_in_training(name, o
         assert parameter.grad.any(), key
 
 
-@pytest.mark.parametrize("order", [order for order in ORDERS if ORDERS[order].lead])
+@pytest.mark.parametrize("order", [order for order in ORDERS if ORDERS[order].before_conv])
 def test_a_map_is_not_changed_in_place_where_the_norms_do_nothing(order):
     class NoNorm(nn.Module):
         def __init__(self, planes):
@@ -270,7 +270,7 @@ def test_out_indices_that_do_not_exist_are_refused_by_name(out_indices):
 
 
 def test_out_indices_without_features_only_are_refused():
-    with pytest.raises(InputError, match=r"out_indices chooses feature maps, .* features_only=True"):
+    with pytest.raises(InputError, match=r"out_indices selects feature maps; it needs features_only=True"):
         create_model("resnet20", out_indices=(1,))
 
 

@@ -440,7 +440,7 @@ def test_rates_grow_linearly_with_depth(name, blocks):
 
 
 def test_a_plain_net_has_nothing_to_drop():
-    with pytest.raises(InputError, match="drop_path leaves nothing of a block without a shortcut"):
+    with pytest.raises(InputError, match="drop_path needs blocks with a shortcut; without one, nothing is left"):
         create_model("plain20", drop_path_rate=0.1)
 
 
@@ -488,7 +488,7 @@ def test_zero_init_residual_zeroes_what_torchvision_zeroes(make, theirs):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("plain20", {}, r"zero_init_residual leaves nothing of a block without a shortcut$"),
+        ("plain20", {}, r"zero_init_residual needs blocks with a shortcut; without one, nothing is left of a block$"),
         ("resnet20", {"order": "act_before_addition"}, r"residual branch that ends in a norm .*, not in ReLU$"),
         ("preact_resnet164", {"order": "act_before_addition", "act_layer": "silu"}, r", not in SiLU$"),
         ("resnet20", {"norm_layer": nn.InstanceNorm2d}, r"ends in a norm with weights .*, not in InstanceNorm2d$"),
