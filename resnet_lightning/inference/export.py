@@ -1,4 +1,4 @@
-"""A trained net as one file that other programs run: from the pixels of an image file to probabilities."""
+"""Exports a trained model to a file for other programs, and compares the file with the checkpoint."""
 
 import hashlib
 import io
@@ -28,27 +28,27 @@ from .model_card import GENERATED, model_card
 from .program import deployable, reason_of
 
 FORMAT_VERSION = "1"
-"""Of the metadata, to be counted up when a key changes its meaning."""
+"""Version of the metadata; increased when a key changes its meaning."""
 
 TOLERANCE = 1e-4
-"""How far probabilities may differ: sums of float32 in another order move them by 1e-7 to 5e-5, in deep nets most."""
+"""How far probabilities may differ. Another order of float32 sums changes them by 1e-7 to 5e-5, most in deep nets."""
 
 TOLERANCE_RESIZED = 1e-3
-"""The same where images are scaled: in few of a million pixels a tie is rounded to the next of the 255 grey levels."""
+"""Tolerance for scaled images, where ties in a few pixels of a million are rounded to the other of two grey levels."""
 
 MOST_FILES = 64
 _OPSET = 18
-_LARGEST = 2_000_000_000  # bytes; an ONNX file is one protobuf message, and those end at 2 GB
+_ONNX_LIMIT = 2_000_000_000  # bytes; an ONNX file is one protobuf message, which cannot exceed 2 GB
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written and compared.
+    """An exported file, and how it compares with its checkpoint.
 
     Args:
-        path: of the file.
-        difference: the largest one between a probability that the file gave and the checkpoint's.
-        images: how many were compared.
+        path: the file.
+        difference: the largest difference between a probability from the file and the same one from the checkpoint.
+        images: the number of images that were compared.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class Exported:
 
 
 Program = Callable[[Tensor], Tensor]
-"""Pixels (B, H, W, C) uint8, as they are in the files, to probabilities (B, num_classes)."""
+"""Maps the pixels of image files (B, H, W, C) uint8 to probabilities (B, num_classes)."""
 
 
 @dataclass(frozen=True)
@@ -70,31 +70,35 @@ class _Format:
 def export(
     checkpoint: str | Path, format: str, output: str | Path | None = None, images: str | Path | None = None
 ) -> Exported:
-    """Writes a checkpoint's net to a file of its own, and compares what that computes with what the checkpoint does.
+    """Exports the model of a checkpoint to a file, and checks that both give the same probabilities.
 
     Args:
-        checkpoint: of ``lightning fit``.
-        format: ``torch_export`` and ``onnx`` are programs from pixels to probabilities, see ``Deployable``;
-            ``safetensors`` are the backbone's weights, with a ``MODEL_CARD.md`` beside them unless it was edited.
-        output: the file; beside the checkpoint and named after it by default.
-        images: a folder of images to compare with; handwritten digits of the package in several sizes by default.
+        checkpoint: a checkpoint of ``lightning fit``.
+        format: ``torch_export`` and ``onnx`` write a program that maps pixels to probabilities, see ``Deployable``.
+            ``safetensors`` writes the weights of the backbone, and a ``MODEL_CARD.md`` in the same folder. A model card
+            that was edited is not overwritten.
+        output: the file to write. By default it is next to the checkpoint and has the same name.
+        images: a folder of images for the comparison. By default, images are composed of the package's handwritten
+            digits, in several sizes.
 
     Raises:
-        InputError: where the checkpoint or an image cannot be read, the net cannot be exported, the file cannot be
-            written, or it computes something else. What was at its place before is still there then.
+        InputError: if the checkpoint or an image cannot be read, the model cannot be exported, the file cannot be
+            written, or its probabilities differ from the checkpoint's. Existing files are then kept.
     """
     if format not in FORMATS:
         raise InputError(f"there is no format {format!r}; known: {', '.join(FORMATS)}")
     kind = FORMATS[format]
     path = Path(checkpoint).with_suffix(kind.suffix) if output is None else Path(output)
     if path.suffix != kind.suffix:
-        raise InputError(f"the output {str(path)!r} is to be of the format {format}; let its name end in {kind.suffix}")
+        raise InputError(
+            f"the output {str(path)!r} does not fit the format {format}; its name must end in {kind.suffix}"
+        )
     if path.is_dir():
         raise InputError(f"the output {str(path)!r} is a folder; give a file")
     if format == "onnx":
         _check_onnx()
     trained = load_model(checkpoint)
-    batches = list(_of_the_package(trained) if images is None else _of_a_folder(trained, Path(images)))
+    batches = list(_package_images(trained) if images is None else _folder_images(trained, Path(images)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
@@ -102,7 +106,7 @@ def export(
             kind.write(trained, written, metadata(trained, format))
             difference = compare(trained, kind.load(trained, written), batches)
             for file in Path(folder).iterdir():
-                if not _is_somebodys_card(path.with_name(file.name)):
+                if not _is_edited_card(path.with_name(file.name)):
                     os.replace(file, path.with_name(file.name))
     except OSError as error:
         raise InputError(f"the output {str(path)!r} cannot be written: {error.strerror or error}") from error
@@ -110,7 +114,7 @@ def export(
 
 
 def metadata(trained: LoadedModel, format: str) -> dict[str, str]:
-    """What a file says of itself; values that are no plain text are JSON."""
+    """Returns the metadata of an exported file. Values that are not plain text are JSON."""
     spec, hparams = trained.data.image_spec, trained.classifier.hparams
     image = {
         "channels": spec.in_chans,
@@ -119,7 +123,7 @@ def metadata(trained: LoadedModel, format: str) -> dict[str, str]:
         "mean": spec.mean,
         "std": spec.std,
     }
-    pixels = "images (B, H, W, C) uint8, as a file's pixels are: grey for C = 1, RGB for C = 3"
+    pixels = "images (B, H, W, C) uint8, the pixels of image files: grey for C = 1, RGB for C = 3"
     scaled = "of any size" if spec.is_square else "of exactly image_size"
     is_program = format != "safetensors"
     with trained.path.open("rb") as file:
@@ -141,69 +145,75 @@ def metadata(trained: LoadedModel, format: str) -> dict[str, str]:
     }
 
 
-# Comparing.
+# Comparison with the checkpoint.
 
 
 def compare(trained: LoadedModel, program: Program, batches: Iterable[Tensor]) -> float:
-    """The largest difference between a program's probabilities and those of the net that it was made of.
+    """Returns the largest difference between the probabilities of an exported program and those of its model.
 
     Args:
-        trained: the net.
-        program: what was made of it.
+        trained: the model.
+        program: the program that was exported from it.
         batches: images (B, H, W, C) uint8, unscaled.
 
     Raises:
-        InputError: where it is too large, or not a number.
+        InputError: if the difference is too large or NaN, or the shapes differ.
     """
     largest = 0.0
     for images in batches:
-        expected = trained.probabilities(_as_trained(trained, images))
+        expected = trained.probabilities(_preprocess(trained, images))
         found = program(images)
         if found.shape != expected.shape:
-            raise InputError(f"the written file gives {tuple(found.shape)} instead of {tuple(expected.shape)}; removed")
+            raise InputError(
+                f"the exported file is wrong and was removed: its output has the shape {tuple(found.shape)} instead of "
+                f"{tuple(expected.shape)}"
+            )
         difference = float((found - expected).abs().max())
         is_scaled = trained.data.image_size is not None and min(images.shape[1:3]) != trained.data.sizes()[1]
         tolerance = TOLERANCE_RESIZED if is_scaled else TOLERANCE
         if not difference <= tolerance:
             height, width = images.shape[1:3]
             raise InputError(
-                f"the written file is wrong and removed: on images of {width}x{height} its probabilities differ by "
-                f"{difference:.2g} from those of the checkpoint, and {tolerance:g} is allowed"
+                f"the exported file is wrong and was removed: on images of {width}x{height} its probabilities differ "
+                f"by {difference:.2g} from those of the checkpoint; at most {tolerance:g} is allowed"
             )
         largest = max(largest, difference)
     return largest
 
 
-def _as_trained(trained: LoadedModel, images: Tensor) -> Tensor:
-    """Images (B, H, W, C) of files to (B, C, height, width), as the data module reads them."""
+def _preprocess(trained: LoadedModel, images: Tensor) -> Tensor:
+    """Scales and cuts images (B, H, W, C) as the data module does, and returns (B, C, height, width)."""
     size, shorter_side = trained.data.sizes()
     planes = images.permute(0, 3, 1, 2)
     return planes if size is None else torch.stack([scale_and_cut(image, shorter_side, size) for image in planes])
 
 
-def _of_the_package(trained: LoadedModel) -> Iterator[Tensor]:
-    """Sheets of handwritten digits (B, H, W, C): other ones in each channel, so that none can be taken for another."""
+def _package_images(trained: LoadedModel) -> Iterator[Tensor]:
+    """Yields images (B, H, W, C) composed of handwritten digits.
+
+    Each channel has different digits, so that the comparison detects swapped channels.
+    """
     digits, _ = DigitsDataModule().read("test")
     channels, side = trained.data.in_chans, trained.data.sizes()[1]
-    wanted = [(5, side, side), (1, side, side + side // 4 + 1)]
-    wanted += [(2, 2 * side + 1, 3 * side), (2, 3 * side - 1, 2 * side), (2, side // 2 + 1, side)]
+    shapes = [(5, side, side), (1, side, side + side // 4 + 1)]
+    shapes += [(2, 2 * side + 1, 3 * side), (2, 3 * side - 1, 2 * side), (2, side // 2 + 1, side)]
     if trained.data.image_size is None:
-        wanted = [(count, *trained.data.image_spec.image_size) for count in (5, 1)]
-    for count, height, width in wanted:
+        shapes = [(count, *trained.data.image_spec.image_size) for count in (5, 1)]
+    for count, height, width in shapes:
         rows, columns = -(-height // 8), -(-width // 8)
         chosen = torch.arange(count * channels * rows * columns).view(count, channels, rows, columns) % len(digits)
         sheets = digits[chosen].permute(0, 2, 4, 3, 5, 1).reshape(count, 8 * rows, 8 * columns, channels)
         yield sheets[:, :height, :width].contiguous()
 
 
-def _of_a_folder(trained: LoadedModel, folder: Path) -> Iterator[Tensor]:
-    """The first images below a folder, (1, H, W, C) each."""
+def _folder_images(trained: LoadedModel, folder: Path) -> Iterator[Tensor]:
+    """Yields the first ``MOST_FILES`` images below a folder, (1, H, W, C) each."""
     for name in list_images(folder)[:MOST_FILES]:
         image = read_image(name, trained.data.in_chans).permute(1, 2, 0).contiguous()
         if trained.data.image_size is None and image.shape[:2] != trained.data.image_spec.image_size:
             height, width = trained.data.image_spec.image_size
             raise InputError(
-                f"the image {name!r} is {image.shape[1]}x{image.shape[0]}, and the net takes {width}x{height} alone"
+                f"the image {name!r} is {image.shape[1]}x{image.shape[0]}, but the model takes only {width}x{height}"
             )
         yield image[None]
 
@@ -211,28 +221,28 @@ def _of_a_folder(trained: LoadedModel, folder: Path) -> Iterator[Tensor]:
 # Formats.
 
 
-def _program_of(trained: LoadedModel) -> ExportedProgram:
+def _export_program(trained: LoadedModel) -> ExportedProgram:
     channels, sides = trained.data.in_chans, {}
     height, width = trained.data.image_spec.image_size
     if trained.data.image_size is not None:
         sides = {1: Dim("height"), 2: Dim("width")}
-        height, width = height + 5, width + 9  # different ones, or torch takes them for one
+        height, width = height + 5, width + 9  # unequal, or torch.export would assume that they are always equal
     example = torch.zeros(2, height, width, channels, dtype=torch.uint8)
     shapes = {"images": {0: Dim("batch"), **sides}}
     module = deployable(trained)
     try:
-        with _quiet():
+        with _suppress_logs():
             program = torch.export.export(module, (example,), dynamic_shapes=shapes)
-    except Exception as error:  # torch raises many kinds for code that it cannot follow
-        raise _cannot_be_exported(error) from error
+    except Exception as error:  # torch raises many kinds for code that it cannot trace
+        raise _export_error(error) from error
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # the file says nothing of the folders of this machine
+        node.meta.pop("stack_trace", None)  # it contains paths of this machine
     return program
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the graph of a net that cannot be followed, and where in torch that was: the error says why."""
+def _suppress_logs() -> Iterator[None]:
+    """Suppresses what torch logs when it cannot trace a model: the graph and a traceback. The error has the reason."""
     log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -243,12 +253,14 @@ def _quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _cannot_be_exported(error: Exception) -> InputError:
-    return InputError(f"this net cannot be exported: {reason_of(error)}; --format safetensors takes any")
+def _export_error(error: Exception) -> InputError:
+    return InputError(
+        f"this model cannot be exported: {reason_of(error)}; use --format safetensors, which works for any model"
+    )
 
 
-def _write_torch_export(trained: LoadedModel, file: Path, described: dict[str, str]) -> None:
-    torch.export.save(_program_of(trained), file, extra_files=described)
+def _write_torch_export(trained: LoadedModel, file: Path, file_metadata: dict[str, str]) -> None:
+    torch.export.save(_export_program(trained), file, extra_files=file_metadata)
 
 
 def _load_torch_export(trained: LoadedModel, file: Path) -> Program:
@@ -257,13 +269,13 @@ def _load_torch_export(trained: LoadedModel, file: Path) -> Program:
 
 def _check_onnx() -> None:
     if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
-        raise InputError(f"ONNX wants the library {missing[0]}: pip install onnx onnxscript onnxruntime")
+        raise InputError(f"ONNX export needs the package {missing[0]}: pip install onnx onnxscript onnxruntime")
 
 
-def _write_onnx(trained: LoadedModel, file: Path, described: dict[str, str]) -> None:
-    program = _program_of(trained)
-    if sum(tensor.nbytes for tensor in program.state_dict.values()) > _LARGEST:
-        raise InputError("the weights are larger than the 2 GB of an ONNX file; export to torch_export")
+def _write_onnx(trained: LoadedModel, file: Path, file_metadata: dict[str, str]) -> None:
+    program = _export_program(trained)
+    if sum(tensor.nbytes for tensor in program.state_dict.values()) > _ONNX_LIMIT:
+        raise InputError("the weights exceed 2 GB, the limit of an ONNX file; use --format torch_export")
     try:
         exported = torch.onnx.export(
             program,
@@ -273,10 +285,10 @@ def _write_onnx(trained: LoadedModel, file: Path, described: dict[str, str]) -> 
             opset_version=_OPSET,
             verbose=False,
         )
-    except Exception as error:  # the exporter's own kinds, for operations that ONNX does not have
-        raise _cannot_be_exported(error) from error
+    except Exception as error:  # the exporter has its own kinds for operations that ONNX lacks
+        raise _export_error(error) from error
     assert exported is not None
-    exported.model.metadata_props.update(described)
+    exported.model.metadata_props.update(file_metadata)
     exported.save(file, external_data=False)
 
 
@@ -287,19 +299,20 @@ def _load_onnx(trained: LoadedModel, file: Path) -> Program:
     return lambda images: torch.from_numpy(session.run(["probabilities"], {"images": images.numpy()})[0])
 
 
-def _write_safetensors(trained: LoadedModel, file: Path, described: dict[str, str]) -> None:
+def _write_safetensors(trained: LoadedModel, file: Path, file_metadata: dict[str, str]) -> None:
     try:
         from safetensors.torch import save
     except ImportError as error:
-        raise InputError("safetensors wants its library: pip install safetensors") from error
-    # Copies: the format knows neither weights that share memory nor channels that lie innermost.
+        raise InputError("safetensors export needs the package safetensors: pip install safetensors") from error
+    # Contiguous copies: the format supports neither weights that share memory nor the channels_last memory format.
     state = trained.classifier.backbone.state_dict()
     weights = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in state.items()}
-    file.write_bytes(save(weights, metadata=described))  # its `save_file` lets nobody else read the file
+    # Not `save_file`: other users could not read its file.
+    file.write_bytes(save(weights, metadata=file_metadata))
     file.with_name("MODEL_CARD.md").write_text(model_card(trained, file.name), encoding="utf-8")
 
 
-def _is_somebodys_card(file: Path) -> bool:
+def _is_edited_card(file: Path) -> bool:
     return (
         file.suffix == ".md" and file.exists() and GENERATED not in file.read_text(encoding="utf-8", errors="replace")
     )
@@ -311,7 +324,7 @@ def _load_safetensors(trained: LoadedModel, file: Path) -> Program:
     check_state_dict(classifier.backbone.state_dict(), weights, repr(str(file)))
     classifier.backbone.load_state_dict(weights)
     loaded = replace(trained, classifier=classifier)
-    return lambda images: loaded.probabilities(_as_trained(loaded, images))
+    return lambda images: loaded.probabilities(_preprocess(loaded, images))
 
 
 FORMATS = {

@@ -1,4 +1,4 @@
-"""The page that goes with published weights: what they are, how they were made and loaded, and what they cannot do."""
+"""Writes the model card of published weights: data, metrics, how to load them, limits and training config."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ import yaml
 
 from .loaded import LoadedModel
 
-_SPLITS = "classes", "val_split", "split_seed", "num_folds", "fold", "train_fraction"
-_MOST_NAMES = 20
+_SPLIT_OPTIONS = "classes", "val_split", "split_seed", "num_folds", "fold", "train_fraction"
+_MAX_NAMES = 20
 
 GENERATED = "<!-- Written by `resnet-lightning export`, which leaves a card without this line as it is. -->\n"
 
 
 def model_card(trained: LoadedModel, file: str) -> str:
-    """A model card in Markdown, headed as Hugging Face reads it. All figures are those of the checkpoint.
+    """Returns a model card in Markdown, with Hugging Face front matter.
 
-    It names no license: that is for whoever publishes the weights.
+    All metrics are those of the checkpoint. The card names no license; whoever publishes the weights adds one.
 
     Args:
-        trained: the net.
-        file: the name of its safetensors file, in the same folder.
+        trained: the model.
+        file: the name of the safetensors file, which is in the card's folder.
     """
     sections = {
         "Data": _data(trained),
@@ -50,9 +50,9 @@ def _front_matter(trained: LoadedModel) -> str:
 def _summary(trained: LoadedModel) -> str:
     parameters = sum(parameter.numel() for parameter in trained.classifier.backbone.parameters())
     return (
-        f"`{trained.classifier.hparams['backbone']}` with {parameters:,} parameters, which sorts {_images(trained)} of "
-        f"{_size(trained)} pixels into {len(trained.data.class_names)} classes. It was trained with "
-        f"`resnet_lightning` on the data of `{_data_module(trained)}`."
+        f"`{trained.classifier.hparams['backbone']}` with {parameters:,} parameters, which classifies "
+        f"{_images(trained)} of {_size(trained)} pixels into {len(trained.data.class_names)} classes. It was trained "
+        f"with `resnet_lightning` on the data of `{_data_module(trained)}`."
     )
 
 
@@ -76,17 +76,17 @@ def _data_module(trained: LoadedModel) -> str:
 def _data(trained: LoadedModel) -> str:
     names, data = list(trained.data.class_names), trained.data
     mean, std = (", ".join(f"{value:.4g}" for value in values.tolist()) for values in data.statistics())
-    more = f" and {len(names) - _MOST_NAMES} more, named in the file's metadata" if len(names) > _MOST_NAMES else ""
+    more = f" and {len(names) - _MAX_NAMES} more, listed in the file's metadata" if len(names) > _MAX_NAMES else ""
     options = _config(trained).get("data", {}).get("init_args", {})
-    splits = ", ".join(f"{name} {options[name]}" for name in _SPLITS if options.get(name) is not None)
+    splits = ", ".join(f"{name} {options[name]}" for name in _SPLIT_OPTIONS if options.get(name) is not None)
     scaled = (
-        f"the shorter side scaled to {data.sizes()[1]}, the middle cut out" if data.image_size else "taken as they are"
+        f"the shorter side is scaled to {data.sizes()[1]}, the middle cut out" if data.image_size else "used unscaled"
     )
     rows = {
         "data module": f"`{_data_module(trained)}`",
-        "classes": ", ".join(names[:_MOST_NAMES]) + more,
-        "images": f"{_images(trained)}, {_size(trained)} pixels; files: {scaled}",
-        "mean, of pixels in [0, 1]": mean,
+        "classes": ", ".join(names[:_MAX_NAMES]) + more,
+        "images": f"{_images(trained)}, {_size(trained)} pixels; image files: {scaled}",
+        "mean (pixels in [0, 1])": mean,
         "standard deviation": std,
         **({"splits": splits} if splits else {}),
     }
@@ -95,13 +95,13 @@ def _data(trained: LoadedModel) -> str:
 
 def _metrics(metrics: dict[str, float]) -> str:
     if not metrics:
-        return "The checkpoint holds none."
+        return "The checkpoint stores no metrics."
     rows = {f"`{name}`": f"{value:.4f}" for name, value in metrics.items() if name.split("/")[0] != "train"}
     rows |= {f"`{name}`": f"{value:.4f}" for name, value in metrics.items() if name in ("train/loss", "train/acc")}
     return (
         f"{_table(('metric', 'value'), rows)}\n\n"
-        "Accuracies (`acc`; `acc5` counts the five likeliest classes) are shares of 1. `test/` is of the test images, "
-        "`val/` and `train/` are the values that training had logged last."
+        "Accuracies are fractions of 1: `acc` is top-1, `acc5` top-5. `test/` metrics are those of the test set; "
+        "`val/` and `train/` metrics are the last ones that were logged in training."
     )
 
 
@@ -111,7 +111,7 @@ def _table(head: tuple[str, str], rows: dict[str, str]) -> str:
 
 
 def _code(trained: LoadedModel, file: str) -> str:
-    """A program that a reader can copy; what it reads lies in the same folder."""
+    """Returns example code that loads the weights from the card's folder."""
     data, hparams = trained.data, trained.classifier.hparams
     options = {name: hparams[name] for name in ("num_classes", "in_chans")}
     own = hparams["backbone_args"] or {}
@@ -154,7 +154,7 @@ def probabilities(file):
         return net(((pixels - mean) / std)[None]).softmax(dim=1)[0]
 ```
 
-`class_names[probabilities("image.png").argmax()]` is the likeliest class."""
+`class_names[probabilities("image.png").argmax()]` is the most likely class."""
 
 
 def _arguments(options: dict[str, Any]) -> str:
@@ -163,15 +163,15 @@ def _arguments(options: dict[str, Any]) -> str:
 
 def _limits(trained: LoadedModel) -> str:
     limits = [
-        f"It knows these {len(trained.data.class_names)} classes alone: whatever an image shows is given one of them.",
-        "The figures above are all that was measured; how it does on images of another origin is not known.",
-        f"It sees {_size(trained)} pixels; what is smaller in an image than that shows, it cannot see.",
-        "Its probabilities are a softmax that nobody has calibrated: one of 0.9 need not be right nine times in ten.",
+        f"It assigns one of these {len(trained.data.class_names)} classes to every image, whatever the image shows.",
+        "Only the metrics above were measured; its accuracy on images from other sources is unknown.",
+        f"Its input has {_size(trained)} pixels; details that are too small for this resolution are lost.",
+        "Its probabilities are not calibrated: a prediction with probability 0.9 need not be right nine times in ten.",
     ]
     if trained.data.image_size is not None:
-        limits.append("Of an image that is not square it sees the middle alone.")
+        limits.append("Only the middle of an image that is not square is used.")
     if trained.data.in_chans == 1:
-        limits.append("It sees no colours.")
+        limits.append("Colours are ignored.")
     return "\n".join(f"- {limit}" for limit in limits)
 
 

@@ -101,7 +101,7 @@ def make_tell_apart(checkpoint):
     torch.manual_seed(0)
     trained = load_model(checkpoint)
     sizes = SEVERAL if trained.data.image_size else [(18, 24)] * len(SEVERAL)
-    images = [exporting._as_trained(trained, image) for image in pixels_of(*4 * sizes)]
+    images = [exporting._preprocess(trained, image) for image in pixels_of(*4 * sizes)]
     images = trained.data.normalize(torch.cat(images))
     net = randomize_norms(trained.classifier.backbone)
     for module in net.modules():
@@ -206,7 +206,7 @@ def test_norms_after_convolutions_are_folded_and_the_trained_net_stays(digits, c
         assert not module.training
         assert all(torch.equal(tensor, before[key]) for key, tensor in trained.classifier.state_dict().items())
         images = torch.from_numpy(np.stack([random_pixels(n, 36, 36) for n in range(6)]))[..., : trained.data.in_chans]
-        found, expected = module(images), trained.probabilities(exporting._as_trained(trained, images))
+        found, expected = module(images), trained.probabilities(exporting._preprocess(trained, images))
         torch.testing.assert_close(found, expected, atol=5e-5, rtol=0)
         assert expected.std(dim=0).max() > 1e-3
 
@@ -251,15 +251,17 @@ def test_a_net_that_cannot_be_traced_is_exported_with_its_norms(digits, capsys):
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("the model cannot be traced, so its batch norms are not fused: ")
     assert len(norms_of(module)) == 19
-    program = exporting._program_of(trained).module()
+    program = exporting._export_program(trained).module()
     assert compare(trained, torch.no_grad()(program), pixels_of((8, 8), (20, 13), channels=1)) < 1e-5
 
 
 def test_a_net_that_cannot_be_exported_is_named_in_a_line(digits, capfd):
     trained = replace(load_model(digits), classifier=ImageClassifier(DependsOnPixels(), in_chans=1).eval())
     capfd.readouterr()
-    with pytest.raises(InputError, match=r"^this net cannot be exported: .*; --format safetensors takes any$"):
-        exporting._program_of(trained)
+    with pytest.raises(
+        InputError, match=r"^this model cannot be exported: .*; use --format safetensors, which works for any model$"
+    ):
+        exporting._export_program(trained)
     out, err = capfd.readouterr()
     assert out.startswith("the model cannot be traced")
     assert (out.count("\n"), err) == (1, "")
@@ -458,7 +460,7 @@ def test_a_file_that_computes_something_else_is_removed(digits, format, tmp_path
     monkeypatch.setitem(FORMATS, format, replace(kind, write=write))
     path = tmp_path / f"net{kind.suffix}"
     path.write_text("before")
-    with pytest.raises(InputError, match="the written file is wrong and removed: on images of 8x8 its probabilities"):
+    with pytest.raises(InputError, match="exported file is wrong and was removed: on images of 8x8 its probabilities"):
         export(digits, format, path)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
@@ -467,7 +469,7 @@ def test_a_file_that_computes_something_else_is_removed(digits, format, tmp_path
 def test_the_comparison_sees_wrong_scaling_norms_and_channels(colour):
     trained = load_model(colour("preact"))
     right = deployable(trained)
-    images = list(exporting._of_the_package(trained))
+    images = list(exporting._package_images(trained))
     assert compare(trained, right, images) < 1e-5
 
     def differs(program):
@@ -490,7 +492,7 @@ def test_a_folder_of_images_is_compared_too(digits, colour, tmp_path, capsys):
     Image.fromarray(random_pixels(1)[..., 0].astype(np.uint16) * 256).save(tmp_path / "images" / "16bit.png")
     exported = export(digits, "safetensors", tmp_path / "net.safetensors", tmp_path / "images")
     assert (exported.images, exported.difference) == (4, 0)
-    with pytest.raises(InputError, match="is 31x20, and the net takes 24x18 alone"):
+    with pytest.raises(InputError, match="is 31x20, but the model takes only 24x18"):
         export(colour("oblong"), "safetensors", tmp_path / "other.safetensors", tmp_path / "images")
 
 
@@ -526,7 +528,7 @@ def test_the_card_has_the_figures_of_the_checkpoint_and_names_no_license(digits,
     for name, value in load_model(digits).metrics.items():
         if name.startswith(("val/", "test/")):
             assert f"| `{name}` | {value:.4f} |" in body
-    assert "`resnet20` with 269,434 parameters, which sorts grey images of 8x8 pixels into 10 classes" in body
+    assert "`resnet20` with 269,434 parameters, which classifies grey images of 8x8 pixels into 10 classes" in body
     assert "val_split 0.1, split_seed 0" in body
     assert "weight_decay: 0.0005" in body
 
@@ -538,7 +540,7 @@ def test_a_card_without_figures_says_so(digits, tmp_path):
     torch.save(content, alone)
     export(alone, "safetensors")
     card = (tmp_path / "MODEL_CARD.md").read_text()
-    assert "The checkpoint holds none." in card
+    assert "The checkpoint stores no metrics." in card
     assert "model-index" not in card
 
 
@@ -581,7 +583,9 @@ def test_a_file_of_another_kind_is_refused_in_a_line(digits, content, message, t
 
 
 def test_a_name_that_contradicts_the_format_is_refused(digits, tmp_path):
-    with pytest.raises(InputError, match=r"'net\.onnx' is to be of the format torch_export; let its name end in \.pt2"):
+    with pytest.raises(
+        InputError, match=r"'net\.onnx' does not fit the format torch_export; its name must end in \.pt2$"
+    ):
         export(digits, "torch_export", "net.onnx")
     (tmp_path / "net.pt2").mkdir()
     with pytest.raises(InputError, match="is a folder; give a file"):
