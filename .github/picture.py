@@ -1,6 +1,7 @@
-"""Makes the README's pictures, of real runs: ``.venv/bin/python .github/picture.py``.
+"""Makes the README's images from real runs: ``.venv/bin/python .github/picture.py``.
 
-A run in a terminal, and in a browser (``playwright install chromium``, or the system's chromium) the report on three.
+``run.svg`` shows a run in a terminal, and ``report.png`` the report of three runs in a browser. The browser is the
+system's chromium, or else that of ``playwright install chromium``.
 """
 
 import io
@@ -21,47 +22,49 @@ COLUMNS = 116
 
 
 def record(command: list[str]) -> str:
-    """What a command writes to a terminal."""
-    ours, theirs = pty.openpty()
+    """Runs a command in a terminal and returns its output."""
+    controller, terminal = pty.openpty()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "COLUMNS": str(COLUMNS), "TERM": "xterm-256color"}
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
-        os.close(theirs)
+    with subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment) as process:
+        os.close(terminal)
         output = b""
         while True:
             try:
-                chunk = os.read(ours, 65536)
-            except OSError:  # the terminal closes with its last process
+                chunk = os.read(controller, 65536)
+            except OSError:  # the last process has closed the terminal
                 break
             if not chunk:
                 break
             output += chunk
     if process.returncode:
-        sys.exit(f"{command} ended with {process.returncode}:\n{output.decode()}")
+        sys.exit(f"{command} exited with code {process.returncode}:\n{output.decode()}")
     return output.decode()
 
 
-def screen(written: str) -> str:
-    """What is left on the screen when every redrawn line has been redrawn."""
-    lines = [re.split(r"\r(?!$)", line.rstrip("\r"))[-1] for line in written.split("\n")]
+def final_screen(output: str) -> str:
+    """Returns what the screen shows at the end of an output that overwrites lines."""
+    lines = [re.split(r"\r(?!$)", line.rstrip("\r"))[-1] for line in output.split("\n")]
     return re.sub(r"\x1b\[(\?25[lh]|2K|\d*A)", "", "\n".join(lines))
 
 
-def picture_of_a_run(file: Path) -> None:
+def save_run(file: Path) -> None:
+    """Saves the terminal output of a run as an SVG image."""
     arguments = ["fit", "--config", "configs/digits.yaml"]
-    # Through `env`, which finds the program by the path that it is given.
-    shown = screen(record(["env", "lightning", *arguments]))
+    # `env` finds the program in the PATH of its environment.
+    shown = final_screen(record(["env", "lightning", *arguments]))
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(f"[bold]$ lightning {' '.join(arguments)}[/]", highlight=False)
     console.print(Text.from_ansi(shown.strip()))
     console.save_svg(str(file), title="resnet_lightning")
 
 
-def picture_of_a_report(file: Path) -> None:
+def save_report(file: Path) -> None:
+    """Saves a screenshot of the report of three short runs."""
     with tempfile.TemporaryDirectory() as folder:
-        for options in [], ["--seed_everything=1"], ["--model.lr=0.02"]:
-            own = ["--trainer.max_epochs=12", f"--trainer.default_root_dir={folder}", *options]
-            record(["env", "lightning", "fit", "--config", "configs/digits.yaml", *own])
+        for changes in [], ["--seed_everything=1"], ["--model.lr=0.02"]:
+            options = ["--trainer.max_epochs=12", f"--trainer.default_root_dir={folder}", *changes]
+            record(["env", "lightning", "fit", "--config", "configs/digits.yaml", *options])
         page = f"{folder}/report.html"
         record(["env", "lightning", "report", folder, "--output", page])
         with sync_playwright() as playwright:
@@ -73,5 +76,5 @@ def picture_of_a_report(file: Path) -> None:
 
 
 if __name__ == "__main__":
-    picture_of_a_run(Path(__file__).with_name("run.svg"))
-    picture_of_a_report(Path(__file__).with_name("report.png"))
+    save_run(Path(__file__).with_name("run.svg"))
+    save_report(Path(__file__).with_name("report.png"))

@@ -1,1 +1,1 @@
-"""Speed, each measured beside what a user would pick instead, turn about in one run."""
+"""Benchmarks: each compares the speed of our code and of an alternative, interleaved in one run."""

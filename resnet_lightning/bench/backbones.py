@@ -1,4 +1,4 @@
-"""Our nets beside torchvision's, and beside a CIFAR ResNet as most people write it: a training step and inference."""
+"""Compares our networks with torchvision's and with a typical hand-written CIFAR ResNet, in training and inference."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..models import create_model
-from .comparison import Comparison, timed, turn_about
+from .comparison import Comparison, interleaved, timed
 
 
 class HandWrittenBlock(nn.Module):
-    """A basic block with option A in the usual manner."""
+    """A typical hand-written basic block with a shortcut of option A."""
 
     def __init__(self, in_planes: int, planes: int, stride: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class HandWrittenBlock(nn.Module):
 
 
 class HandWrittenResNet20(nn.Module):
-    """ResNet-20 with our state-dict keys: (B, 3, H, W) -> (B, 10)."""
+    """A typical hand-written ResNet-20, with our state-dict keys: (B, 3, H, W) -> logits (B, 10)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class HandWrittenResNet20(nn.Module):
         return self.fc(out.flatten(1))
 
 
-# Their net, and a batch that takes about a second on two cores.
+# The network to compare with, batch size and image size. A training step takes about a second on two cores.
 CASES: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "resnet18": (torchvision.models.resnet18, 16, 224),
     "resnet50": (torchvision.models.resnet50, 8, 224),
@@ -57,7 +57,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
 
 
 def backbones(*, rounds: int) -> Iterator[Comparison]:
-    """Times each net in its plainest form, eager and with the channels outermost, with the same weights and images."""
+    """Times each pair of networks with the same weights and images, in eager mode and NCHW format."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for name, (make_theirs, batch, size) in CASES.items():
         torch.manual_seed(0)
@@ -68,9 +68,9 @@ def backbones(*, rounds: int) -> Iterator[Comparison]:
         targets = torch.arange(batch, device=device) % 10
         work = f"{name}, {batch} images of {size}x{size}"
         steps = (timed(_training_step(net, images, targets)) for net in (ours, theirs))
-        yield turn_about(f"{work}, training step", batch, *steps, rounds=rounds)
+        yield interleaved(f"{work}, training step", batch, *steps, rounds=rounds)
         passes = (timed(_inference(net, images)) for net in (ours, theirs))
-        yield turn_about(f"{work}, inference", batch, *passes, rounds=rounds)
+        yield interleaved(f"{work}, inference", batch, *passes, rounds=rounds)
 
 
 def _training_step(net: nn.Module, images: Tensor, targets: Tensor) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""How two ways of doing the same work are timed, and shown."""
+"""Times two implementations of the same work and shows the results."""
 
 import statistics
 import time
@@ -16,14 +16,14 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Comparison:
-    """The seconds that the same work took us and them, round by round.
+    """The seconds that our code and an alternative took for the same work, in each round.
 
     Args:
-        work: what it was.
-        amount: how much of it, in ``unit``.
-        ours: our seconds.
-        theirs: their seconds.
-        unit: what the work is counted in.
+        work: describes the work, and the alternative where it is not obvious.
+        amount: the amount of work in a round, in ``unit``.
+        ours: seconds that our code took, one value per round.
+        theirs: seconds that the alternative took, one value per round.
+        unit: the unit of ``amount``.
     """
 
     work: str
@@ -34,12 +34,12 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """How many times faster we are: the median over the rounds, each of which ran on the same machine at once."""
+        """How many times faster our code is: the median over the rounds of the ratio within a round."""
         return statistics.median(theirs / ours for ours, theirs in zip(self.ours, self.theirs, strict=True))
 
 
 def timed(run: Callable[[], object]) -> Callable[[], float]:
-    """Runs it and returns the seconds that it took, and the accelerator with it."""
+    """Returns a function that calls ``run`` and returns the seconds it took, including the work of a GPU."""
 
     def run_and_time() -> float:
         started = time.perf_counter()
@@ -51,7 +51,7 @@ def timed(run: Callable[[], object]) -> Callable[[], float]:
     return run_and_time
 
 
-def turn_about(
+def interleaved(
     work: str,
     amount: int,
     ours: Callable[[], float],
@@ -60,9 +60,9 @@ def turn_about(
     rounds: int,
     unit: str = "images",
 ) -> Comparison:
-    """Runs both, ours and theirs in turn, and who begins in turn too, after one round that does not count.
+    """Runs both alternately, after a warm-up round that is not counted; the order is reversed from round to round.
 
-    Each returns the seconds that the work took it; see ``timed``.
+    ``ours`` and ``theirs`` do the work once and return the seconds it took; see ``timed``.
     """
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
     runs = [("ours", ours), ("theirs", theirs)]
@@ -75,7 +75,7 @@ def turn_about(
 
 
 def as_table(comparisons: Sequence[Comparison]) -> Table:
-    """A row for each comparison: the speeds by the median, and the ratio last."""
+    """Makes a table with a row for each comparison: the median speeds and the ratio."""
     table = Table("work", "ours", "theirs", "ours is faster", box=box.SIMPLE)
     for column in table.columns[1:]:
         column.justify = "right"
@@ -93,16 +93,16 @@ def _speed(comparison: Comparison, seconds: float) -> str:
 
 
 def write_csv(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """Writes the seconds of every round.
+    """Writes the seconds of every round to a file.
 
     Raises:
-        InputError: where the file cannot be written.
+        InputError: if the file cannot be written.
     """
     rows: list[list[object]] = [["work", "amount", "unit", "round", "ours_seconds", "theirs_seconds"]]
     for c in comparisons:
         rows += ([c.work, c.amount, c.unit, i, *pair] for i, pair in enumerate(zip(c.ours, c.theirs, strict=True)))
     try:
-        path.parent.stat()  # a missing folder is more likely a typing error than one to make
+        path.parent.stat()  # a missing folder is probably a typing error, so it is not created
         atomic_write_csv(path, rows)
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from error

@@ -1,6 +1,6 @@
-"""An epoch of augmented CIFAR-size batches: our data engine, and what a user would pick instead.
+"""Compares our data engine with the alternatives, in epochs of augmented batches of CIFAR size.
 
-Each image is padded by 4 and cropped, mirrored half of the time, and normalised to float32, in batches of 128.
+Images are padded by 4 pixels, cropped, mirrored with probability 1/2 and normalized to float32, in batches of 128.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,20 +16,20 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from ..data import Augmentation, ImageDataModule, RawBatch
-from .comparison import Comparison, timed, turn_about
+from .comparison import Comparison, interleaved, timed
 
 _MEAN, _STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 _BATCH = 128
-_WHOLE_SET = 390 * _BATCH  # as many as CIFAR has, in whole batches
-_FOR_WORKERS = 78 * _BATCH  # a fifth of that is enough where an image takes a hundred times longer
+_WHOLE_SET = 390 * _BATCH  # the size of CIFAR, in whole batches
+_SMALL_SET = 78 * _BATCH  # a fifth, because a DataLoader takes up to a hundred times as long per image
 
 
 class RandomImagesDataModule(ImageDataModule):
-    """Images of random pixels, 32x32 and of 10 classes, which take as long as real ones.
+    """32x32 images of random pixels in 10 classes, which take as long to load as real images.
 
     Args:
-        count: how many there are for training, and an eighth of that for testing.
-        options: those of ``ImageDataModule``.
+        count: number of training images; there are an eighth as many test images.
+        options: the options of ``ImageDataModule``.
     """
 
     class_names = tuple("0123456789")
@@ -45,13 +45,13 @@ class RandomImagesDataModule(ImageDataModule):
 
 
 def random_images(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (count, 32, 32, 3) uint8 and labels (count,)."""
+    """Generates pixels (count, 32, 32, 3) uint8 and labels (count,)."""
     generator = np.random.default_rng(0)
     return generator.integers(0, 256, (count, 32, 32, 3), np.uint8), generator.integers(0, 10, count)
 
 
 class FromArray(Dataset[tuple[Tensor, int]]):
-    """What ``torchvision.datasets.CIFAR10`` does once its files are read: an array, and transforms of single images."""
+    """Transforms images of an array one by one, as ``torchvision.datasets.CIFAR10`` does after reading its files."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Callable[[Image.Image], Tensor]) -> None:
         self.images, self.labels, self.transform = images, labels, transform
@@ -64,12 +64,12 @@ class FromArray(Dataset[tuple[Tensor, int]]):
 
 
 class WholeSet:
-    """What the fastest CIFAR-10 runs do: the whole set normalised and padded once, and augmented at once each epoch."""
+    """Normalizes and pads all images once, and augments all of them before each epoch, as CIFAR-10 speed runs do."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
-        black_around = F.pad(torch.from_numpy(images).permute(0, 3, 1, 2), (4, 4, 4, 4))
-        self.padded = black_around.float().div_(255).sub_(mean).div_(std)
+        zero_padded = F.pad(torch.from_numpy(images).permute(0, 3, 1, 2), (4, 4, 4, 4))
+        self.padded = zero_padded.float().div_(255).sub_(mean).div_(std)
         self.labels = torch.from_numpy(labels)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -77,7 +77,7 @@ class WholeSet:
         mirrored = torch.rand(n) < 0.5
         images = torch.where(mirrored.view(-1, 1, 1, 1), self.padded.flip(-1), self.padded)
         top, left = torch.randint(0, 9, (2, n))
-        # All images with the same shift at once: first by rows, then by columns.
+        # All images with the same shift are cropped at once, first by rows, then by columns.
         rows = torch.empty(n, 3, 32, 40)
         for shift in range(9):
             rows[top == shift] = images[top == shift, :, shift : shift + 32]
@@ -89,26 +89,28 @@ class WholeSet:
 
 
 def data(*, rounds: int) -> Iterator[Comparison]:
-    """Times whole epochs, batch after batch, without what each prepares once for all epochs."""
-    few = RandomImagesDataModule(_FOR_WORKERS, **_OPTIONS)
+    """Times whole epochs, without the preparations that are made once for all epochs."""
+    small_set = RandomImagesDataModule(_SMALL_SET, **_OPTIONS)
     for workers in 0, 2:
-        loader = _dataloader(*random_images(_FOR_WORKERS), workers)
+        loader = _dataloader(*random_images(_SMALL_SET), workers)
         work = f"torchvision's transforms in a DataLoader, {workers} workers"
-        yield turn_about(work, _FOR_WORKERS, _epoch_of(few), timed(partial(_use_up, loader)), rounds=rounds)
-    everything = RandomImagesDataModule(_WHOLE_SET, **_OPTIONS)
-    whole_set = WholeSet(*random_images(_WHOLE_SET))
+        yield interleaved(work, _SMALL_SET, _our_epoch(small_set), timed(partial(_exhaust, loader)), rounds=rounds)
+    whole_set = RandomImagesDataModule(_WHOLE_SET, **_OPTIONS)
+    augmented_at_once = WholeSet(*random_images(_WHOLE_SET))
     work = "the whole set augmented at once, as tensors"
-    yield turn_about(work, _WHOLE_SET, _epoch_of(everything), timed(partial(_use_up, whole_set)), rounds=rounds)
-    work = "the limit: the same images in the same order, copied to float32 and no more"
-    as_it_is = RandomImagesDataModule(_WHOLE_SET, batch_size=_BATCH, val_split=0.0).train_dataloader()
-    yield turn_about(work, _WHOLE_SET, _epoch_of(everything), timed(partial(_copy, as_it_is)), rounds=rounds)
+    yield interleaved(
+        work, _WHOLE_SET, _our_epoch(whole_set), timed(partial(_exhaust, augmented_at_once)), rounds=rounds
+    )
+    work = "upper bound: the same images in the same order, only copied to float32"
+    not_augmented = RandomImagesDataModule(_WHOLE_SET, batch_size=_BATCH, val_split=0.0).train_dataloader()
+    yield interleaved(work, _WHOLE_SET, _our_epoch(whole_set), timed(partial(_copy, not_augmented)), rounds=rounds)
 
 
 _OPTIONS: dict[str, Any] = {"batch_size": _BATCH, "val_split": 0.0, "augment": Augmentation(crop=4, flip=True)}
 
 
-def _epoch_of(module: ImageDataModule) -> Callable[[], float]:
-    """One epoch through the hooks that the Trainer calls."""
+def _our_epoch(module: ImageDataModule) -> Callable[[], float]:
+    """Returns a function that times an epoch with the hooks that the Trainer calls."""
     loader = module.train_dataloader()
     device = torch.device("cpu")
 
@@ -139,6 +141,6 @@ def _dataloader(images: np.ndarray, labels: np.ndarray, workers: int) -> DataLoa
     )
 
 
-def _use_up(batches: Any) -> None:
+def _exhaust(batches: Any) -> None:
     for _ in batches:
         pass

@@ -1,4 +1,4 @@
-"""What the progress bar costs: short epochs with it and without."""
+"""Measures the cost of the progress bar: short epochs with the bar and without it."""
 
 import contextlib
 import io
@@ -13,19 +13,19 @@ from rich.console import Console
 from ..data import DigitsDataModule
 from ..training.callbacks import RunProgress
 from ..training.classifier import ImageClassifier
-from .comparison import Comparison, turn_about
+from .comparison import Comparison, interleaved
 
 _EPOCHS = 4
 
 
 def progress(*, rounds: int) -> Iterator[Comparison]:
-    """Times epochs of twenty steps of ResNet-20 on the digits, drawn as on a terminal, beside those without a bar."""
-    work = f"{_EPOCHS} epochs of 20 steps, ResNet-20 on the digits: our bar, beside none"
-    yield turn_about(work, _EPOCHS, _epochs(True), _epochs(False), rounds=rounds, unit="epochs")
+    """Times epochs of twenty steps of ResNet-20 on the digits, with a terminal's progress bar and without a bar."""
+    work = f"{_EPOCHS} epochs of 20 steps, ResNet-20 on the digits: our progress bar, against none"
+    yield interleaved(work, _EPOCHS, _epochs(True), _epochs(False), rounds=rounds, unit="epochs")
 
 
 class _Clock(Callback):
-    """From the first step to the end of training."""
+    """Measures the seconds from the start of the first epoch to the end of training."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

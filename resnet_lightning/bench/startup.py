@@ -1,12 +1,12 @@
-"""How long it takes until something happens: an import, and the help of the command line."""
+"""Measures start-up times: of an import, and of the help of the command line."""
 
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from .comparison import Comparison, timed, turn_about
+from .comparison import Comparison, interleaved, timed
 
-# A command line as Lightning's own documentation shows it.
+# A command line like that in Lightning's documentation.
 _STOCK = """
 import torch, torchvision
 from lightning import LightningDataModule, LightningModule
@@ -26,12 +26,12 @@ LightningCLI(Model, Data, args=["fit", "--help"])
 
 
 def startup(*, rounds: int) -> Iterator[Comparison]:
-    """Times whole processes."""
+    """Times whole processes, from start to exit."""
     ours, theirs = _process("-c", "import resnet_lightning"), _process("-c", "import torch")
-    yield turn_about("import resnet_lightning, beside import torch", 1, ours, theirs, rounds=rounds, unit="starts")
+    yield interleaved("import resnet_lightning, against import torch", 1, ours, theirs, rounds=rounds, unit="starts")
     ours, theirs = _process("-m", "resnet_lightning", "fit", "--help"), _process("-c", _STOCK)
-    work = "lightning fit --help, beside that of a LightningCLI of one's own"
-    yield turn_about(work, 1, ours, theirs, rounds=rounds, unit="starts")
+    work = "lightning fit --help, against a stock LightningCLI"
+    yield interleaved(work, 1, ours, theirs, rounds=rounds, unit="starts")
 
 
 def _process(*arguments: str) -> Callable[[], float]:

@@ -1,6 +1,7 @@
-"""A training step of ``lightning fit``, all that goes with it, and the loops that people write by hand.
+"""Compares the training steps of ``lightning fit`` with those of hand-written loops.
 
-The hand-written loops do nothing but train: their batches lie ready in memory, they log nothing and show nothing.
+The steps of ``lightning fit`` include loading, augmentation, logging and the progress bar. The hand-written loops only
+train: their batches are ready in memory, and they neither log nor show anything.
 """
 
 import contextlib
@@ -18,16 +19,16 @@ from torch.nn import functional as F
 
 from ..models import create_model
 from .backbones import HandWrittenResNet20
-from .comparison import Comparison, turn_about
+from .comparison import Comparison, interleaved
 
-_WARM_UP = 2  # steps that do not count: memory is allocated, kernels are chosen
+_WARM_UP = 2  # steps that are not counted: memory is allocated and kernels are selected
 
 
 class StepClock(Callback):
-    """Measures the training steps of a run, from one step's end to another's, with all that lies between.
+    """Measures the time from the end of the warm-up steps to the end of the last training step.
 
     Attributes:
-        seconds: what the last run in this process took, without the first ``_WARM_UP`` steps.
+        seconds: the seconds of the last run in this process.
     """
 
     seconds = 0.0
@@ -50,7 +51,7 @@ def _now() -> float:
 
 
 def torchvision_resnet18() -> nn.Module:
-    """torchvision's ResNet-18 as people fit it to 32x32: a 3x3 stem, no pool."""
+    """Makes torchvision's ResNet-18 with the usual changes for 32x32 images: a 3x3 stem and no pool."""
     net = torchvision.models.resnet18(num_classes=10)
     net.conv1 = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
     net.maxpool = nn.Identity()
@@ -58,11 +59,11 @@ def torchvision_resnet18() -> nn.Module:
 
 
 def step(*, rounds: int, fit: Callable[[list[str]], int]) -> Iterator[Comparison]:
-    """Times some steps at a time.
+    """Times a few steps per round.
 
     Args:
-        rounds: how often.
-        fit: runs a command line.
+        rounds: number of rounds.
+        fit: runs a command line and returns its exit code.
     """
     cases: tuple[tuple[str, str, dict[str, Any], Callable[[], nn.Module], int, int], ...] = (
         ("resnet20", "resnet20", {}, HandWrittenResNet20, 128, 16),
@@ -71,19 +72,19 @@ def step(*, rounds: int, fit: Callable[[list[str]], int]) -> Iterator[Comparison
     for name, backbone, options, plain, batch, steps in cases:
         for precision, compiled in _modes():
             how = f"{', bf16' if precision == 'bf16-mixed' else ''}{', compiled' if compiled else ''}"
-            work = f"{name}, {batch} images{how}, beside a loop on"
+            work = f"{name}, {batch} images{how}, against a hand-written loop on"
             ours = _lightning_fit(fit, backbone, options, batch, steps, precision, compiled)
             same = create_model(backbone, num_classes=10, **options).to(memory_format=torch.channels_last)
             theirs = _loop(same, batch, steps, precision, compiled)
-            yield turn_about(f"{work} the same net", batch * steps, ours, theirs, rounds=rounds)
+            yield interleaved(f"{work} the same network", batch * steps, ours, theirs, rounds=rounds)
             if not (compiled or precision == "bf16-mixed"):
                 theirs = _loop(plain(), batch, steps, precision, compiled)
-                other = "torchvision's, NCHW" if plain is torchvision_resnet18 else "a plain one, NCHW"
-                yield turn_about(f"{work} {other}", batch * steps, ours, theirs, rounds=rounds)
+                other = "torchvision's, NCHW" if plain is torchvision_resnet18 else "a hand-written network, NCHW"
+                yield interleaved(f"{work} {other}", batch * steps, ours, theirs, rounds=rounds)
 
 
 def _modes() -> list[tuple[str, bool]]:
-    """Precision, and whether to compile: on a CPU without bf16 units neither pays."""
+    """Lists precisions, and whether to compile. On CPUs without bf16 units, neither bf16 nor compiling is faster."""
     if not torch.cuda.is_available():
         return [("32-true", False)]
     return [("32-true", False), ("bf16-mixed", False), ("bf16-mixed", True)]

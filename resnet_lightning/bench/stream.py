@@ -1,4 +1,4 @@
-"""Reading a folder that does not fit: how long it takes to list, how fast it is read, and whether memory grows."""
+"""Measures how a folder of images is streamed from disk: the time to list it, the speed of reading, and memory."""
 
 import os
 import tempfile
@@ -20,7 +20,7 @@ _REPORTS = 10
 
 
 def write_folder(root: Path, count: int, side: int = 64) -> None:
-    """Writes JPEG files of noise, all different, evenly into ``root/train/<class>/*``, a few to test."""
+    """Writes different JPEG images of noise, evenly to ``root/train/<class>/*``, and one per class to ``root/test``."""
     generator = np.random.default_rng(0)
     for part, number in ("train", count), ("test", _CLASSES):
         for label in range(_CLASSES):
@@ -31,12 +31,12 @@ def write_folder(root: Path, count: int, side: int = 64) -> None:
 
 
 def stream(*, count: int, workers: int) -> Iterator[tuple[str, str, str]]:
-    """Lists and reads a folder of ``count`` generated images once, and says what it took: work, speed, memory.
+    """Generates a folder of ``count`` images, lists it and reads it once; yields the work, its speed and the memory.
 
-    Memory is that of this process and its workers together, a page that several share counted once.
+    Memory is the sum over this process and its workers; pages that several of them share are counted once.
 
     Raises:
-        InputError: on a system that does not say what memory its processes take.
+        InputError: if the system does not provide the memory of processes in ``/proc``.
     """
     if not Path("/proc/self/smaps_rollup").exists():
         raise InputError("memory is read from /proc/PID/smaps_rollup, which this system does not have; use Linux")
@@ -78,7 +78,7 @@ def _speed(images: int, started: float) -> str:
 
 
 def _memory() -> float:
-    """Megabytes of this process and those that it started (proportional set size)."""
+    """Returns the megabytes of this process and its child processes (proportional set size)."""
     me = os.getpid()
     children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
     total = 0
@@ -90,7 +90,7 @@ def _memory() -> float:
 
 
 def as_table(rows: Iterator[tuple[str, str, str]]) -> Table:
-    """A row for each stage."""
+    """Makes a table with a row for each stage."""
     table = Table("images", "took", "memory", box=box.SIMPLE)
     for column in table.columns[1:]:
         column.justify = "right"

@@ -1,4 +1,4 @@
-"""Weights that exist already: reading them safely, fitting them to a net, and saying how they differ from it."""
+"""Pretrained weights: reads checkpoints safely, adapts weights to a network and reports what differs."""
 
 import fnmatch
 import os
@@ -21,23 +21,24 @@ class WeightsEnum(Protocol):
 
 Pretrained = str | Path | Mapping[str, Tensor] | WeightsEnum
 
-# What wrappers put into the path of a parameter: DDP and averaged models, torch.compile, checkpointing, FSDP.
+# Parts of parameter names that wrappers add: DDP and averaged models, torch.compile, checkpointing, FSDP.
 _WRAPPERS = {"module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
 
-# What an averaged model counts beside its weights.
-_COUNTS = {"n_averaged"}
+# Counters of averaged models, which are no weights.
+_COUNTERS = {"n_averaged"}
 
-# Where checkpoints keep their weights: Lightning and timm; torchvision.
+# The keys under which checkpoints store their weights: Lightning and timm; torchvision.
 _CONTAINERS = ("state_dict", "model")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint onto the CPU, with ``weights_only=True``: a file that carries code is refused.
+    """Reads a checkpoint onto the CPU with ``weights_only=True``, which rejects files that contain code.
 
-    A file named ``.safetensors`` holds a state dict, and is read by that library.
+    A file with the suffix ``.safetensors`` is read with the safetensors library and contains a state dict.
 
     Raises:
-        InputError: where the file is missing, is not a checkpoint, is damaged or carries code.
+        InputError: if the file is missing, is not a checkpoint, is damaged or contains code, or if the safetensors
+            library is needed and missing.
     """
     if not Path(path).is_file():
         raise InputError(f"there is no checkpoint {str(path)!r}")
@@ -46,8 +47,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             return _read_safetensors(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError as error:
-        raise InputError(f"{str(path)!r} wants a library: pip install safetensors") from error
-    except Exception as error:  # torch raises many kinds for a file that is not its own
+        raise InputError(f"{str(path)!r} needs the library safetensors: pip install safetensors") from error
+    except Exception as error:  # torch raises many types of exception for damaged files
         raise InputError(f"{str(path)!r} is not a checkpoint, is damaged or carries code") from error
     if not isinstance(checkpoint, dict):
         raise InputError(f"{str(path)!r} is not a checkpoint: it holds a {type(checkpoint).__name__}")
@@ -63,16 +64,16 @@ def _read_safetensors(path: str | Path) -> dict[str, Any]:
 def check_state_dict(
     expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str, may_differ: Sequence[str] = ()
 ) -> None:
-    """Makes sure that weights fit a net before they are loaded.
+    """Checks that weights fit a network before they are loaded.
 
     Args:
-        expected: the net's state dict.
+        expected: the state dict of the network.
         found: the weights.
-        source: where they come from, for the message.
+        source: the origin of the weights, for the error message.
         may_differ: shell patterns of keys that may be missing or unexpected.
 
     Raises:
-        InputError: naming the keys that are missing, unexpected or of another shape.
+        InputError: if keys are missing, unexpected or of another shape; the message names them.
     """
     _check_types(found, source)
     differences = {
@@ -85,35 +86,35 @@ def check_state_dict(
         ],
     }
     if any(differences.values()):
-        listed = "; ".join(f"{_some(keys)} {kind}" for kind, keys in differences.items() if keys)
+        listed = "; ".join(f"{_first_few(keys)} {kind}" for kind, keys in differences.items() if keys)
         raise InputError(f"the weights in {source} do not fit this net: {listed}")
 
 
 def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: str | Sequence[str] = ()) -> None:
-    """Loads weights into a net that may have another head and other input channels, and prints what was used.
+    """Loads weights into a network whose head and number of input channels may differ, and prints what was loaded.
 
-    Keys may carry the prefixes of this package's classifier, of DDP, ``torch.compile``, FSDP and averaged models. A
-    head of another size stays as it is drawn. A first convolution for colour images becomes one for one channel by its
-    sum over the three, so that a grey image gives what its RGB copy gave, and one for N channels by repeating the
-    three, scaled by 3 / N.
+    Keys may have the prefixes of this package's classifier, DDP, ``torch.compile``, FSDP and averaged models. A head
+    of another size keeps its random initialization. The first convolution of weights for RGB images is adapted to the
+    channels of the network: for one channel, its weights are summed over RGB, so that a grayscale image gives the same
+    result as its RGB copy did; for N channels, they are repeated and scaled by 3 / N.
 
     Args:
-        net: the net.
-        pretrained: the path of a checkpoint (ours, Lightning's, torchvision's or timm's, or a safetensors file), a
-            weights enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, or a state dict.
-        may_differ: shell patterns of keys that the weights may lack, which stay as they are drawn, or have too many,
-            or have of another shape; such as ``"fc.*"`` for weights that come without a head.
+        net: the network.
+        pretrained: the path of a checkpoint (of this package, Lightning, torchvision, timm or safetensors), a weights
+            enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, or a state dict.
+        may_differ: shell patterns of keys that may be missing from the weights, unexpected or of another shape, such as
+            ``"fc.*"`` for weights without a head. These parameters keep their random initialization.
 
     Raises:
-        InputError: naming the keys that do not fit, or where there are no such weights.
+        InputError: if the weights are not found or cannot be read, or if keys do not fit; the message names them.
     """
     found, source = _find_weights(pretrained)
     _check_types(found, source)
     state = net.state_dict()
-    names = {_bare(key): key for key in state}  # the net may be wrapped too
-    expected = {bare: state[key] for bare, key in names.items()}
+    names = {_without_wrappers(key): key for key in state}  # the network may be wrapped too
+    expected = {name: state[key] for name, key in names.items()}
     weights, prefix = _without_prefix(
-        {_bare(key): tensor for key, tensor in found.items() if key not in _COUNTS}, expected, source
+        {_without_wrappers(key): tensor for key, tensor in found.items() if key not in _COUNTERS}, expected, source
     )
     notes = [f"under {prefix!r}"] if prefix else []
 
@@ -126,7 +127,7 @@ def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: str | Se
     def differs(key: str) -> bool:
         return key not in expected or key not in weights or expected[key].shape != weights[key].shape
 
-    # Old files lack the counts of batches, and norms do without.
+    # Old files lack the batch counters, which norms do not need.
     allowed = [*as_patterns(may_differ), "*.num_batches_tracked"]
     if any(differs(key) for key in weights if key.startswith("fc.")):
         allowed.append("fc.*")
@@ -135,19 +136,19 @@ def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: str | Se
     try:
         check_state_dict(expected, weights, source, allowed)
     except InputError as error:
-        raise InputError(f"{error}; where that is meant, name the keys in may_differ") from None
+        raise InputError(f"{error}; if that is intended, name the keys in may_differ") from None
     net.load_state_dict({names[key]: tensor for key, tensor in weights.items()}, strict=False)
 
     if unused:
-        notes.append(f"not used: {_some(unused)}")
-    if drawn := [key for key in expected if key not in weights and not key.endswith("num_batches_tracked")]:
-        notes.append(f"still as drawn: {_some(drawn)}")
+        notes.append(f"not used: {_first_few(unused)}")
+    if initialized := [key for key in expected if key not in weights and not key.endswith("num_batches_tracked")]:
+        notes.append(f"randomly initialized: {_first_few(initialized)}")
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print("; ".join([f"pretrained: {len(weights)} of {len(expected)} tensors from {source}", *notes]))
 
 
 def _find_weights(pretrained: Pretrained) -> tuple[Mapping[str, Any], str]:
-    """The state dict that ``pretrained`` stands for, and its name for messages."""
+    """Returns the state dict that ``pretrained`` stands for, and its name for messages."""
     content: Any
     if isinstance(pretrained, Mapping):
         content, source = pretrained, "the state dict"
@@ -175,8 +176,9 @@ def _check_types(found: Any, source: str) -> None:
     if not isinstance(found, Mapping) or not all(
         isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()
     ):
-        keys = f", but hold {_some([str(key) for key in found])}" if isinstance(found, Mapping) and found else ""
-        raise InputError(f"the weights in {source} are not a mapping of names to tensors{keys}")
+        keys = [str(key) for key in found] if isinstance(found, Mapping) else []
+        but = f", but have the keys {_first_few(keys)}" if keys else ""
+        raise InputError(f"the weights in {source} are not a mapping of names to tensors{but}")
 
 
 def _weights_enum(name: str) -> WeightsEnum:
@@ -193,40 +195,40 @@ def _download(weights: WeightsEnum) -> Mapping[str, Any]:
         return weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
     except OSError as error:  # no network, a full disk
         raise InputError(f"{weights} cannot be downloaded: {error}") from error
-    except Exception as error:  # torch raises many kinds for a file that is not its own
+    except Exception as error:  # torch raises many types of exception for damaged files
         raise InputError(f"the download of {weights} in torch.hub's cache is damaged or carries code") from error
 
 
-def _bare(key: str) -> str:
-    """``backbone._orig_mod.conv1.weight`` to ``backbone.conv1.weight``."""
+def _without_wrappers(key: str) -> str:
+    """Removes the parts that wrappers add: ``backbone._orig_mod.conv1.weight`` to ``backbone.conv1.weight``."""
     return ".".join(part for part in key.split(".") if part not in _WRAPPERS)
 
 
 def _without_prefix(
     found: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str
 ) -> tuple[dict[str, Tensor], str]:
-    """Weights of a module that had the net as a part: ``backbone.conv1.weight`` to ``conv1.weight``; and the prefix."""
+    """Removes the prefix of a module that contained the network, such as ``backbone.``; also returns the prefix."""
     keys = list(expected)[:20]
     prefixes = ["", *(key.removesuffix(keys[0]) for key in found if key.endswith(f".{keys[0]}"))]
     scores = {prefix: sum(prefix + key in found for key in keys) for prefix in prefixes}
     best = [prefix for prefix, score in scores.items() if score and score == max(scores.values())]
     if len(best) > 1:
-        nets = ", ".join(repr(prefix) for prefix in best)
-        raise InputError(f"{source} holds several nets, under {nets}; give the state dict of the one that is meant")
+        networks = ", ".join(repr(prefix) for prefix in best)
+        raise InputError(f"{source} contains several networks, under {networks}; give the state dict of one of them")
     prefix = best[0] if best else ""
     weights = {key.removeprefix(prefix): tensor for key, tensor in found.items()}
     if len(weights) < len(found):
-        raise InputError(f"{source} holds several weights for one key, with {prefix!r} before it and without")
+        raise InputError(f"{source} contains some weights twice, with the prefix {prefix!r} and without it")
     return weights, prefix
 
 
 def as_patterns(may_differ: str | Sequence[str] | None) -> list[str]:
-    """The patterns that ``may_differ`` stands for: a single one, several or, by None, none."""
+    """Returns the patterns of ``may_differ`` as a list; None stands for no pattern."""
     return [may_differ] if isinstance(may_differ, str) else list(may_differ or ())
 
 
 def _adapt_channels(weight: Tensor, channels: int) -> Tensor:
-    """A first convolution (C, 3, H, W) for images of other channels: (C, channels, H, W)."""
+    """Adapts the weights of a first convolution from 3 channels (C, 3, H, W) to (C, channels, H, W)."""
     if channels == 1:
         return weight.sum(dim=1, keepdim=True)
     return weight.repeat(1, -(-channels // 3), 1, 1)[:, :channels] * (3 / channels)
@@ -236,5 +238,5 @@ def _matches(key: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
 
 
-def _some(keys: list[str], limit: int = 3) -> str:
+def _first_few(keys: list[str], limit: int = 3) -> str:
     return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")

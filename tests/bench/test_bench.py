@@ -20,7 +20,7 @@ from resnet_lightning.bench import data as bench_data
 from resnet_lightning.bench import startup as bench_startup
 from resnet_lightning.bench import step as bench_step
 from resnet_lightning.bench.backbones import CASES, HandWrittenResNet20
-from resnet_lightning.bench.comparison import Comparison, as_table, timed, turn_about, write_csv
+from resnet_lightning.bench.comparison import Comparison, as_table, interleaved, timed, write_csv
 from resnet_lightning.bench.data import FromArray, RandomImagesDataModule, WholeSet, random_images
 from resnet_lightning.bench.step import StepClock, torchvision_resnet18
 from resnet_lightning.bench.stream import write_folder
@@ -78,7 +78,7 @@ def test_they_take_turns_and_the_first_round_does_not_count():
         calls.append(name)
         return first + len(calls)
 
-    found = turn_about("work", 7, partial(run, "ours", 0.0), partial(run, "theirs", 100.0), rounds=3)
+    found = interleaved("work", 7, partial(run, "ours", 0.0), partial(run, "theirs", 100.0), rounds=3)
     assert calls == ["ours", "theirs", "theirs", "ours", "ours", "theirs", "theirs", "ours"]
     assert found == Comparison("work", 7, ours=[4.0, 5.0, 8.0], theirs=[103.0, 106.0, 107.0], unit="images")
 
@@ -362,7 +362,7 @@ def test_the_backbones_are_timed(tmp_path, capsys):
 
 
 def test_the_data_engine_is_timed(tmp_path, capsys, monkeypatch):
-    for name in "_WHOLE_SET", "_FOR_WORKERS":
+    for name in "_WHOLE_SET", "_SMALL_SET":
         monkeypatch.setattr(bench_data, name, 512)
     printed, rows = run_bench("data", tmp_path / "bench.csv", capsys)
     assert [(row["amount"], row["unit"]) for row in rows] == [("512", "images")] * 4
@@ -370,7 +370,7 @@ def test_the_data_engine_is_timed(tmp_path, capsys, monkeypatch):
         "torchvision's transforms in a DataLoader",
         "torchvision's transforms in a DataLoader",
         "the whole set augmented at once",
-        "the limit: the same images in the same order",
+        "upper bound: the same images in the same order",
     ]
     assert "images/s" in printed
 
@@ -389,10 +389,10 @@ def test_steps_are_timed(tmp_path, capsys, monkeypatch):
         assert len(rows) == 8
     else:
         assert names == [
-            "resnet20, 128 images, beside a loop on the same net",
-            "resnet20, 128 images, beside a loop on a plain one, NCHW",
-            "resnet18, 3x3 stem, 128 images, beside a loop on the same net",
-            "resnet18, 3x3 stem, 128 images, beside a loop on torchvision's, NCHW",
+            "resnet20, 128 images, against a hand-written loop on the same network",
+            "resnet20, 128 images, against a hand-written loop on a hand-written network, NCHW",
+            "resnet18, 3x3 stem, 128 images, against a hand-written loop on the same network",
+            "resnet18, 3x3 stem, 128 images, against a hand-written loop on torchvision's, NCHW",
         ]
 
 

@@ -387,7 +387,7 @@ def with_weights(net, other):
 def test_the_other_parts_of_a_foreign_module_are_named_and_can_be_allowed(ours):
     module = nn.ModuleDict({"projector": nn.Linear(2, 2), "encoder": ours})
     with pytest.raises(
-        InputError, match=r"^the weights in .* fit this net: projector\.weight, projector\.bias unexpected; where "
+        InputError, match=r"^the weights in .* fit this net: projector\.weight, projector\.bias unexpected; if "
     ):
         create_model("resnet20", pretrained=module.state_dict())
     net = create_model("resnet20", pretrained=module.state_dict(), may_differ=["projector.*"])
@@ -402,14 +402,14 @@ def test_an_averaged_net_has_a_count_that_is_no_weight(ours):
 def test_a_file_with_two_nets_asks_which_one_is_meant(ours):
     module = nn.ModuleDict({"online": ours, "target": create_model("resnet20")})
     with pytest.raises(
-        InputError, match=r"holds several nets, under 'online\.', 'target\.'; give the state dict of the one"
+        InputError, match=r"contains several networks, under 'online\.', 'target\.'; give the state dict of one"
     ):
         create_model("resnet20", pretrained=module.state_dict())
 
 
 def test_two_weights_for_one_key_are_refused(ours):
     weights = {f"net.{key}": tensor for key, tensor in ours.state_dict().items()}
-    with pytest.raises(InputError, match=r"several weights for one key, with 'net\.' before it and without"):
+    with pytest.raises(InputError, match=r"contains some weights twice, with the prefix 'net\.' and without"):
         create_model("resnet20", pretrained={**weights, "fc.weight": torch.zeros(10, 64)})
 
 
@@ -461,7 +461,7 @@ def test_only_the_first_convolution_changes_with_the_channels():
 def test_weights_for_gray_images_do_not_fit_color_images():
     gray = create_model("resnet20", in_chans=1)
     with pytest.raises(
-        InputError, match=r"conv1\.weight \(16, 1, 3, 3\) instead of \(16, 3, 3, 3\) of another shape; where "
+        InputError, match=r"conv1\.weight \(16, 1, 3, 3\) instead of \(16, 3, 3, 3\) of another shape; if "
     ):
         create_model("resnet20", pretrained=gray.state_dict())
 
@@ -479,7 +479,7 @@ def test_a_head_without_its_bias_is_not_half_loaded(ours):
     weights = ours.state_dict()
     del weights["fc.bias"]
     with pytest.raises(
-        InputError, match=r"fit this net: fc\.bias missing; where that is meant, name the keys in may_differ$"
+        InputError, match=r"fit this net: fc\.bias missing; if that is intended, name the keys in may_differ$"
     ):
         create_model("resnet20", pretrained=weights)
 
@@ -547,7 +547,7 @@ def test_every_key_that_differs_is_refused_and_named(ours, tmp_path):
         create_model("resnet20", pretrained=tmp_path / "x.pt")
     assert str(caught.value) == (
         f"the weights in '{tmp_path}/x.pt' do not fit this net: layer1.0.bn1.bias missing; neck.weight unexpected; "
-        "layer2.0.bn1.bias (3,) instead of (32,) of another shape; where that is meant, name the keys in may_differ"
+        "layer2.0.bn1.bias (3,) instead of (32,) of another shape; if that is intended, name the keys in may_differ"
     )
 
 
@@ -562,7 +562,7 @@ def test_every_key_that_differs_is_refused_and_named(ours, tmp_path):
 def test_what_no_pattern_allows_is_refused_and_the_net_stays_as_it_was(ours, may_differ, refused):
     net = create_model("resnet20")
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
-    with pytest.raises(InputError, match=re.escape(f"do not fit this net: {refused}; where ")):
+    with pytest.raises(InputError, match=re.escape(f"do not fit this net: {refused}; if ")):
         load_pretrained(net, differing(ours.state_dict()), may_differ)
     assert_same(net.state_dict(), before)
 
@@ -637,7 +637,7 @@ def test_the_line_says_what_was_changed_what_is_not_used_and_what_stays(ours, ca
     create_model("resnet20", num_classes=7, in_chans=1, pretrained=weights, may_differ=["neck.*"])
     assert capsys.readouterr().out == (
         "pretrained: 114 of 116 tensors from the state dict; conv1.weight from 3 channels to 1; "
-        "not used: fc.weight, fc.bias, neck.a and 2 more; still as drawn: fc.weight, fc.bias\n"
+        "not used: fc.weight, fc.bias, neck.a and 2 more; randomly initialized: fc.weight, fc.bias\n"
     )
 
 
