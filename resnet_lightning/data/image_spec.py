@@ -1,4 +1,4 @@
-"""What a model must be told about images: their classes, size, channels and normalization."""
+"""The images that a model expects: their classes, size, channels and normalization."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -9,7 +9,7 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The images that a model was trained on, as far as it must see other images in the same way.
+    """How the training images of a model were prepared, so that other images can be prepared in the same way.
 
     A data module computes it, a checkpoint stores it, and prediction and export read it from there.
 
@@ -31,7 +31,7 @@ class ImageSpec:
 
     @property
     def is_square(self) -> bool:
-        """Whether files of any size can be scaled and cropped to it; other images must have exactly this size."""
+        """Whether the images are square. Otherwise files are not scaled, and must have exactly ``image_size``."""
         height, width = self.image_size
         return height == width
 
@@ -41,7 +41,7 @@ class ImageSpec:
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> Self:
-        """Reads the entries that ``to_dict`` wrote; others are ignored.
+        """Reads the entries that ``to_dict`` returns; other entries are ignored.
 
         Raises:
             InputError: if one is missing or has a wrong type.

@@ -25,43 +25,44 @@ from .splits import Classes, Holdout, Split
 
 _NOTHING = Augmentation()
 
-# Training reads the test images as well, so that an error in them is found before and not after it.
+# Training reads the test images as well, so that an error in them is found before the training, not after.
 _SPLITS_OF_STAGE = {"fit": ("train", "val", "test"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
 
 
 class ImageDataModule(LightningDataModule, ABC):
     """A data set of images.
 
-    A data set is a subclass that names its classes and reads its arrays; see ``DigitsDataModule`` for the shortest. The
-    images are kept in memory once, as uint8, on the accelerator where they fit; the loaders yield raw batches of them
-    without worker processes, and ``on_after_batch_transfer`` augments and normalizes them on the device. A training,
-    validation or test batch is then ``(images, targets)``: (B, C, H, W) float32 and (B,) int64; with mixup or cutmix,
-    training targets are probabilities (B, num_classes) float32. A prediction batch is ``(images, numbers)``, where the
-    numbers count the images from 0.
+    Each data set is a subclass that lists its classes and reads its arrays; see ``DigitsDataModule`` for an example.
+    The images are kept in memory once, as uint8, on the accelerator if they fit. The loaders yield raw batches without
+    worker processes, and ``on_after_batch_transfer`` augments and normalizes them on the device. A training, validation
+    or test batch is then ``(images, targets)``: (B, C, H, W) float32 and (B,) int64. With mixup or cutmix, training
+    targets are probabilities (B, num_classes) float32. A prediction batch is ``(images, numbers)``, where the numbers
+    count the images from 0.
 
-    The order of the images is a function of (seed, epoch), an image's augmentation one of (seed, epoch, its index):
-    neither depends on the number of processes or workers, or on where a run was interrupted.
+    The order of the images is a function of (seed, epoch). An image's augmentation is a function of (seed, epoch,
+    index). Neither depends on the number of processes or workers, or on where a run was interrupted.
 
     The official test set is used for testing only. Validation images are held out of the training set, the same share
-    of each class, by a seed of their own: another ``seed_everything`` trains on the same images.
+    of each class. They are chosen by ``split_seed``, so that runs with another ``seed_everything`` train on the same
+    images.
 
     Args:
-        root: the folder in which data sets are kept, and to which they are downloaded.
+        root: the folder of the data sets; missing ones are downloaded to it.
         batch_size: images per step, in each process.
         classes: keep only these classes, numbered from 0 in this order; all by default.
         val_split: the share of the training set that is held out for validation; 0 trains on everything.
-        split_seed: the seed of this choice, and of all others that are made at random once and for all.
+        split_seed: the seed of all random choices of images: validation split, folds and training fraction.
         num_folds: for cross-validation: cut the training set into this many equal parts and validate on one of them,
             instead of on ``val_split``; 0 for none.
         fold: which part that is, counted from 0.
-        train_fraction: train on this share of each class of what validation leaves; a smaller share is a part of a
-            larger one.
+        train_fraction: train on this share of each class, of the images that are not held out; the images of a smaller
+            share are a subset of those of a larger one.
         augment: the augmentation of training batches.
         mean: of each channel, for pixels in [0, 1]; that of the training images by default.
         std: likewise.
-        resident: where the images are kept: ``auto`` on the accelerator where they fit, else in the machine's memory
-            (``cpu``); ``device`` requires the accelerator; ``false`` reads them from files as they are needed, where
-            there are files. ``auto`` reads from files what fits nowhere, and what random resized crops are taken of.
+        resident: where the images are kept: ``device``, on the accelerator; ``cpu``, in the machine's memory;
+            ``false``, in their files, for image folders. ``auto`` uses the first of these where they fit; image folders
+            with random resized crops are always read from their files.
         predict_folder: a folder of images for ``predict``; the test set by default.
 
     Raises:
@@ -114,10 +115,10 @@ class ImageDataModule(LightningDataModule, ABC):
         self.all_classes, self.class_names = self._classes.all_names, self._classes.names
         augment.check_images(self.in_chans, self.image_size if augment.pad == "reflect" else None)
         self._splits: dict[str, Split] = {}
-        self._readable: dict[str, Tensor] = {}  # for each part that was read with errors skipped: (N,) bool
+        self._readable: dict[str, Tensor] = {}  # by part, where unreadable files are skipped: (N,) bool
         self._streams = Streams()
         self._trained_on: int | None = None  # the number of training images of the checkpoint
-        self.indices = torch.arange(0)  # (B,) the numbers, in the data set, of the images of the newest batch
+        self.indices = torch.arange(0)  # (B,) the newest batch: the images' numbers in the data set
 
     # What a data set overrides.
 
@@ -126,11 +127,11 @@ class ImageDataModule(LightningDataModule, ABC):
         return self.class_names
 
     def download(self) -> None:
-        """Downloads the data set to ``root`` unless it is there; called in one process on each machine."""
+        """Downloads the data set to ``root`` if it is missing; called in one process on each machine."""
 
     @property
     def has_validation_set(self) -> bool:
-        """Whether ``read("val")`` can be called; else validation images are held out of the training set."""
+        """Whether ``read("val")`` is supported; if not, validation images are held out of the training set."""
         return False
 
     def sizes(self) -> tuple[int | None, int]:
@@ -141,11 +142,11 @@ class ImageDataModule(LightningDataModule, ABC):
         return self.image_size, self.image_size or 0
 
     def name_of(self, part: str, index: int) -> str:
-        """Returns an image's file, or else its number among the images of the classes that are kept."""
+        """Returns an image's file name, or its number among the images of the kept classes if there are no files."""
         return str(index)
 
     def files(self, names: Iterable[str]) -> ImageFiles:
-        """Returns images from anywhere, to be read like those of the data set."""
+        """Returns images in any folder, which are scaled and cropped like those of the data set."""
         return ImageFiles(FileNames(names), *self.sizes(), self.in_chans)
 
     @abstractmethod
@@ -164,7 +165,7 @@ class ImageDataModule(LightningDataModule, ABC):
         """
 
     def pixels_to_measure(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Returns images (N, H, W, C) uint8, and the numbers (n,) of those by which mean and deviation are measured."""
+        """Returns images (N, H, W, C) uint8, and the numbers (n,) of those on which mean and std are measured."""
         assert isinstance(split.images, Tensor)
         return split.images, split.indices
 
@@ -207,11 +208,11 @@ class ImageDataModule(LightningDataModule, ABC):
         return self._classes.select(part, *self.read(part))
 
     def _without_unreadable(self, split: Split, part: str) -> Split:
-        """Called after the splitting, so that a file that breaks moves no other image from one split to another."""
+        """Removes unreadable images. Called after splitting, so that a damaged file moves no other image."""
         return split.only(self._readable[part]) if part in self._readable else split
 
     def _read_for_prediction(self) -> Split:
-        """The images to predict, with their own numbers for targets."""
+        """The images to predict; their targets are their numbers."""
         if self.predict_folder is None:
             test = self.split("test")
             return replace(test, targets=torch.arange(len(test.targets)))
@@ -236,7 +237,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def _check_training_images(self, train: Split) -> None:
         if self._trained_on not in (None, len(train)):
             raise InputError(
-                f"the checkpoint was trained on {self._trained_on} images, and here are {len(train)}; "
+                f"the checkpoint was trained on {self._trained_on} images, but this data set has {len(train)}; "
                 "to fine-tune on other images, give its path as --model.backbone_args.pretrained"
             )
         self.augment.check_images(self.in_chans, min(train.images.shape[-3:-1]))
@@ -252,7 +253,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def train_dataloader(self) -> BatchLoader | StreamLoader:
         if self.trainer is None:
             return self._loader("train")
-        # The steps of this epoch that were trained already: none, or those before a run was interrupted.
+        # Skip the steps of this epoch that an interrupted run has already trained.
         trainer, progress = self.trainer, self.trainer.fit_loop.epoch_loop.batch_progress
         return self._loader("train", lambda: self._order_of(trainer.current_epoch), lambda: progress.current.ready)
 
@@ -276,7 +277,7 @@ class ImageDataModule(LightningDataModule, ABC):
         )
 
     def _order_of(self, epoch: int) -> int:
-        """The epoch whose order is used: with ``overfit_batches`` every epoch has the same images."""
+        """The epoch whose order is used: with ``overfit_batches`` every epoch repeats epoch 0."""
         trainer: Any = self.trainer
         return 0 if getattr(trainer, "overfit_batches", 0) else epoch
 
@@ -304,7 +305,7 @@ class ImageDataModule(LightningDataModule, ABC):
             pin_memory=device.type == "cuda",
             epoch=epoch,
             start=start,
-            on_error="skip" if name == "predict" else self.on_error,  # a folder to predict may hold anything
+            on_error="skip" if name == "predict" else self.on_error,  # a prediction folder may hold anything
             num_workers=self._workers_for(order),
             unreadable=self._streams.unreadable,
         )
@@ -316,20 +317,20 @@ class ImageDataModule(LightningDataModule, ABC):
         return self.trainer.num_devices if self.trainer else 1
 
     def _workers_for(self, order: Order) -> int:
-        """The number of processes that read files: none for a single batch, which this process reads as fast."""
+        """The number of processes that read files: none for a single batch, which this process reads just as fast."""
         default = max(min(cores() // self._processes, 16), 1) if len(order) > 1 else 0
         return default if self.num_workers is None else self.num_workers
 
     # Hooks: batches.
 
     def transfer_batch_to_device(self, batch: RawBatch, device: torch.device, dataloader_idx: int) -> RawBatch:
-        """Moves images and targets; the indices stay on the CPU, where random numbers are drawn by them."""
+        """Moves images and targets; the indices stay on the CPU, where the random numbers are computed."""
         self.indices = batch.indices
         images, targets = (values.to(device, non_blocking=True) for values in (batch.images, batch.targets))
         return batch._replace(images=images, targets=targets)
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
-        """Augments a training batch and normalizes any batch: to images (B, C, H, W) float32 and targets."""
+        """Augments a training batch and normalizes any batch; returns images (B, C, H, W) float32 and targets."""
         to_do = self.augment.without(batch.done)
         if batch.epoch is None or to_do == _NOTHING:
             return self.normalize(batch.images), batch.targets
@@ -369,7 +370,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return set(self._streams.unreadable)
 
     def on_exception(self, exception: BaseException) -> None:
-        # Lightning calls no teardown then, and each worker that is not shut down delays the end by five seconds.
+        # Lightning does not call `teardown` then, and each running worker would delay the exit by five seconds.
         self._streams.close()
 
     def teardown(self, stage: str) -> None:
@@ -377,7 +378,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     @property
     def image_spec(self) -> ImageSpec:
-        """What a checkpoint stores of the images, so that others can be seen in the same way."""
+        """How images are prepared. A checkpoint stores it, so that other images can be prepared in the same way."""
         mean, std = self.statistics()
         side, shorter_side = self.sizes()
         height, width = (side, side) if side else self.split("train").images.shape[-3:-1]
@@ -395,9 +396,9 @@ class ImageDataModule(LightningDataModule, ABC):
         return {**entries, "trained_on": len(self._splits["train"]) if "train" in self._splits else None}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the statistics of the checkpoint's model, unless others were given.
+        """Restores mean and standard deviation from the checkpoint, unless the user gave others.
 
-        Training can be resumed with the same number of images only.
+        Training can be resumed only with the same number of images.
 
         Raises:
             InputError: if the checkpoint's model has other classes.
@@ -410,5 +411,5 @@ class ImageDataModule(LightningDataModule, ABC):
         self._normalization.set(torch.tensor(state_dict["mean"]), torch.tensor(state_dict["std"]))
         self._trained_on = state_dict.get("trained_on")
 
-    def __str__(self) -> str:  # Lightning's asks the loaders for data sets, which these do not have
+    def __str__(self) -> str:  # Lightning's version needs loaders with a `dataset` attribute
         return f"{type(self).__name__}(root={str(self.root)!r}, {self.num_classes} classes)"

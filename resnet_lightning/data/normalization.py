@@ -1,4 +1,4 @@
-"""The mean and standard deviation of a data set; pixels normalized by them, and back."""
+"""Mean and standard deviation of a data set; normalizes pixels with them, and back."""
 
 import math
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ Statistics = tuple[Tensor, Tensor]
 class Normalization:
     """Scales pixels to mean 0 and standard deviation 1.
 
-    Mean and deviation are those that were given, or else the data set's: known, of a checkpoint, or measured.
+    Given values are used first. Otherwise they are the data set's: known, from a checkpoint, or measured.
 
     Args:
-        channels: of the images.
+        channels: the number of channels.
         mean: of each channel or of all, for pixels in [0, 1]; None if not given.
         std: likewise.
-        known: mean and standard deviation of the data set; None if they are to be measured.
+        known: mean and standard deviation of the data set; None to measure them.
 
     Raises:
         InputError: if mean or std have a wrong number of values, or values out of range.
@@ -54,7 +54,7 @@ class Normalization:
         return self._of_data is not None or (self._mean is not None and self._std is not None)
 
     def set(self, mean: Tensor, std: Tensor) -> None:
-        """Sets the data set's statistics, which apply where no others were given."""
+        """Sets the data set's statistics; given values still override them."""
         self._of_data = mean, std
         self._scale = None
 
@@ -71,7 +71,7 @@ class Normalization:
         """(B, C, H, W) pixels in [0, 255], uint8 or float, to float32 with mean 0 and standard deviation 1."""
         pixels = images.permute(0, 2, 3, 1)
         if self._scale is None or self._scale[0].shape != pixels.shape[1:] or self._scale[0].device != pixels.device:
-            # One value for every pixel, computed once: whole images at a time are many times faster than channels.
+            # One value for every pixel, computed once: broadcasting over the channels is many times slower.
             mean, std = (255 * values.double() for values in self.statistics())
             self._scale = tuple(
                 values.float().expand(pixels.shape[1:]).contiguous().to(pixels.device)
@@ -84,7 +84,7 @@ class Normalization:
     def to_pixels(self, images: Tensor) -> Tensor:
         """Normalized images (B, C, H, W) to pixels (B, H, W, 1 or 3) uint8 that can be shown.
 
-        Of two channels the first is shown, of more than three the first three.
+        Of two channels, the first is shown; of more than three, the first three.
         """
         mean, std = (255 * values.to(images.device)[:, None, None] for values in self.statistics())
         pixels = (images.float() * std + mean).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1)
@@ -92,7 +92,7 @@ class Normalization:
 
 
 def measure(images: Tensor, indices: Tensor) -> Statistics:
-    """Mean and standard deviation over all pixels of some images, exactly: from a histogram of their 256 values.
+    """Computes the exact mean and standard deviation of all pixels, from a histogram of their 256 values.
 
     Args:
         images: (N, H, W, C) uint8.

@@ -1,4 +1,4 @@
-"""Images from anywhere, prepared like those that a model was trained on."""
+"""Images in any folder, prepared like those that a model was trained on."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +12,9 @@ from .module import ImageDataModule
 
 
 class PredictionDataModule(ImageDataModule):
-    """A folder of images without labels, for a checkpoint's model; the data that it was trained on is not needed.
+    """A folder of images without labels, prepared for the model of a checkpoint. The training data is not needed.
 
-    Files are read as they are needed, and those that cannot be read are skipped.
+    Files are streamed; unreadable files are skipped.
 
     Args:
         class_names: the names of the model's outputs.
@@ -49,20 +49,20 @@ class PredictionDataModule(ImageDataModule):
 
     @classmethod
     def of(cls, spec: ImageSpec) -> Self:
-        """For images to be seen as ``spec`` states."""
+        """Returns a data module that prepares images as ``spec`` states."""
         return cls(**asdict(spec))
 
     @staticmethod
     def options_for(state: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments for a checkpoint's model, with what a user gave for the data set that it was trained on.
+        """Returns the arguments for a checkpoint's model, combined with the user's options of the training data module.
 
         Args:
-            state: what the data module of the training left in the checkpoint.
-            options: of a data module. Folder, batch size and workers are taken over; mean, standard deviation and image
+            state: the data module's state in the checkpoint.
+            options: the user's options. Folder, batch size and workers are kept; mean, standard deviation and image
                 size override those of the checkpoint.
 
         Raises:
-            InputError: if the checkpoint does not state all that is needed.
+            InputError: if an entry is missing in the checkpoint.
         """
         given = {name: options[name] for name in ("mean", "std") if options.get(name)}
         if side := options.get("image_size"):
@@ -81,7 +81,7 @@ class PredictionDataModule(ImageDataModule):
         return self.image_size, self._spec.shorter_side
 
     def files(self, names: Iterable[str]) -> ImageFiles:
-        # All must have the trained size: the first file, which may have any or be damaged, does not decide.
+        # All files must have the trained size. The first file may have another or be damaged.
         return replace(super().files(names), expected_size=self._spec.image_size)
 
     def read(self, part: str) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""Which images of a data set are used for what; every rule takes the same share of each class."""
+"""Splits a data set into training, validation and test images, with the same share of each class in each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Split:
         return len(self.indices)
 
     def only(self, marked: Tensor) -> "Split":
-        """The images of this split that ``marked`` (N,) bool marks."""
+        """Returns the images of this split where ``marked`` (N,) bool is true."""
         return replace(self, indices=self.indices[marked[self.indices]])
 
 
@@ -42,7 +42,7 @@ class Holdout:
         num_folds: for cross-validation: hold out one of this many equal parts instead; 0 for none.
         fold: which part, counted from 0.
         train_fraction: the share of the remaining images, of each class, that is trained on.
-        seed: of the random choice.
+        seed: the seed of the random choice.
 
     Raises:
         InputError: for a number out of range.
@@ -75,19 +75,17 @@ class Holdout:
 
         Args:
             whole: all images of the training set.
-            has_validation_set: the data set has validation images of its own, and none are held out.
+            has_validation_set: the data set has its own validation images, so none are held out.
 
         Raises:
-            InputError: if folds were asked for and cannot be cut.
+            InputError: if folds were requested but are not possible.
         """
         labels = whole.targets
         if self.num_folds:
             if has_validation_set:
-                raise InputError(
-                    "data.num_folds is for data without validation images of its own, and this data set has some"
-                )
+                raise InputError("data.num_folds needs a data set without its own validation images; this one has some")
             if self.num_folds > len(whole):
-                raise InputError(f"data.num_folds is {self.num_folds}, and there are {len(whole)} training images")
+                raise InputError(f"data.num_folds is {self.num_folds}, but there are only {len(whole)} training images")
             for_validation = one_fold(labels, self.num_folds, self.fold, self.seed)
         elif self.val_split and not has_validation_set:
             for_validation = held_out(labels, self.val_split, self.seed)
@@ -104,8 +102,8 @@ class Classes:
     """The classes of a data set, and those of them that are kept.
 
     Args:
-        all_names: of all classes, by the label that they have in the data set.
-        names: of those that are kept, by the label that they get.
+        all_names: the names of all classes, by their label in the data set.
+        names: the names of the kept classes, by their new label.
     """
 
     all_names: tuple[str, ...]
@@ -133,7 +131,7 @@ class Classes:
 
         Args:
             part: what the part is called, for error messages.
-            images: pixels (N, H, W, C) or (N, H, W) uint8, an array or a tensor; or files of the kept classes alone.
+            images: pixels (N, H, W, C) or (N, H, W) uint8, an array or a tensor; or files, of the kept classes only.
             labels: (N,), numbered as in ``all_names``.
 
         Raises:
@@ -167,7 +165,7 @@ class Classes:
 def every_fifth(labels: Tensor) -> Tensor:
     """Marks every fifth image of each class, in the given order: labels (N,) -> bool (N,).
 
-    The rule needs no seed, so that everyone has the same test set, with the same share of each class.
+    The rule needs no seed: everyone has the same test set.
     """
     labels = labels.long()
     by_class = torch.argsort(labels, stable=True)
@@ -194,7 +192,7 @@ def one_fold(labels: Tensor, num_folds: int, fold: int, seed: int) -> Tensor:
 
 
 def fraction(labels: Tensor, among: Tensor, share: float, seed: int) -> Tensor:
-    """Marks a random share of each class of the images that ``among`` (N,) marks, at least one image each.
+    """Marks a random share of each class, at least one image, among the images that ``among`` (N,) bool marks.
 
     Returns bool (N,). For the same seed, the images of a smaller share are among those of a larger one.
     """
@@ -206,13 +204,13 @@ def fraction(labels: Tensor, among: Tensor, share: float, seed: int) -> Tensor:
 
 
 def _shuffled_by_class(labels: Tensor, seed: int) -> Tensor:
-    """The numbers of all images, class after class, in random order within each."""
+    """The numbers of all images, sorted by class, in random order within each class."""
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     return shuffled[torch.argsort(labels[shuffled], stable=True)]
 
 
 def _place_in_class(ascending: Tensor) -> Tensor:
-    """The number of each image within its class, counted from 0; the labels are in ascending order."""
+    """The number of each image within its class, counted from 0. The labels must be sorted."""
     counts = ascending.bincount()
     return torch.arange(len(ascending)) - (counts.cumsum(0) - counts)[ascending]
 

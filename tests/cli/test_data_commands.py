@@ -256,7 +256,7 @@ def test_images_of_several_sizes_require_image_size(options, capfd):
         for name in "cat", "dog":
             write_sizes(Path("images") / part / name, 6)
     line = error_line(capfd, *options)
-    assert "differ in size" in line or "but those for training are" in line
+    assert "differ in size" in line or "but the training images are" in line
     assert "--data.image_size" in line
     assert "test accuracy" in output(capfd, *options, "--data.image_size", "8")
 
@@ -294,7 +294,7 @@ def test_skipped_images_are_counted_once(images, options, capfd):
     truncated_jpeg(images / "test" / "dog" / "003.jpg")
     printed = output(capfd, *options, "--trainer.limit_train_batches", "1.0", "--data.on_error", "skip")
     said = re.findall(
-        r"^(\d+) images? could not be read and (?:was|were) left out, such as (.*)$", printed, re.MULTILINE
+        r"^(\d+) images? could not be read and (?:was|were) skipped, for example (.*)$", printed, re.MULTILINE
     )
     assert sum(int(count) for count, _ in said) == 3, printed
     files = ["images/test/dog/003.jpg", "images/train/cat/005.png", "images/train/dog/002.png"]

@@ -474,10 +474,13 @@ def test_a_padding_larger_than_the_image_is_refused():
     for crop in (8, 100):
         with pytest.raises(InputError) as caught:
             Augmentation(crop=crop, pad="reflect").check_images(3, 8)
-        assert str(caught.value) == f"augment.crop is {crop}; an image of 8 pixels cannot be mirrored so far out"
+        assert (
+            str(caught.value)
+            == f"augment.crop is {crop}; with reflect padding, give less than the image's side of 8 pixels"
+        )
     with pytest.raises(InputError) as caught:
         Augmentation(crop=9).check_images(3, 8)
-    assert str(caught.value) == "augment.crop is 9; an image of 8 pixels would be cropped away; give less"
+    assert str(caught.value) == "augment.crop is 9; give at most the image's side of 8 pixels"
     for options, side in (
         ({"crop": 8}, 8),
         ({"crop": 7, "pad": "reflect"}, 8),

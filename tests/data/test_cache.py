@@ -108,7 +108,7 @@ def test_a_damaged_file_is_reported_removed_and_written_again(tmp_path, package_
     (file,) = tmp_path.iterdir()
     file.write_bytes(damage(bytearray(file.read_bytes())))
     assert cache.load(fingerprint(1)) is None
-    assert package_warnings() == [f"the cached images {file} are damaged; they are decoded anew"]
+    assert package_warnings() == [f"the cached images {file} are damaged; decoding them again"]
     assert list(tmp_path.iterdir()) == []
     cache.store(fingerprint(1), array(1))
     assert torch.equal(cache.load(fingerprint(1)), array(1))

@@ -336,7 +336,7 @@ def test_validates():
 def test_every_training_image_can_be_its_own_fold():
     data = DigitsDataModule(num_folds=1442, fold=1441)
     assert (len(data.split("train")), len(data.split("val"))) == (1441, 1)
-    with pytest.raises(InputError, match=r"data\.num_folds is 1443, and there are 1442 training images"):
+    with pytest.raises(InputError, match=r"data\.num_folds is 1443, but there are only 1442 training images"):
         DigitsDataModule(num_folds=1443).setup("fit")
 
 
@@ -378,7 +378,9 @@ def test_color_changes_of_grayscale_images_are_refused(make, augment):
 
 def test_a_reflecting_crop_is_smaller_than_the_images():
     assert DigitsDataModule(augment=Augmentation(crop=7, pad="reflect")).augment.crop == 7
-    with pytest.raises(InputError, match=r"augment\.crop is 8; an image of 8 pixels cannot be mirrored so far out"):
+    with pytest.raises(
+        InputError, match=r"augment\.crop is 8; with reflect padding, give less than the image's side of 8"
+    ):
         DigitsDataModule(augment=Augmentation(crop=8, pad="reflect"))
 
 

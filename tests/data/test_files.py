@@ -140,7 +140,7 @@ def test_an_image_of_another_size_than_the_first_is_named(tmp_path):
     with pytest.raises(InputError) as caught:
         ImageFiles(FileNames(names), None, 0, 3).read(1)
     assert str(caught.value) == (
-        f"the images differ in size: {names[0]!r} is 8x9 and {names[1]!r} is 9x14; give one with --data.image_size"
+        f"the images differ in size: {names[0]!r} is 8x9 and {names[1]!r} is 9x14; give one size with --data.image_size"
     )
 
 

@@ -101,7 +101,7 @@ def test_images_that_differ_in_size_are_named(tmp_path):
     with pytest.raises(InputError) as caught:
         ImageFolderDataModule(tmp_path).setup("fit")
     assert one_line(caught) == (
-        f"the images differ in size: '{first}' is 6x6 and '{odd}' is 7x5; give one with --data.image_size"
+        f"the images differ in size: '{first}' is 6x6 and '{odd}' is 7x5; give one size with --data.image_size"
     )
 
 
@@ -111,7 +111,7 @@ def test_test_images_of_another_size_than_the_training_images_are_refused(tmp_pa
     with pytest.raises(InputError) as caught:
         ImageFolderDataModule(tmp_path).setup("fit")
     assert one_line(caught) == (
-        "the test images are 7x5, but those for training are 6x6; give one size with --data.image_size"
+        "the test images are 7x5, but the training images are 6x6; give one size with --data.image_size"
     )
 
 
@@ -223,8 +223,8 @@ def test_images_without_class_folders_have_a_message_of_their_own(tmp_path):
         ImageFolderDataModule(tmp_path)
     assert one_line(caught) == (
         f"there are no class folders in '{tmp_path}/val'; its images, such as 'ILSVRC2012_val_00000001.JPEG', lie in "
-        "it directly; sort them into folders of the classes' names (ImageNet's val comes so, with the labels in a file "
-        "beside it)"
+        "it directly; sort them into folders of the classes' names (ImageNet's val is distributed like this, "
+        "with the labels in a separate file)"
     )
 
 
@@ -264,8 +264,8 @@ def test_an_empty_part_is_named(tmp_path, part):
         ({"on_error": "ignore"}, "data.on_error is 'ignore'; give 'raise' or 'skip'"),
         ({"cache_gb": -0.5}, "data.cache_gb is -0.5; give a size in gigabytes, 0 for no cache"),
         ({"cache_gb": float("nan")}, "data.cache_gb is nan; give a size"),
-        ({"shorter_side": 8}, "data.shorter_side is 8; it needs an image_size, which is not larger"),
-        ({"shorter_side": 5, "image_size": 6}, "data.shorter_side is 5; it needs an image_size"),
+        ({"shorter_side": 8}, "data.shorter_side is 8; set data.image_size as well, to at most this"),
+        ({"shorter_side": 5, "image_size": 6}, "data.shorter_side is 5; set data.image_size as well"),
     ],
 )
 def test_numbers_out_of_range_are_refused(tmp_path, options, message):
@@ -303,5 +303,7 @@ def test_a_reflecting_crop_must_fit_the_images(tmp_path, options):
     data = ImageFolderDataModule(tmp_path, batch_size=4, augment=Augmentation(crop=5, pad="reflect"), **options)
     images, _ = data.on_after_batch_transfer(next(iter(data.train_dataloader())))
     assert images.shape == (4, 3, 6, 6)
-    with pytest.raises(InputError, match=r"augment\.crop is 6; an image of 6 pixels cannot be mirrored so far out"):
+    with pytest.raises(
+        InputError, match=r"augment\.crop is 6; with reflect padding, give less than the image's side of 6"
+    ):
         ImageFolderDataModule(tmp_path, augment=Augmentation(crop=6, pad="reflect"), **options)

@@ -88,7 +88,7 @@ def test_a_damaged_cache_is_reported_and_repaired(tmp_path, package_warnings, no
     data = ImageFolderDataModule(**options)
     assert pixels_of(data, "train") == as_bytes(written["train"])
     assert pixels_of(data, "test") == as_bytes(written["test"])
-    assert [line.endswith("are damaged; they are decoded anew") for line in package_warnings()] == [True, True]
+    assert [line.endswith("are damaged; decoding them again") for line in package_warnings()] == [True, True]
     no_decoding()
     assert pixels_of(ImageFolderDataModule(**options), "train") == as_bytes(written["train"])
 
@@ -172,7 +172,7 @@ def test_images_too_large_for_memory_are_streamed(tmp_path, caplog):
     data = ImageFolderDataModule(tmp_path, image_size=1_000_000, batch_size=4)
     data.setup("fit")
     assert isinstance(data.train_dataloader(), StreamLoader)
-    assert "60,000.0 GB of images are read as they are needed: too large for the memory" in caplog.messages
+    assert "60,000.0 GB of images are streamed from files: too large for the machine's memory" in caplog.messages
 
 
 def test_a_random_resized_crop_is_applied_once_and_by_the_reader(tmp_path):
@@ -234,7 +234,7 @@ def damage_some(root):
 
 
 def summary(names):
-    return [f"{len(names)} images could not be read and were left out, such as {', '.join(names)}"]
+    return [f"{len(names)} images could not be read and were skipped, for example {', '.join(names)}"]
 
 
 def test_skipped_images_are_left_out_with_their_labels_and_reported_once(tmp_path, package_warnings):

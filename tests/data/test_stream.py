@@ -239,7 +239,7 @@ def test_a_training_batch_without_a_readable_image_is_refused(names):
     for number in missing:
         damage(names[number])
     stream = StreamLoader(files_of(names), TARGETS, order, num_workers=2, on_error="skip")
-    assert problem_of(stream) == f"no image of a batch can be read, such as {names[missing[0]]!r}; check the files"
+    assert problem_of(stream) == f"no image of a batch can be read, for example {names[missing[0]]!r}; check the files"
 
 
 def test_a_training_batch_of_which_only_partners_are_readable_is_refused(names):
@@ -247,7 +247,7 @@ def test_a_training_batch_of_which_only_partners_are_readable_is_refused(names):
     name = names[order.of(0)[4]]
     damage(name)
     stream = StreamLoader(files_of(names), TARGETS, order, on_error="skip")
-    assert problem_of(stream) == f"no image of a batch can be read, such as {name!r}; check the files"
+    assert problem_of(stream) == f"no image of a batch can be read, for example {name!r}; check the files"
 
 
 def test_an_evaluation_batch_may_be_empty(names):
@@ -261,7 +261,7 @@ def test_images_that_differ_in_size_are_named_in_one_line(names, on_error, num_w
     files = ImageFiles(FileNames([names[0], names[0], names[1]]), size=None, shorter_side=0, channels=3)
     stream = StreamLoader(files, TARGETS, Order(torch.arange(3), 3), num_workers=num_workers, on_error=on_error)
     assert problem_of(stream) == (
-        f"the images differ in size: {names[0]!r} is 8x9 and {names[1]!r} is 9x14; give one with --data.image_size"
+        f"the images differ in size: {names[0]!r} is 8x9 and {names[1]!r} is 9x14; give one size with --data.image_size"
     )
 
 

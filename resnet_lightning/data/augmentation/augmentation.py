@@ -17,7 +17,7 @@ from .draws import Bools, Draws, Integers
 from .geometry import affine, crop, mark_boxes, resized_crop, to
 from .mixup import beta, cutmix, mixup, one_hot
 
-# The purposes of an image's random numbers. They are part of what a seed means: new ones are added at the end.
+# One stream of random numbers for each purpose. A seed's results depend on these numbers: append new ones at the end.
 _CROP, _FLIP, _AFFINE, _RESIZED_CROP, _COLOR, _CUTOUT, _ERASE, _ERASE_BOX, _MIX = range(9)
 
 _ERASED_AREA, _ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)  # torchvision's defaults, nearly those of the paper
@@ -26,28 +26,30 @@ _CROPPED_ASPECT = (3 / 4, 4 / 3)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The options of the augmentation, in the order in which they are applied; nothing by default.
+    """The augmentation options, in the order in which they are applied. The defaults change nothing.
 
     Args:
         resized_crop: crop a random box of at least this share of the image's area, with sides of 3:4 to 4:3, and scale
-            it to the image's size (Szegedy et al. 2015; ImageNet's usual share is 0.08); 0 for none. Where images are
-            read from files as they are needed, the box is cropped from the whole file.
-        rotate: rotate by a random angle of up to this many degrees either way; pixels from outside are black.
+            it to the image's size (Szegedy et al. 2015; ImageNet's usual share is 0.08); 0 for none. If images are
+            streamed from files, the box is cropped from the original image, before it is scaled down.
+        rotate: rotate by a random angle of at most this many degrees, in either direction; pixels from outside are
+            black.
         translate: move by up to this share of the height and of the width.
-        scale: enlarge or shrink by a factor that is up to this far from 1.
+        scale: scale by a random factor from ``1 - scale`` to ``1 + scale``.
         crop: pad by this many pixels on every side and crop the original size at a random place.
-        pad: pad with black pixels, or with the image mirrored at its border.
-        flip: mirror left and right with probability 1/2; ``alternate``: half of the images in the first epoch, the
-            other half in the next, and so on in turn.
-        brightness: multiply by a factor up to this far from 1.
-        contrast: likewise, the distance from the image's mean grey.
-        saturation: likewise, the distance of each pixel from its grey.
-        hue: rotate the hue by up to this share of the circle, at most 0.5.
-        cutout: hide a square of this many pixels behind the mean colour, at a random place (DeVries & Taylor 2017).
-        erase: the probability of hiding a random box behind the mean colour (Zhong et al. 2020, *Random Erasing*).
-        mixup: blend each image with another, in shares from Beta(mixup, mixup); 0 for none (Zhang et al. 2018).
-        cutmix: paste a box of another image over each, with an area from Beta(cutmix, cutmix) (Yun et al. 2019). With
-            mixup as well, one of the two is chosen for each image.
+        pad: what ``crop`` pads with: ``zero``, black pixels; ``reflect``, the image mirrored at its border.
+        flip: flip left and right with probability 1/2; ``alternate`` flips half of the images in the first epoch, the
+            other half in the second, and so on.
+        brightness: multiply the pixels by a random factor from ``1 - brightness`` to ``1 + brightness``.
+        contrast: multiply the distance from the image's mean grey by such a factor.
+        saturation: multiply the distance of each pixel from its grey by such a factor.
+        hue: rotate the hue by a random angle, at most this share of the colour circle; up to 0.5.
+        cutout: fill a square with sides of this many pixels, at a random place, with the mean colour (DeVries & Taylor
+            2017).
+        erase: the probability of filling a random box with the mean colour (Zhong et al. 2020, *Random Erasing*).
+        mixup: blend each image with another, with a weight from Beta(mixup, mixup); 0 for none (Zhang et al. 2018).
+        cutmix: paste a box of another image into each, with an area from Beta(cutmix, cutmix) (Yun et al. 2019). If
+            mixup is set as well, one of the two is chosen at random for each image.
 
     Raises:
         InputError: for a number out of range.
@@ -117,9 +119,11 @@ class Augmentation:
                 "augment.saturation and augment.hue change colours, and these images are grey; leave them 0"
             )
         if side is not None and self.pad == "reflect" and self.crop >= side:
-            raise InputError(f"augment.crop is {self.crop}; an image of {side} pixels cannot be mirrored so far out")
-        if side is not None and self.crop > side:  # a typing error could ask for more memory than there is
-            raise InputError(f"augment.crop is {self.crop}; an image of {side} pixels would be cropped away; give less")
+            raise InputError(
+                f"augment.crop is {self.crop}; with reflect padding, give less than the image's side of {side} pixels"
+            )
+        if side is not None and self.crop > side:  # a typing error could request more memory than there is
+            raise InputError(f"augment.crop is {self.crop}; give at most the image's side of {side} pixels")
 
     def __call__(
         self,
@@ -131,15 +135,15 @@ class Augmentation:
         others: Tensor | None = None,
         num_classes: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """Augments and normalizes a batch; the result for an image is a function of its pixels and its draws.
+        """Augments and normalizes a batch. Without mixing, an image's result depends only on its pixels and its draws.
 
         Args:
             images: (R, C, H, W) pixels in [0, 255], uint8 or float.
             targets: (R,) int64.
             draws: the random numbers of the R images.
             normalize: converts pixels in [0, 255] to float32 with mean 0.
-            others: (B,) which of the R images each of the first B is mixed with; the rest serve this purpose only. None
-                mixes nothing.
+            others: (B,) which of the R images each of the first B is mixed with. The last R - B images are only mixed
+                into others. None mixes nothing.
             num_classes: of the targets; needed for mixing only.
 
         Returns:
@@ -164,7 +168,7 @@ class Augmentation:
         return resized_crop(images, *self.boxes(draws, *_sizes(images)))
 
     def move(self, images: Tensor, draws: Draws) -> Tensor:
-        """Applies what moves pixels: (R, C, H, W), float32 if they are interpolated."""
+        """Rotates, moves, scales, crops and flips (R, C, H, W); returns float32 if pixels are interpolated."""
         if self.rotate or self.translate or self.scale:
             turn, down, right, grow = 2 * draws.uniform(_AFFINE, 4) - 1
             images = affine(
@@ -176,7 +180,7 @@ class Augmentation:
 
     @property
     def moves_whole_pixels(self) -> bool:
-        """Whether images are cropped or mirrored, and nothing else is done before that."""
+        """Whether the augmentation begins with a crop or a flip, which move whole pixels."""
         return bool(self.crop or self.flip) and not (self.resized_crop or self.rotate or self.translate or self.scale)
 
     def shifts(self, draws: Draws) -> tuple[Integers, Integers, Bools | None]:
@@ -190,7 +194,7 @@ class Augmentation:
         return draws.uniform(_FLIP)[0] < 0.5 if self.flip else None
 
     def adjust_colors(self, images: Tensor, draws: Draws) -> Tensor:
-        """Applies what changes colours: (R, C, H, W) in [0, 255], float32 if there is any."""
+        """Changes the colours of (R, C, H, W) in [0, 255]; the result is float32 if any option changes them."""
         changes = (
             (adjust_brightness, self.brightness, 1),
             (adjust_contrast, self.contrast, 1),
@@ -199,7 +203,7 @@ class Augmentation:
         )
         if not any(strength for _, strength, _ in changes):
             return images
-        images = images.float().contiguous()  # plane by plane: colours are computed from whole planes
+        images = images.float().contiguous()  # channels outermost: colours are computed from whole channels
         for (adjust, strength, about), number in zip(changes, draws.uniform(_COLOR, 4), strict=True):
             if strength:
                 low = max(about - strength, 0) if about else -strength
@@ -208,7 +212,7 @@ class Augmentation:
         return images.contiguous(memory_format=torch.channels_last)
 
     def hide(self, images: Tensor, draws: Draws) -> Tensor:
-        """Hides parts of normalized images (R, C, H, W) behind 0, the mean colour."""
+        """Fills boxes of normalized images (R, C, H, W) with 0, the mean colour."""
         if self.cutout:
             heights, widths = _sizes(images)
             row, column = draws.uniform(_CUTOUT, 2)
@@ -225,7 +229,7 @@ class Augmentation:
         return images
 
     def mix(self, images: Tensor, targets: Tensor, others: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Mixes each of the first B of (R, C, H, W) with another of them; targets (R, K) as in ``mixup``."""
+        """Mixes each of the first B of the R images (R, C, H, W) with another; targets (R, K) are as in ``mixup``."""
         others = others.to(images.device, non_blocking=True)
         share, choice, row, column = draws.uniform(_MIX, 4)[:, : len(others)]
         if self.mixup:

@@ -1,4 +1,4 @@
-"""Random boxes of a certain area and shape, one for each image, all drawn at once."""
+"""Random boxes with a given range of areas and aspect ratios, one for each image, all drawn at once."""
 
 import math
 from typing import NamedTuple
@@ -31,14 +31,14 @@ def draw_boxes(
 ) -> Boxes:
     """Draws boxes with a random share of the image's area and a random ratio of width to height.
 
-    The ratio is uniform in its logarithm. Of ten boxes the first that fits into the image is taken, as in torchvision's
-    ``RandomResizedCrop`` and ``RandomErasing``.
+    The logarithm of the ratio is uniform. Ten boxes are drawn, and the first that fits into the image is used, as in
+    torchvision's ``RandomResizedCrop`` and ``RandomErasing``.
 
     Args:
         draws: the images' random numbers.
         purpose: which of these numbers are used.
-        heights: (B,) of the images.
-        widths: (B,) likewise.
+        heights: (B,) the heights of the images.
+        widths: (B,) their widths.
         area: the smallest and the largest share.
         aspect: the smallest and the largest ratio.
         or_else_middle: if no box fits, return the largest central one of an allowed ratio instead of an empty one.

@@ -21,7 +21,7 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Moves away from the mean grey of the image: 0 is that grey, 1 the image itself."""
-    # In two steps: in one, torch adds up a large image in another order if it is alone in its batch.
+    # In two steps. In one, torch sums a large image in a different order if it is alone in its batch.
     mean = _grey(images).mean(-1, keepdim=True).mean(-2, keepdim=True)
     return _blend(images, mean, factor)
 
@@ -45,7 +45,7 @@ def adjust_hue(images: Tensor, turn: Tensor) -> Tensor:
     )
     hue = (hue / 6 + turn.view(-1, 1, 1)) % 1.0 * 6
     channels = []
-    for offset in (5, 3, 1):  # red, green, blue, by the formula without cases: v - c * clamp(min(k, 4 - k), 0, 1)
+    for offset in (5, 3, 1):  # red, green, blue: v - c * clamp(min(k, 4 - k), 0, 1)
         k = (offset + hue) % 6
         channels.append(value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1))
     return torch.where(some[:, None], torch.stack(channels, 1), images)

@@ -1,9 +1,9 @@
 """Random numbers that are a function of (seed, epoch, index) alone.
 
-The numbers of a generator come in sequence, so that an image's number would depend on every image before it. Here each
-number is a hash of seed, epoch and index: an image of an epoch is augmented in the same way at every place of a batch,
-in every process, on every device and in a resumed run. The hash is integer arithmetic of NumPy on the CPU, where so few
-numbers take microseconds and no device has to be waited for.
+A generator returns numbers in sequence, so an image's numbers would depend on all images before it. Here each number is
+a hash of seed, epoch and index. An image is therefore augmented in the same way in an epoch whatever its place in the
+batch, the process and the device, and in a resumed run. The hash is NumPy integer arithmetic on the CPU: it takes
+microseconds for so few numbers, and the program never waits for the device.
 """
 
 from functools import cache
@@ -31,7 +31,7 @@ def _mix(x: Bits) -> Bits:
 
 
 def key(*parts: int) -> int:
-    """Hashes integers, such as seed and epoch, to one of 63 bits, which ``Generator.manual_seed`` accepts as well."""
+    """Hashes integers, such as seed and epoch, to an integer of 63 bits, which ``Generator.manual_seed`` accepts."""
     state = 0
     for part in parts:
         state = (state + part + _GOLDEN) & _ALL
@@ -46,8 +46,8 @@ class Draws:
 
     Args:
         indices: (B,) the number of each image in its data set, on the CPU.
-        seed: of the run.
-        epoch: counted from 0.
+        seed: the seed of the run.
+        epoch: the epoch, counted from 0.
     """
 
     def __init__(self, indices: Tensor, seed: int, epoch: int) -> None:

@@ -23,7 +23,7 @@ def crop(
     mirrored: Bools | None = None,
     mode: str = "zero",
 ) -> Tensor:
-    """Mirrors some images left and right, pads all, and crops (H, W) out of each.
+    """Flips some images left and right, pads all of them, and crops a window (H, W) from each.
 
     Args:
         images: (B, C, H, W), of any type.
@@ -38,7 +38,7 @@ def crop(
     pixels = images.permute(0, 2, 3, 1).contiguous()
     places = np.arange(n)
     if mirrored is not None:
-        # The images that are not mirrored first, then the others; cropping restores the order.
+        # Sort the images that are not mirrored first. Cropping restores the order.
         order = np.argsort(mirrored, kind="stable")
         straight = n - int(mirrored.sum())
         pixels = pixels.index_select(0, to(device, order))
@@ -46,7 +46,7 @@ def crop(
         places[order] = np.arange(n)
     else:
         straight, parts = n, (pixels, pixels[n:])
-    if mode == "zero":  # both parts are copied to their places, without joining them first
+    if mode == "zero":  # both parts are copied directly into the padded images, which saves a copy
         padded = pixels.new_zeros(n, height + 2 * padding, width + 2 * padding, channels)
         inner = padded[:, padding : padding + height, padding : padding + width]
         inner[:straight], inner[straight:] = parts
@@ -56,9 +56,9 @@ def crop(
 
 
 class Canvas:
-    """The same as ``crop`` for a data set that is padded and mirrored once, and then cropped again and again.
+    """Does the same as ``crop`` for a whole data set, which it pads and mirrors only once.
 
-    It needs at least twice the memory of the images; three times for images of 32x32 that are padded by 4.
+    It needs at least twice the memory of the images; about three times for 32x32 images padded by 4.
 
     Args:
         images: (N, H, W, C), the whole data set.
@@ -88,8 +88,8 @@ def _cut(
 ) -> Tensor:
     """Crops a window out of some of the images (N, H', W', C): (B, C, height, width)."""
     channels = padded.shape[3]
-    # A window begins at every place in memory. Windows are selected like rows of a table, which copies whole lines of
-    # pixels and is many times faster than an index for each pixel.
+    # View the memory as a table of overlapping windows, one starting at each value, and select rows of it. This copies
+    # whole lines of pixels and is many times faster than indexing each pixel.
     line = padded.shape[2] * channels
     count = max(padded.numel() - (height - 1) * line - width * channels + 1, 0)
     windows = padded.view(-1).as_strided((count, height, width * channels), (1, line, 1))
@@ -126,7 +126,7 @@ def affine(images: Tensor, degrees: Floats, down: Floats, right: Floats, scale: 
     _, _, height, width = images.shape
     angle = degrees * (math.pi / 180)
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-    # Where each output pixel comes from, in coordinates that run from -1 to 1 along both sides.
+    # The source of each output pixel, in coordinates from -1 to 1 along both axes.
     x, y = -2 * right, -2 * down
     across, along = sin * (height / width), sin * (width / height)
     theta = [[cos, -across, cos * x - across * y], [along, cos, along * x + cos * y]]
@@ -134,7 +134,7 @@ def affine(images: Tensor, degrees: Floats, down: Floats, right: Floats, scale: 
 
 
 def resized_crop(images: Tensor, top: Integers, left: Integers, height: Integers, width: Integers) -> Tensor:
-    """Crops a box, given in pixels, out of each image and scales it to the image's size, bilinearly: float32."""
+    """Crops a box, given in pixels, from each image and scales it bilinearly to the image's size; returns float32."""
     _, _, rows, columns = images.shape
     zero = np.zeros(len(images))
     x, y = (2 * left + width) / columns - 1, (2 * top + height) / rows - 1
@@ -150,7 +150,7 @@ def _sample(images: Tensor, theta: list[list[Any]], outside: str) -> Tensor:
 
 
 def mark_boxes(images: Tensor, top: Integers, left: Integers, height: Integers, width: Integers) -> Tensor:
-    """Marks the pixels of a box in each image; the box may reach over the border: (B, C, H, W) bool."""
+    """Marks the pixels of a box in each image; the box may extend beyond the border: (B, C, H, W) bool."""
     channels, rows, columns = images.shape[1:]
     row, column = np.arange(rows), np.repeat(np.arange(columns), channels)
     in_rows = (row >= top[:, None]) & (row < (top + height)[:, None])

@@ -29,7 +29,7 @@ def _beta_table(alpha: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.f
         # With t = x**alpha the density (x (1 - x))**(alpha - 1) dx, infinite at 0, becomes finite.
         t = np.linspace(0, 0.5**alpha, 4097)
         density = (1 - t ** (1 / alpha)) ** (alpha - 1)
-    else:  # from eight standard deviations below the middle
+    else:  # from eight standard deviations below the mean
         t = np.linspace(max(0.5 - 4 / math.sqrt(2 * alpha + 1), 0), 0.5, 4097)
         density = (4 * t * (1 - t)) ** (alpha - 1)
     cumulative = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
@@ -58,7 +58,7 @@ def mixup(images: Tensor, targets: Tensor, others: Tensor, share: Floats) -> tup
 def cutmix(
     images: Tensor, targets: Tensor, others: Tensor, top: Integers, left: Integers, height: Integers, width: Integers
 ) -> tuple[Tensor, Tensor]:
-    """Pastes a box of another image over each (Yun et al. 2019, *CutMix*); targets are mixed by the areas.
+    """Pastes a box of another image into each (Yun et al. 2019, *CutMix*); targets are mixed by the areas.
 
     Args:
         images: (R, C, H, W).

@@ -55,7 +55,7 @@ class CIFAR10DataModule(ImageDataModule):
         try:
             data = self.dataset(self.root, train=part == "train")
         except RuntimeError as error:
-            raise InputError(f"there is no whole {self.dataset.__name__} in {str(self.root)!r}: {error}") from error
+            raise InputError(f"no complete {self.dataset.__name__} in {str(self.root)!r}: {error}") from error
         return data.data, data.targets
 
 

@@ -15,7 +15,7 @@ class DigitsDataModule(ImageDataModule):
 
     They are the test part of *Optical Recognition of Handwritten Digits* (Alpaydin & Kaynak 1998, UCI Machine
     Learning Repository, CC BY 4.0), by 13 writers. The data set has no split of its own. Here every fifth image of each
-    class, in the file's order, is for testing (the 5th, 10th, ...): 355 images. See ``ImageDataModule`` for the
+    class, in the file's order, is a test image (the 5th, 10th, ...): 355 images. See ``ImageDataModule`` for the
     arguments.
     """
 

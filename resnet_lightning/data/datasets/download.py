@@ -1,4 +1,4 @@
-"""Downloads through torchvision, with an error message that names the remedy."""
+"""Downloads through torchvision, with an error message that names the fix."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

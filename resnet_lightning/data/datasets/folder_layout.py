@@ -1,4 +1,4 @@
-"""Folders of class folders: where the images of each part are, and what is wrong with a layout that is not one."""
+"""Folders of class folders: finds the images of each part, and explains what is wrong with other layouts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ class FolderLayout:
     """One of the layouts that ``ImageFolderDataModule`` lists.
 
     Args:
-        root: the folder that holds the parts, or else the class folders.
+        root: the folder that holds the part folders or the class folders.
     """
 
     def __init__(self, root: Path) -> None:
@@ -24,7 +24,7 @@ class FolderLayout:
 
     @property
     def has_validation_set(self) -> bool:
-        """Whether there are validation images besides those for training and testing."""
+        """Whether there is a validation folder in addition to a test folder."""
         return self._has("val") and self._has("test")
 
     def find_classes(self) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ class FolderLayout:
         return (self.root / part).is_dir()
 
     def _folder(self, part: str) -> Path:
-        """Where the images of a part are, or those from which they are taken."""
+        """The folder of a part's images, or the folder whose images the part is taken from."""
         if not self.root.is_dir():
             raise InputError(f"there is no folder {str(self.root)!r}; give the images' folder with --data.root")
         if self._has(part):
@@ -111,7 +111,7 @@ def _class_folders(folder: Path) -> list[str]:
 
 
 def _hint(folder: Path) -> str:
-    """What to do about a folder without class folders, by what it holds instead."""
+    """How to fix a folder without class folders; depends on what the folder holds."""
     names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
     archives = [name for name in names if name.endswith((".tar", ".tgz", ".tar.gz", ".zip"))]
     if archives:
@@ -120,6 +120,6 @@ def _hint(folder: Path) -> str:
     if images:
         return (
             f"its images, such as {images[0]!r}, lie in it directly; sort them into folders of the classes' names "
-            "(ImageNet's val comes so, with the labels in a file beside it)"
+            "(ImageNet's val is distributed like this, with the labels in a separate file)"
         )
     return "the images of each class belong in a folder of the class's name"

@@ -19,19 +19,19 @@ from ..splits import Split
 from .folder_layout import FolderLayout
 
 _PARTS_OF_STAGE = {"fit": ("train", "val", "test"), "validate": ("train", "val"), "test": ("test",)}
-_MEASURED = 1000  # images by which mean and standard deviation are measured where files are read as they are needed
+_MEASURED = 1000  # images on which mean and standard deviation are measured when images are streamed
 
 
 class ImageFolderDataModule(ImageDataModule):
     """A folder of class folders of images, in one of these layouts:
 
     - ``root/train/<class>/*`` and ``root/test/<class>/*``;
-    - the same with ``root/val/<class>/*``, which are then the validation images;
-    - ``root/train`` and ``root/val`` alone, as in ImageNet: ``val`` is used for the final test only;
-    - ``root/train/<class>/*`` or ``root/<class>/*`` alone: every fifth image of each class, by name, is for testing.
+    - the same plus ``root/val/<class>/*``, the validation images;
+    - ``root/train`` and ``root/val`` alone, as in ImageNet: ``val`` is then the test set;
+    - ``root/train/<class>/*`` or ``root/<class>/*`` alone: every fifth image of each class, by name, is a test image.
 
-    Images of every mode are converted to RGB. Those that fit in memory are decoded once, and kept on disk as well, so
-    that the next run starts immediately; else (``resident: false``) worker processes read them as they are needed.
+    Images of every mode are converted to RGB. If they fit in memory, they are decoded once and cached on disk, so that
+    the next run starts immediately. Otherwise, or with ``resident: false``, worker processes stream them from files.
     Images of several sizes need ``image_size``. See ``ImageDataModule`` for the other arguments.
 
     Args:
@@ -40,11 +40,11 @@ class ImageFolderDataModule(ImageDataModule):
         shorter_side: scale each file's shorter side to this before the crop; ``image_size`` by default. ImageNet's
             usual choice is 256 for 224.
         augment: the augmentation of training batches.
-        num_workers: processes that read files as they are needed; one for each core by default, at most 16.
-        on_error: what to do with an image that cannot be read: ``raise``, or ``skip`` it and report the number at the
-            end.
+        num_workers: processes that stream files; by default one per core, at most 16.
+        on_error: what to do with an image that cannot be read: ``raise`` an error, or ``skip`` it and report the number
+            of skipped images at the end.
         cache_folder: where decoded images are kept; ``~/.cache/resnet_lightning`` by default.
-        cache_gb: the largest size of that folder in gigabytes; 0 keeps nothing.
+        cache_gb: the maximum size of that folder in gigabytes; 0 for no cache.
 
     Raises:
         InputError: if a folder is missing or empty, has a single class or an image that cannot be read, or if test
@@ -69,7 +69,7 @@ class ImageFolderDataModule(ImageDataModule):
         if image_size is not None and image_size < 1:
             raise InputError(f"data.image_size is {image_size}; give the side in pixels")
         if shorter_side is not None and shorter_side < (image_size or shorter_side + 1):
-            raise InputError(f"data.shorter_side is {shorter_side}; it needs an image_size, which is not larger")
+            raise InputError(f"data.shorter_side is {shorter_side}; set data.image_size as well, to at most this")
         if num_workers is not None and num_workers < 0:
             raise InputError(f"data.num_workers is {num_workers}; give 0 (none) or more processes")
         if on_error not in ("raise", "skip"):
@@ -86,8 +86,8 @@ class ImageFolderDataModule(ImageDataModule):
         super().__init__(root, augment=augment, **options)
 
     @property
-    def image_size(self) -> int | None:  # type: ignore[override]  # known only once the first image was found
-        """The side that was given, or else that of the training images if they are square."""
+    def image_size(self) -> int | None:  # type: ignore[override]  # known only after the first image is found
+        """The given side; by default that of the training images, or None if they are not square."""
         if self._size is None:
             height, width = self._size_of_training_images
             return height if height == width else None
@@ -110,7 +110,7 @@ class ImageFolderDataModule(ImageDataModule):
             height, width = self._size_of_training_images
             if files.shape[:2] != (height, width):
                 raise InputError(
-                    f"the {part} images are {files.shape[1]}x{files.shape[0]}, but those for training are "
+                    f"the {part} images are {files.shape[1]}x{files.shape[0]}, but the training images are "
                     f"{width}x{height}; give one size with --data.image_size"
                 )
         if not self._decodes(files):
@@ -127,11 +127,11 @@ class ImageFolderDataModule(ImageDataModule):
         return ImageFiles(FileNames(names), self._size, self._shorter_side, self.in_chans), targets
 
     def _decodes(self, files: ImageFiles) -> bool:
-        """Whether all files are decoded into memory, and not each when it is needed."""
+        """Whether all files are decoded into memory instead of streamed."""
         return self.placement.decodes(files, self._processes, crops_files=bool(self.augment.resized_crop))
 
     def _decode(self, files: ImageFiles) -> tuple[Tensor, Tensor]:
-        """The images (N, H, W, C), from the cache if they are there, and which files could be read, (N,) bool."""
+        """The images (N, H, W, C), from the cache if possible, and which files could be read, (N,) bool."""
         fingerprint = files.fingerprint()
         cached = self._cache.load(fingerprint)
         if cached is not None:
@@ -145,13 +145,13 @@ class ImageFolderDataModule(ImageDataModule):
 
     @property
     def _is_first_on_its_machine(self) -> bool:
-        """Whether this process writes and reports what all processes of its machine find alike."""
+        """Whether this process writes the cache and reports unreadable files for all processes of its machine."""
         return self.trainer is None or self.trainer.local_rank == 0
 
     def prepare_data(self) -> None:
         super().prepare_data()
-        # Several processes would each decode everything: one does, and the others read the cache. Errors are left to
-        # `setup`, where all processes raise them.
+        # One process decodes everything, and the others read its cache. Errors are ignored here: `setup` raises them in
+        # all processes.
         if self._processes == 1 or self._splits or self.trainer is None:
             return
         with contextlib.suppress(InputError):

@@ -1,4 +1,4 @@
-"""MNIST and the two data sets of its format."""
+"""MNIST, and two data sets in the same format."""
 
 from typing import Any, ClassVar
 
@@ -34,7 +34,7 @@ class MNISTDataModule(ImageDataModule):
             folder = self.root / self.dataset.__name__ / "raw"
             raise InputError(
                 f"a file of the {part} images is damaged: {folder}/{prefix}-*-ubyte; "
-                "delete that folder and run again to download it anew, or copy whole files there"
+                "delete that folder and run again to download it anew, or copy intact files there"
             ) from error
         return data.data, data.targets
 

@@ -1,1 +1,1 @@
-"""Raw batches, out of memory or out of files, in an order that depends on seed and epoch alone."""
+"""Raw batches from memory or from files, in an order that depends only on seed and epoch."""

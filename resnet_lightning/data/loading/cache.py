@@ -1,4 +1,4 @@
-"""Decoded images on disk: a folder is decoded once, and the next run starts immediately."""
+"""Caches decoded images on disk: a folder is decoded only once, and the next run starts immediately."""
 
 import contextlib
 import logging
@@ -29,16 +29,16 @@ def default_cache_folder() -> Path:
 
 
 class DecodedCache:
-    """Arrays by their fingerprints, one file each.
+    """Arrays on disk, found by their fingerprints; one file each.
 
     Each file is complete or absent, so that runs that start together do not disturb each other. Its name contains a
-    checksum, which is compared whenever it is read; a damaged file is removed. If a new file would exceed the limit,
-    those used longest ago are removed first. An error of the folder (it is read-only, the disk is full) is logged once,
-    and the run continues without a cache.
+    checksum, which is verified on every read; a damaged file is removed. If a new file would exceed the limit, the
+    least recently used files are removed first. An error of the folder (read-only, disk full) is logged once, and the
+    run continues without a cache.
 
     Args:
         folder: the folder of the files.
-        limit: their largest total size, in bytes.
+        limit: the maximum total size of the files, in bytes.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -47,7 +47,7 @@ class DecodedCache:
         self._given_up = False
 
     def load(self, fingerprint: str) -> Tensor | None:
-        """Returns the array of that fingerprint, or None. It is mapped into memory, which processes share."""
+        """Returns the array with that fingerprint, or None. It is memory-mapped, so that processes share it."""
         for file in sorted(self.folder.glob(f"{fingerprint}.*.npy")):
             try:
                 array = np.load(file, mmap_mode="c")
@@ -60,7 +60,7 @@ class DecodedCache:
                 with contextlib.suppress(OSError):
                     os.utime(file)  # its last use
                 return torch.from_numpy(array)
-            _log.warning("the cached images %s are damaged; they are decoded anew", file)
+            _log.warning("the cached images %s are damaged; decoding them again", file)
             with contextlib.suppress(OSError):
                 file.unlink()
         return None
@@ -69,7 +69,7 @@ class DecodedCache:
         """Stores an array, if the limit allows it."""
         size = array.numel() * array.element_size() + _HEADER
         if size > self.limit and self.limit:
-            _log.info("%s of images are not cached: the cache may be %s", in_words(size), in_words(self.limit))
+            _log.info("%s of images are not cached: the limit is %s", in_words(size), in_words(self.limit))
         if size > self.limit or self._given_up:
             return
         values = np.ascontiguousarray(array.numpy())
@@ -77,7 +77,7 @@ class DecodedCache:
         try:
             self._make_room(size)
             with atomic_write(path, durable=True, has_other_writers=True) as file:
-                # Not by np.save, which does not notice a full disk at the last bytes.
+                # Not with np.save, which misses a disk that is full when the last bytes are written.
                 npy.write_array_header_1_0(file, npy.header_data_from_array_1_0(values))
                 file.write(values.data)
         except OSError as error:

@@ -1,6 +1,6 @@
-"""Image files to pixels.
+"""Decodes image files to pixels.
 
-Pillow decodes: torchvision's own decoder is deprecated since its release 0.29.
+Pillow decodes them: torchvision's own decoder is deprecated since its release 0.29.
 """
 
 from pathlib import Path
@@ -52,7 +52,7 @@ def read_image(file: str, channels: int) -> Tensor:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scales 16 bits to 8, which Pillow would clip at 255, and makes the transparency of a palette a channel."""
+    """Scales 16 bits to 8, where Pillow would clip at 255, and converts a palette with transparency to RGBA."""
     if image.mode.startswith("I"):
         return Image.fromarray((np.array(image).clip(0, 65535) // 256).astype(np.uint8))
     if image.mode == "P" and "transparency" in image.info:

@@ -1,4 +1,4 @@
-"""Many image files: listed, stored in little memory, and read."""
+"""Lists image files, stores their paths in little memory, and reads them."""
 
 import hashlib
 import os
@@ -21,8 +21,8 @@ from .decode import EXTENSIONS, UnreadableImage, read_image, resize, scale_and_c
 class FileNames:
     """The paths of many files, in two arrays.
 
-    A list of a million strings is a million objects, whose reference counts change whenever they are used. In a worker
-    process every such change copies a page of the memory that it shares with the process that started it.
+    A list of a million strings is a million objects, and each use changes a reference count. In a worker process every
+    such change copies a page of the memory that it shares with its parent.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -44,7 +44,7 @@ class FileNames:
 
 
 def walk_images(folder: str) -> Iterator[str]:
-    """Yields the image files below a folder, sorted by name; hidden files and those of other types are left out."""
+    """Yields the image files below a folder, sorted by name; hidden files and other file types are skipped."""
     try:
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
@@ -79,11 +79,11 @@ class ImageFiles:
 
     Args:
         names: the files.
-        size: the side of the images in pixels; None leaves files of one size unscaled.
+        size: the side of the images in pixels; None if all files have one size, which is kept.
         shorter_side: the length to which each file's shorter side is scaled before its centre is cropped, at least
             ``size``.
         channels: 1 for grey, 3 for colour.
-        expected_size: height and width that unscaled files must have; by default those of the first.
+        expected_size: the height and width that unscaled files must have; by default those of the first file.
     """
 
     names: FileNames
@@ -100,7 +100,7 @@ class ImageFiles:
         """Height, width and channels of all images.
 
         Raises:
-            UnreadableImage: if the first file is needed for it and cannot be read.
+            UnreadableImage: if the size must be read from the first file and that file cannot be read.
         """
         if self.size:
             return self.size, self.size, self.channels
@@ -109,7 +109,7 @@ class ImageFiles:
 
     @property
     def nbytes(self) -> int:
-        """The size of all images when they are decoded."""
+        """The size of all decoded images in bytes."""
         return len(self) * int(np.prod(self.shape)) if len(self) else 0
 
     def read(self, number: int) -> Tensor:
@@ -126,7 +126,7 @@ class ImageFiles:
         if image.shape[-2:] != (height, width):
             raise InputError(
                 f"the images differ in size: {self.names[0]!r} is {width}x{height} and {self.names[number]!r} is "
-                f"{image.shape[-1]}x{image.shape[-2]}; give one with --data.image_size"
+                f"{image.shape[-1]}x{image.shape[-2]}; give one size with --data.image_size"
             )
         return image
 
@@ -182,15 +182,15 @@ class ImageFiles:
     def fingerprint(self) -> str:
         """Identifies the files' content and how they are decoded: 32 hexadecimal digits.
 
-        The files are not read: writing to a file changes its modification time, or at least its change time, which no
-        program can set.
+        The files are not read. Writing to a file changes its modification time, or at least its change time, which
+        programs cannot set.
         """
         digest = hashlib.blake2b(repr(("1", self.size, self.shorter_side, self.channels)).encode(), digest_size=16)
         for name in self.names:
             try:
                 state = os.stat(name)
                 entry = f"{name}\0{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\0"
-            except OSError:  # a broken link, for which reading raises an error or skips it
+            except OSError:  # a broken link; reading it raises the error or skips it
                 entry = f"{name}\0\0"
             digest.update(entry.encode(errors="surrogateescape"))
         return digest.hexdigest()

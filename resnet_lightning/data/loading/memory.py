@@ -1,4 +1,4 @@
-"""How much memory is free, on a device or in the machine."""
+"""Checks how much memory is free, on a device or in the machine."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import torch
 
 
 def fits(device: torch.device, nbytes: int) -> bool:
-    """Whether an array takes at most half of the memory that is free now, on a device or (cpu) in the machine."""
+    """Whether an array needs at most half of the free memory of a device; ``cpu`` is the machine's memory."""
     if device.type == "cpu":
         return nbytes <= _free_memory() // 2
     if device.type != "cuda":  # others share the machine's memory, or do not report theirs
@@ -16,7 +16,7 @@ def fits(device: torch.device, nbytes: int) -> bool:
 
 
 def _free_memory() -> int:
-    """Bytes that this process can allocate; unlimited where the system does not report it, as on macOS."""
+    """The bytes that this process can allocate; 2**62 if the system does not report it, as on macOS."""
     free = 1 << 62
     try:
         fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
@@ -33,5 +33,5 @@ def _free_memory() -> int:
 
 
 def in_words(nbytes: int) -> str:
-    """Such as ``"153.6 MB"``."""
+    """Formats a size, such as ``"153.6 MB"``."""
     return f"{nbytes / 1e9:,.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:,.1f} MB"

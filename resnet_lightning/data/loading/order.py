@@ -21,12 +21,12 @@ class Step(NamedTuple):
 class Order:
     """Which images one process takes at each step of an epoch.
 
-    Step k of an epoch takes the next ``batch_size * world_size`` images of the epoch's order; together the processes
-    take what one process with the larger batch would take.
+    Each step takes the next ``batch_size * world_size`` images of the epoch's order. Together the processes take the
+    same images as a single process with a batch that many times larger.
 
-    In training the order is a permutation drawn from (seed, epoch), and a last batch that would not be full is left
-    out. In evaluation the order is that of the indices and every image comes exactly once; where the last step has
-    fewer images than there are processes, some get an empty batch, so that all of them make the same number of steps.
+    In training the order is a permutation drawn from (seed, epoch), and an incomplete last batch is dropped. In
+    evaluation the order is that of the indices, and every image is used exactly once. If the last step has fewer images
+    than there are processes, some get an empty batch, so that all processes make the same number of steps.
 
     Args:
         indices: (n,) int64, the images.
@@ -34,8 +34,8 @@ class Order:
         seed: of the training order; None for evaluation.
         rank: the number of this process.
         world_size: the number of processes.
-        pairs: whether each training image gets another one to be mixed with: its neighbour in the order, the second
-            with the first, the fourth with the third, and so on.
+        pairs: whether to pair each training image with another one to mix: its neighbour in the order (the first
+            with the second, the third with the fourth, and so on).
     """
 
     indices: Tensor
@@ -57,7 +57,7 @@ class Order:
         return self.indices[torch.randperm(len(self.indices), generator=generator)]
 
     def steps(self, epoch: int, start: int = 0) -> Iterator[Step]:
-        """The steps of this process in that epoch, beginning with step ``start``."""
+        """Yields the steps of this process in that epoch, from step ``start`` on."""
         order = self.of(epoch)
         whole_step = self.batch_size * self.world_size
         for step in range(start, len(self)):
@@ -71,7 +71,7 @@ class Order:
     def _with_others(self, order: Tensor, first: int) -> Step:
         places = torch.arange(first, first + self.batch_size)
         others = places ^ 1
-        others[others == len(order)] = 0  # the last of an odd number has no neighbour
+        others[others == len(order)] = 0  # with an odd number of images, the last has no neighbour
         outside = (others < first) | (others >= first + self.batch_size)
         rows = others - first
         rows[outside] = self.batch_size + torch.arange(int(outside.sum()))

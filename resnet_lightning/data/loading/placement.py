@@ -14,11 +14,11 @@ _log = logging.getLogger(__name__)
 
 
 class Placement:
-    """Decides where images are kept, and moves them there once for all splits.
+    """Decides where images are kept, and moves them there once; all splits share the copy.
 
     Args:
-        resident: ``"auto"`` for the accelerator where the images fit, else the machine's memory, else their files;
-            ``"device"`` and ``"cpu"`` for one of the first two, False for the files.
+        resident: ``"device"`` for the accelerator, ``"cpu"`` for the machine's memory, False for the files. ``"auto"``
+            uses the first of these where the images fit.
 
     Raises:
         InputError: for another value.
@@ -31,13 +31,13 @@ class Placement:
         self._placed: dict[tuple[int, torch.device], Tensor] = {}
 
     def decodes(self, files: ImageFiles, processes: int, *, crops_files: bool) -> bool:
-        """Whether all files are decoded into memory, and not each when it is needed.
+        """Whether all files are decoded into memory instead of streamed.
 
         Args:
             files: the images.
             processes: how many on this machine keep a copy.
-            crops_files: whether training takes random crops of whole files, which ``"auto"`` then keeps: the memory of
-                a machine must not decide which part of an image a crop shows.
+            crops_files: whether training crops random boxes from the original images. ``"auto"`` then streams the
+                files: what a crop shows must not depend on the machine's memory.
         """
         if self._resident != "auto":
             return self._resident is not False
@@ -45,11 +45,11 @@ class Placement:
             return False
         if fits(torch.device("cpu"), files.nbytes * processes):
             return True
-        _inform(f"{in_words(files.nbytes)} of images are read as they are needed: too large for the memory")
+        _inform(f"{in_words(files.nbytes)} of images are streamed from files: too large for the machine's memory")
         return False
 
     def place(self, images: Tensor, device: torch.device) -> Tensor:
-        """Returns the images on the accelerator ``device`` if they are to be kept there, else unmoved.
+        """Returns the images on the accelerator ``device`` if they are kept there, else where they are.
 
         Raises:
             InputError: if they must be kept there and do not fit.
@@ -64,7 +64,7 @@ class Placement:
                 self._placed[id(images), device] = images.to(device)
             except torch.OutOfMemoryError as error:
                 raise InputError(
-                    f"data.resident is device, and {in_words(images.nbytes)} of images do not fit there; give auto"
+                    f"data.resident is device, but {in_words(images.nbytes)} of images do not fit there; give auto"
                 ) from error
             _inform(f"{in_words(images.nbytes)} of images are kept on {device}")
         return self._placed[id(images), device]

@@ -1,4 +1,4 @@
-"""Batches out of an array in memory, without worker processes."""
+"""Batches from an array in memory, without worker processes."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -16,29 +16,29 @@ from .order import Order
 class RawBatch(NamedTuple):
     """A batch before it is augmented and normalized.
 
-    Where images are mixed, rows that are there only to be mixed into others follow the B images of the batch, so that
-    there are R rows in all; else R is B.
+    If images are mixed, the B images of the batch may be followed by others that are only mixed into them: R rows in
+    all. Otherwise R is B.
     """
 
     images: Tensor  # (R, C, H, W) uint8, with the channels innermost in memory
     targets: Tensor  # (R,) int64
     indices: Tensor  # (R,) int64 on the CPU, each image's number in its data set
-    epoch: int | None = None  # None: not for training, take the images as they are
+    epoch: int | None = None  # None: not a training batch, no augmentation
     others: Tensor | None = None  # (B,) int64 on the CPU, which row each image is mixed with
     done: tuple[str, ...] = ()  # the options of the augmentation that the loader has applied already
 
 
 @dataclass(frozen=True)
 class BatchLoader:
-    """Yields the ``RawBatch``es of one process out of an array, on the device that holds the array.
+    """Yields the ``RawBatch``es of one process from an array, on the device that holds the array.
 
     Args:
         images: (N, H, W, C) uint8, the whole data set.
         targets: (N,) int64 on the CPU, the label of each.
         order: which of them each step takes.
         epoch: returns the current epoch; called when an iteration starts.
-        start: returns the step of the epoch to begin with, likewise: 0, or where an interrupted run resumes.
-        take: returns the images of some indices (B,) in an epoch, as (B, C, H, W); unchanged ones by default.
+        start: returns the first step, 0 or where an interrupted run resumes; called when an iteration starts.
+        take: returns the images (B, C, H, W) for indices (B,) and an epoch; by default unchanged.
         done: the options of the augmentation that ``take`` applies.
     """
 
@@ -70,15 +70,15 @@ class BatchLoader:
         return self.images.index_select(0, indices.to(self.images.device, non_blocking=True)).permute(0, 3, 1, 2)
 
     def cropping(self, augment: Augmentation, seed: int, processes: int) -> "BatchLoader":
-        """The same batches, cropped and mirrored while they are gathered: one copy of the pixels instead of five.
+        """Returns a loader that crops and flips while it gathers images: one copy of the pixels instead of five.
 
-        Returns this loader unchanged where that is not possible: in evaluation, where other augmentations come before
-        the crop, and where the padded data set does not fit in memory.
+        Returns this loader unchanged in evaluation, if another augmentation precedes the crop, or if the padded data
+        set does not fit in memory.
 
         Args:
-            augment: of the training images.
-            seed: of the run.
-            processes: how many on this machine keep a padded data set.
+            augment: the augmentation of training batches.
+            seed: the seed of the run.
+            processes: the number of processes on this machine, each with its own padded data set.
         """
         order, images = self.order, self.images
         if order.seed is None or not augment.moves_whole_pixels:

@@ -1,4 +1,4 @@
-"""Batches that worker processes read from image files, in the same order as those out of memory."""
+"""Batches that worker processes read from image files, in the same order as batches from memory."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Request(NamedTuple):
-    """What a worker is to read; arrays, which are sent to it more cheaply than tensors."""
+    """The batch that a worker reads next. Arrays are cheaper to send to a process than tensors."""
 
     indices: Integers
     others: Integers | None
@@ -110,17 +110,18 @@ class StreamLoader:
         files: the whole data set.
         targets: (N,) int64, the label of each.
         order: which of them each step takes.
-        augment: its random resized crop is cut from the whole file; the rest is left to the device.
-        seed: of the run.
-        num_workers: processes that read; 0 reads in this one.
+        augment: the workers apply only its random resized crop, to the original image.
+        seed: the seed of the run.
+        num_workers: the number of worker processes; 0 reads in this process.
         pin_memory: return the batches in pinned memory, from which an accelerator copies faster.
         on_error: ``"raise"`` for an image that cannot be read, or ``"skip"`` it.
         epoch: returns the current epoch; called when an iteration starts.
-        start: returns the step of the epoch to begin with, likewise: 0, or where an interrupted run resumes.
+        start: returns the first step, 0 or where an interrupted run resumes; called when an iteration starts.
         unreadable: the set to which the names of skipped files are added.
 
     Raises:
-        InputError: while iterating, if an image cannot be read, or no image of a training batch can.
+        InputError: while iterating, if an image cannot be read and ``on_error`` is ``"raise"``, or if all images of a
+            training batch are unreadable.
     """
 
     files: ImageFiles = field(repr=False)
@@ -148,7 +149,7 @@ class StreamLoader:
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.pin_memory,
-            generator=torch.Generator(),  # the workers' seeds, which nothing uses, must not be drawn from the run's
+            generator=torch.Generator(),  # else DataLoader draws the workers' seeds from the run's generator
         )
 
     def close(self) -> None:
@@ -156,8 +157,8 @@ class StreamLoader:
         vars(self).pop("_loader", None)
         answers = vars(self).pop("_answers", None)
         if answers is not None and self.num_workers:
-            # DataLoader offers no public way to end persistent workers. They end when the iterator is collected, but an
-            # exception on its way keeps it alive, and at the end of the process that takes five seconds.
+            # DataLoader has no public way to end persistent workers. They end when the iterator is deleted, but a
+            # propagating exception keeps it alive, and ending them at exit takes five seconds.
             answers._shutdown_workers()
 
     def __iter__(self) -> Iterator[RawBatch]:
@@ -170,7 +171,7 @@ class StreamLoader:
             elif unreadable and self.on_error == "raise":
                 error = UnreadableImage(unreadable[0])
             elif batch.epoch is not None and not len(batch.images if batch.others is None else batch.others):
-                error = InputError(f"no image of a batch can be read, such as {unreadable[0]!r}; check the files")
+                error = InputError(f"no image of a batch can be read, for example {unreadable[0]!r}; check the files")
             if error:
                 self.close()
                 raise error
@@ -185,7 +186,7 @@ class Streams:
         self._loaders: dict[str, StreamLoader] = {}
 
     def add(self, split: str, loader: StreamLoader) -> StreamLoader:
-        """Adds a loader, in the place of the split's previous one, whose workers end."""
+        """Adds a loader. It replaces the split's previous one, whose workers end."""
         if split in self._loaders:
             self._loaders[split].close()
         self._loaders[split] = loader
@@ -203,7 +204,7 @@ class Streams:
         if self.unreadable:
             count, some = len(self.unreadable), ", ".join(sorted(self.unreadable)[:3])
             what = "1 image could not be read and was" if count == 1 else f"{count} images could not be read and were"
-            _log.warning("%s left out, such as %s", what, some)
+            _log.warning("%s skipped, for example %s", what, some)
             self.unreadable.clear()
 
 
