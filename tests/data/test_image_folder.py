@@ -293,7 +293,7 @@ def test_the_shorter_side_is_scaled_before_the_middle_is_cut_out(tmp_path):
 
 def test_folds_are_refused_where_there_is_a_validation_set(tmp_path):
     write_folders(tmp_path, ["train", "val", "test"])
-    with pytest.raises(InputError, match="num_folds is for data without validation images of its own"):
+    with pytest.raises(InputError, match="num_folds needs a data set without its own validation images"):
         ImageFolderDataModule(tmp_path, num_folds=2).setup("fit")
 
 
