@@ -250,9 +250,9 @@ class ResumableWandbLogger(WandbLogger):
 
 
 def _set_aside(files: Path) -> None:
-    """Renames W&B's files of a killed process; a process before this one may have done so and been killed next."""
+    """Renames W&B's files of a killed process, unless a process that was killed next has done so already."""
     set_aside = set_aside_path(files)
-    if files.exists():
+    if not set_aside.exists():  # otherwise a folder of the old name would be this process's, started in the same second
         files.rename(set_aside)
     _log.warning(
         "W&B's files of the process that was killed are set aside as %s; its numbers are logged again", set_aside

@@ -205,5 +205,6 @@ def test_a_server_that_was_never_there_means_an_offline_run(server, capsys, monk
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "5")
     assert main(["fit", *SHORT]) == 0
     assert "W&B cannot be reached: the run is tracked offline" in capsys.readouterr().out
+    end()
     (folder,) = Path("runs/digits").iterdir()
     assert rows(records(files(folder)[0]))["test/acc"] > 0
