@@ -34,7 +34,7 @@ class RunArguments:
         Raises:
             InputError: if it cannot be read.
         """
-        return replace(self, checkpoint_path=path, checkpoint=read_checkpoint(path))
+        return replace(self, checkpoint_path=path, checkpoint=_read_checkpoint(path))
 
 
 def resolve(
@@ -65,7 +65,7 @@ def resolve(
     checkpoint_path = checkpoints[-1] if checkpoints else None
     if resume and resume[-1] != "auto" and (newest := open_folder(Path(resume[-1]))):
         checkpoint_path = str(newest)
-    checkpoint = read_checkpoint(checkpoint_path) if checkpoint_path else None
+    checkpoint = None if checkpoint_path is None else _read_checkpoint(checkpoint_path)
     if configs:
         return RunArguments(tuple(arguments), Path(configs[0]).stem, checkpoint_path, checkpoint)
     if checkpoint is None:
@@ -79,6 +79,14 @@ def resolve(
         raise InputError(f"{checkpoint_path!r} carries no config; give the one that it was trained with, by --config")
     arguments = [arguments[0], "--config", run["config"], *arguments[1:]]
     return RunArguments(tuple(arguments), run["name"], checkpoint_path, checkpoint)
+
+
+def _read_checkpoint(path: str) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = read_checkpoint(path)
+    if run := checkpoint.get("run"):
+        # The config of an older checkpoint names the callbacks by the package that they were in.
+        run["config"] = run["config"].replace("resnet_lightning.callbacks.", "resnet_lightning.training.callbacks.")
+    return checkpoint
 
 
 def option_values(option: str, arguments: Sequence[str], short: str | None = None) -> list[str]:

@@ -139,7 +139,7 @@ class CommandLine(LightningCLI):
         options = self.options
         if options.overlay:
             raise InputError("overlay belongs on the command line, as --overlay NAME; leave it out of the config")
-        if options.ckpt_path and not resolved.checkpoint_path:  # it is in a config file
+        if options.ckpt_path is not None and resolved.checkpoint_path is None:  # it is in a config file
             resolved = resolved.starting_from(options.ckpt_path)
         self.resolved = resolved
         # Lightning would now override what the user typed by the hyper-parameters of the checkpoint. So the option is

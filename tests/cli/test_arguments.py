@@ -64,6 +64,14 @@ def test_a_checkpoint_gives_the_config_that_was_not_typed(checkpoint):
     assert resolved.checkpoint["global_step"] == 7
 
 
+def test_callbacks_in_the_config_of_an_older_checkpoint_are_found():
+    config = "trainer: {callbacks: [{class_path: resnet_lightning.callbacks.MovingAverage}]}"
+    torch.save({"run": {"name": "mine", "config": config}}, "old.ckpt")
+    resolved = resolve(["test", "--ckpt_path", "old.ckpt"], no_folder)
+    assert "class_path: resnet_lightning.training.callbacks.MovingAverage}" in resolved.arguments[2]
+    assert resolved.checkpoint["run"]["config"] == resolved.arguments[2]
+
+
 def test_a_config_that_is_typed_wins_over_the_checkpoints(checkpoint):
     command = ["test", "--ckpt_path", checkpoint, "--config", DIGITS]
     resolved = resolve(command, no_folder)
@@ -98,8 +106,9 @@ def test_which_run_auto_means_is_not_known_before_parsing():
         (["--resume", "run"], "there is no checkpoint in 'run' to resume from; to start a run, give a --config"),
         (["--config", DIGITS, "--overlay", "emma"], "there is no overlay 'emma'; did you mean 'ema'?"),
         (["--ckpt_path", "bare.ckpt"], "'bare.ckpt' carries no config"),
+        (["--ckpt_path", "", "--config", DIGITS], "there is no checkpoint ''"),
     ],
-    ids=["both", "empty", "overlay", "bare"],
+    ids=["both", "empty", "overlay", "bare", "no-path"],
 )
 def test_what_cannot_be_resolved_is_named(arguments, message):
     torch.save({"state_dict": {}}, "bare.ckpt")
