@@ -15,15 +15,15 @@ def atomic_write(
 ) -> Iterator[io.BufferedRandom]:
     """Opens ``<path>.part`` and renames it to ``path`` at the end of the ``with`` block.
 
-    Whatever happens meanwhile, ``path`` holds either all of the new content or what it held before. After an exception
-    the unfinished file is removed. After SIGKILL it stays, and the next write replaces it. Missing folders are made.
-    The new file has the permissions of any new file.
+    At any time, ``path`` holds either its old content or all of the new content. After an exception the unfinished file
+    is removed. After SIGKILL it stays, and the next write replaces it. Missing folders are created. The new file has
+    the default permissions, not those of the old file.
 
     Args:
         path: the file.
         durable: flush the content and the new name to the disk, so that both survive a power cut.
         has_other_writers: another process may be writing the same file. The unfinished file then gets a unique name,
-            ``<path>.<random>.part``, which nothing replaces after SIGKILL.
+            ``<path>.<random>.part``. If SIGKILL leaves it behind, no later write replaces it.
 
     Yields:
         The unfinished file, open for reading and writing bytes.
@@ -55,16 +55,16 @@ def atomic_write(
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes text in UTF-8, as ``atomic_write`` does; line ends stay as they are.
+    """Writes text in UTF-8 with ``atomic_write``; line endings are not changed.
 
-    Surrogates, which stand for the bytes of file names that are not UTF-8, are written as these bytes.
+    Surrogate escapes, by which Python decodes file names that are not UTF-8, are written as the original bytes.
     """
     with atomic_write(path) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
 
 
 def atomic_write_csv(path: str | os.PathLike[str], rows: Iterable[Iterable[object]]) -> None:
-    """Writes rows, the header included, as a CSV file, as ``atomic_write`` does."""
+    """Writes rows, including the header, as a CSV file with ``atomic_write``."""
     table = io.StringIO(newline="")
     csv.writer(table).writerows(rows)
     atomic_write_text(path, table.getvalue())

@@ -15,7 +15,7 @@ def import_by_path(what: str, path: str) -> Callable[..., Any]:
     """Imports a class or function by its full name, such as ``"package.module.name"``.
 
     Args:
-        what: what the error message calls it, such as ``"optimizer"``.
+        what: the object's name in error messages, such as ``"optimizer"``.
         path: the full name.
 
     Raises:
@@ -35,10 +35,10 @@ def build(what: str, factory: Callable[..., T], /, *args: Any, **options: Any) -
     """Calls ``factory(*args, **options)`` with options from a config or a command line, and returns the result.
 
     Args:
-        what: what the error message calls the object, such as ``"model 'resnet20'"``.
+        what: the object's name in error messages, such as ``"model 'resnet20'"``.
         factory: the function or class to call.
-        args: arguments from the program itself.
-        options: arguments from the user.
+        args: positional arguments, set by the program.
+        options: keyword arguments, set by the user.
 
     Raises:
         InputError: if the factory rejects the options. The message names an unknown option, or repeats what the factory

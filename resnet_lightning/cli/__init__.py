@@ -1,1 +1,1 @@
-"""The command line: one file a subcommand. Nothing outside this folder parses arguments."""
+"""The command line, one file per subcommand. Nothing outside this folder parses arguments."""

@@ -1,4 +1,4 @@
-"""What a command line asks for, resolved before it is parsed: overlays, checkpoint, config and the run's name."""
+"""Resolves a command line before it is parsed: finds its overlays, checkpoint, config and run name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +16,8 @@ class RunArguments:
     """A resolved command line.
 
     Attributes:
-        arguments: what the parser gets. Overlays have become configs, and the config that a checkpoint carries has been
-            inserted if the user gave none.
+        arguments: the arguments for the parser. Each overlay is replaced by its config, and the config stored in the
+            checkpoint is inserted if the user gave none.
         run_name: the name of the first config file, or the name stored in the checkpoint.
         checkpoint_path: the value of ``--ckpt_path``, or the newest checkpoint in the folder of ``--resume``.
         checkpoint: the content of that file.
@@ -40,13 +40,13 @@ class RunArguments:
 def resolve(
     arguments: Sequence[str], open_folder: Callable[[Path], Path | None], parent_folder: Path | None = None
 ) -> RunArguments:
-    """Resolves a command line. It reads files, and changes nothing.
+    """Resolves a command line. It only reads files.
 
     Args:
         arguments: the subcommand and its options, as typed.
-        open_folder: reserves the folder of ``--resume`` and returns its newest checkpoint, if there is one. With
-            ``--resume auto`` it is not called: which folder that is depends on the parsed config.
-        parent_folder: the run folder of the process that started this one, which then replaces that of ``--resume``.
+        open_folder: reserves the folder of ``--resume`` and returns its newest checkpoint, if there is one. It is not
+            called for ``--resume auto``: that folder depends on the parsed config.
+        parent_folder: the run folder of the process that started this one; it replaces the folder of ``--resume``.
 
     Raises:
         InputError: if an overlay, a config or a checkpoint is missing or cannot be read, or if options contradict
@@ -76,7 +76,7 @@ def resolve(
         return RunArguments(tuple(arguments))
     run = checkpoint.get("run")
     if run is None:
-        raise InputError(f"{checkpoint_path!r} carries no config; give the one that it was trained with, by --config")
+        raise InputError(f"{checkpoint_path!r} stores no config; give the one that it was trained with as --config")
     arguments = [arguments[0], "--config", run["config"], *arguments[1:]]
     return RunArguments(tuple(arguments), run["name"], checkpoint_path, checkpoint)
 

@@ -1,4 +1,4 @@
-"""``lightning bench``: compares the speed of our code and of what a user would pick instead."""
+"""``lightning bench``: compares the speed of this package with that of the alternatives."""
 
 import argparse
 import importlib
@@ -11,11 +11,11 @@ from .main import main
 
 
 def command(arguments: list[str]) -> None:
-    description = "Compares the speed of our code and of the alternatives, in interleaved rounds of one run."
+    description = "Compares the speed of this package with that of the alternatives, in interleaved rounds of one run."
     parser = argparse.ArgumentParser(prog="resnet-lightning bench", description=description)
     parser.add_argument("what", choices=["backbones", "data", "progress", "startup", "step", "stream"])
-    parser.add_argument("--rounds", type=int, default=9, help="number of measurements of each (default: %(default)s)")
-    parser.add_argument("--csv", type=Path, help="file for the seconds of every round")
+    parser.add_argument("--rounds", type=int, default=9, help="number of rounds (default: %(default)s)")
+    parser.add_argument("--csv", type=Path, help="CSV file for the time of every round, in seconds")
     parser.add_argument(
         "--images", type=int, default=200_000, help="number of images of `stream` (default: %(default)s)"
     )
@@ -26,14 +26,14 @@ def command(arguments: list[str]) -> None:
             raise InputError(f"--{name} is {getattr(options, name)}; give at least {least}")
     if options.what == "stream":
         if options.csv:
-            raise InputError("--csv does not apply to stream, which compares nothing; leave it out")
+            raise InputError("--csv does not apply to stream, which has no rounds; leave it out")
         from ..bench.stream import as_table as stages_table
         from ..bench.stream import stream
 
         console().print(stages_table(stream(count=options.images, workers=options.workers)))
         return
     if options.csv:
-        write_csv(options.csv, [])  # an error in writing the file shows before the measurements
+        write_csv(options.csv, [])  # fails before the measurements if the file cannot be written
     measure = getattr(importlib.import_module(f"resnet_lightning.bench.{options.what}"), options.what)
     comparisons = list(measure(rounds=options.rounds, **({"fit": main} if options.what == "step" else {})))
     console().print(as_table(comparisons))

@@ -55,7 +55,7 @@ def run(arguments: list[str]) -> int:
                 summary.print_line(console, f"[yellow]{stop}. To resume: {command}")
                 raise
     except (Interrupted, SIGTERMException):
-        # Lightning kills a parent whose children fail, and the parent's exit code is the one that counts.
+        # In a child, exit with 0: Lightning would kill the parent, whose exit code is the one that counts.
         return 0 if has_parent else INTERRUPTED
     except MisconfigurationException as error:
         raise InputError(str(error)) from error
@@ -65,11 +65,11 @@ def run(arguments: list[str]) -> int:
 class CommandLine(LightningCLI):
     """Builds data, model and trainer from options and configs, and runs a subcommand with them.
 
-    What the user types always wins over what a config or a checkpoint holds.
+    An option on the command line always overrides that of a config or a checkpoint.
 
     Args:
-        arguments: what follows the program's name.
-        session: of this run; it is given the run's folder and loggers.
+        arguments: the command line without the program's name.
+        session: the session of this run; this class sets its folder and loggers.
         console: where to print.
     """
 
@@ -77,7 +77,7 @@ class CommandLine(LightningCLI):
         self.session = session
         self.console = console
         self.command = shlex.join(["lightning", *arguments])
-        self.parsers: dict[str, Parser] = {}  # of the subcommands
+        self.parsers: dict[str, Parser] = {}  # by subcommand
         of_command = {
             name: {"command": name, "allow_abbrev": False, "usage": f"lightning {name} --config CONFIG [options]"}
             for name in self.subcommands()
@@ -96,7 +96,7 @@ class CommandLine(LightningCLI):
                 "allow_abbrev": False,
                 **of_command,
             },
-            # We do these ourselves.
+            # This class does these itself.
             save_config_callback=None,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -117,7 +117,7 @@ class CommandLine(LightningCLI):
         }
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        # The order of --help, by how often people need them. Lightning would list the trainer's forty options first.
+        # --help lists the most used options first. Lightning would list the trainer's forty options first.
         parser.add_lightning_class_args(ImageDataModule, "data", subclass_mode=True)
         parser.add_lightning_class_args(ImageClassifier, "model")
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
@@ -142,8 +142,8 @@ class CommandLine(LightningCLI):
         if options.ckpt_path is not None and resolved.checkpoint_path is None:  # it is in a config file
             resolved = resolved.starting_from(options.ckpt_path)
         self.resolved = resolved
-        # Lightning would now override what the user typed by the hyper-parameters of the checkpoint. So the option is
-        # empty until `before_instantiate_classes`.
+        # If the option were set, Lightning would now override the user's options with the hyperparameters of the
+        # checkpoint. It is restored in `before_instantiate_classes`.
         options.ckpt_path = None
 
     @property
@@ -155,7 +155,7 @@ class CommandLine(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         options = self.options
-        # Before anything is filled in that belongs to this run alone, so that the config can be run again.
+        # Dump the config before anything specific to this run is filled in, so that it can be run again.
         parts = {name: options[name] for name in ("seed_everything", "data", "model", "checkpoint", "trainer")}
         parser = self.parsers[self.config.subcommand]
         self.config_text = parser.dump(Namespace(parts), skip_unset=False, skip_validation=True)
@@ -182,7 +182,7 @@ class CommandLine(LightningCLI):
         try:
             super().instantiate_classes()
         except (TypeError, ValueError) as error:
-            # jsonargparse wraps what a constructor raises.
+            # jsonargparse wraps the exceptions of constructors.
             if not isinstance(error, InputError) and (line := error_in_class(error)):
                 raise InputError(line) from error
             raise
@@ -214,12 +214,12 @@ class CommandLine(LightningCLI):
             if self.subcommand == "fit":
                 check_resumable(path, checkpoint, self.trainer, self.config_text)
         elif self.subcommand != "fit":
-            self._print(f"[yellow]No --ckpt_path: this model is not trained; {self.subcommand} shows chance level.")
+            self._print("[yellow]No --ckpt_path: the model is untrained, and its results are at chance level.")
 
     # Subcommands. Lightning calls these instead of the trainer's methods of the same names.
 
     def fit(self, **kwargs: Any) -> None:
-        """Trains and then tests the best checkpoint, or finds a setting."""
+        """Trains, then tests the best checkpoint; with ``--find``, finds a setting instead."""
         folder, what, checkpoint = self.session.folder, self.options.find, self.resolved.checkpoint
         if what:
             if checkpoint is not None or folder is None:
@@ -236,13 +236,13 @@ class CommandLine(LightningCLI):
 
     def _finish_training(self, folder: Path | None, seconds: float) -> None:
         throughput, record = find_callback(self.trainer, Throughput), find_callback(self.trainer, RunRecord)
-        speed = throughput.images_per_second if throughput else 0.0  # the test loads that of the checkpoint
+        speed = throughput.images_per_second if throughput else 0.0  # before the test loads the checkpoint's
         last = folder / "checkpoints" / "last.ckpt" if folder else None
         was_trained = last is not None and last.is_file()
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or (str(last) if was_trained else "")
         self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
         if folder is None or record is None:
-            self._print("One batch went through training, validation and testing. Nothing was kept.")
+            self._print("One batch was trained, validated and tested. Nothing was saved.")
             return
         record.finish(training_seconds=round(seconds, 3), images_per_second=round(speed, 1))
         summary.draw_learning_curves(folder, self.resolved.run_name)

@@ -1,7 +1,7 @@
 """``lightning completion``: a script that completes command lines in bash and zsh.
 
-It is our own because the alternatives do not fit: for these options, jsonargparse's shtab script has 230 MB, and
-argcomplete takes five seconds a key press, since it starts Python.
+The alternatives do not work for these options: the script that jsonargparse writes with shtab has 230 MB, and
+argcomplete takes five seconds per key press, since it starts Python.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def command(arguments: list[str]) -> None:
 
 
 def bash_script(commands: Iterable[str], show: Callable[[list[str]], int]) -> str:
-    """Returns the script. What it has no words for, the shell completes with file names.
+    """Returns the script. For other words, the shell completes file names.
 
     Args:
         commands: the subcommands, such as ``fit``.
@@ -60,7 +60,7 @@ def _options(command: str, show: Callable[[list[str]], int]) -> list[str]:
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         show([command, "--help"])
     found = re.findall(r"^  (?:-\w, |-\w \w+, )?(--[\w.]+)", text.getvalue(), re.MULTILINE)
-    if "--data" in found:  # --help lists the options of a data module only when one is named
+    if "--data" in found:  # --help lists the options of a data module only if --data is given
         found += [
             f"--data.{name}" for module in (ImageDataModule, ImageFolderDataModule) for name in _arguments(module)
         ]

@@ -1,4 +1,4 @@
-"""Turns jsonargparse's error messages into one line that names the option and the nearest correct ones."""
+"""Converts jsonargparse's error messages to one line that names the option and similar valid ones."""
 
 import inspect
 import re
@@ -16,7 +16,7 @@ GROUPS = {"data", "model", "checkpoint", "trainer"}
 """The groups of options at the top of a config."""
 
 OBJECT_KEYS = {"class_path", "init_args", "dict_kwargs"}
-"""The keys of a mapping that stands for an object."""
+"""The keys of a mapping that describes an object."""
 
 # jsonargparse's messages for a key that it does not accept, and for a class that it cannot import.
 _UNKNOWN_KEY = re.compile(
@@ -27,7 +27,7 @@ _UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (\S+)|[Pp]roble
 
 
 def one_line(message: str) -> str:
-    """Returns the essence of a message of jsonargparse's, which may have many lines."""
+    """Returns one line for an error message of jsonargparse, which may have many lines."""
     if found := _UNKNOWN_KEY.search(message):
         return unknown_option(next(group for group in found.groups() if group))
     if found := _UNKNOWN_CLASS.search(message):
@@ -38,7 +38,7 @@ def one_line(message: str) -> str:
     if "arguments are required" in message:
         return f"{message}; give a config, such as --config configs/digits.yaml"
     if f"{ImageDataModule.__name__} is abstract" in message:
-        return "the options of data depend on the data set; name it first, with --data or in a --config"
+        return "the options of data depend on the data set; choose it first, with --data or in a --config"
     return _wrong_value(message)
 
 
@@ -61,7 +61,7 @@ def unknown_option(key: str) -> str:
 
 def _wrong_value(message: str) -> str:
     lines = [line.strip() for line in message.splitlines()]
-    # jsonargparse lists an error for each type that is allowed. None is the last of them, and never what was meant.
+    # jsonargparse lists an error for each allowed type. The last is None, which is never what the user meant.
     errors = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
     uninformative = ("Expected a <class 'NoneType'>", "Does not validate against any")
     errors = [error for error in errors if not error.startswith(uninformative)]
@@ -85,7 +85,7 @@ def argument_names() -> set[str]:
 
 
 def parameters_of(sources: Sequence[Any]) -> dict[str, inspect.Parameter]:
-    """Returns the parameters of functions or classes by name; of the same name, that of the last source."""
+    """Returns the parameters of functions or classes by name. If a name occurs twice, the last source wins."""
     return {name: parameter for source in sources for name, parameter in inspect.signature(source).parameters.items()}
 
 

@@ -1,4 +1,4 @@
-"""Where the commands print."""
+"""The console of the subcommands, and the log messages on it."""
 
 import contextlib
 import logging
@@ -11,12 +11,12 @@ _PACKAGE = __package__.partition(".")[0]
 
 
 def console() -> Console:
-    """Standard output, as wide as the terminal; 200 columns if there is none, so that a path stays on one line."""
+    """Returns a console for standard output. Without a terminal it has 200 columns, so that paths stay on one line."""
     return Console(width=None if sys.stdout.isatty() else 200)
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints the package's log messages between the other lines on a console."""
+    """Prints the package's log messages on a console."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _ConsoleHandler(logging.Handler):
 
 @contextlib.contextmanager
 def shown_log(console: Console) -> Iterator[None]:
-    """Prints what the package logs on a console, until the end of the ``with`` statement."""
+    """Prints the package's log messages on a console until the end of the ``with`` statement."""
     logger = logging.getLogger(_PACKAGE)
     logger.setLevel(logging.INFO)
     handler = _ConsoleHandler(console)

@@ -1,4 +1,4 @@
-"""``lightning explain``: a model's predictions for images, and where in each image they come from (Grad-CAM)."""
+"""``lightning explain``: predicts the classes of images and shows the evidence in each image (Grad-CAM)."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ from .console import console
 
 
 def command(arguments: list[str]) -> None:
-    description = "Predicts the classes of images, and draws over each image the evidence for its class (Grad-CAM)."
+    description = "Predicts the classes of images, and overlays each image with the evidence for its class (Grad-CAM)."
     parser = argparse.ArgumentParser(prog="resnet-lightning explain", description=description)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("images", type=Path, nargs="+", help="image files, or folders with images")

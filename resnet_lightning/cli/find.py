@@ -1,4 +1,4 @@
-"""``lightning fit --find lr|batch_size``: a setting found by trying, instead of a training."""
+"""``lightning fit --find lr|batch_size``: finds a setting by experiment, instead of training."""
 
 from pathlib import Path
 

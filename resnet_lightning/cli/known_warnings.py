@@ -1,22 +1,22 @@
-"""Warnings of the libraries below that appear in correct runs, and that the command line does not show."""
+"""Hides warnings of other libraries that appear in correct runs."""
 
 import logging
 import warnings
 
-# The beginning of each message, as a regular expression, and why it needs no attention.
+# The beginning of each message, as a regular expression, and the reason to ignore it.
 KNOWN_WARNINGS = {
-    r"LightningCLI's args parameter is intended to run": "main() passes the arguments on; nothing is given twice",
-    r".*`isinstance\(treespec, LeafSpec\)` is deprecated": "Lightning calls this function of torch, we do not",
+    r"LightningCLI's args parameter is intended to run": "main() passes the arguments on purpose",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated": "Lightning calls it, this package does not",
     r"Experiment logs directory .* exists and is not empty": "a resumed run continues in its own folder",
     r"Checkpoint directory .* exists and is not empty": "a resumed run continues in its own folder",
     r"Be aware that when using `ckpt_path`, callbacks used to create": "a test needs no ModelCheckpoint",
-    r".*your dataloader is not resumable": "our loader is: it is given the step to start at",
+    r".*your dataloader is not resumable": "the package's loaders are: they get the step to start at",
     r"You're using the WeightAveraging callback with a model that overrides": (
         "configure_model only acts on sharded models, which config_checks.py does not allow with an average"
     ),
     r"Found \d+ module\(s\) in eval mode at the start of training": "frozen stages stay in eval mode",
     r"Total length of `list` across ranks is zero": "with data.val_split 0 there are no validation images",
-    r"The number of training batches .* is smaller than the logging interval Trainer": "we log by the epoch",
+    r"The number of training batches .* is smaller than the logging interval Trainer": "metrics are logged by epoch",
 }
 
 

@@ -1,4 +1,4 @@
-"""The program ``lightning``: finds the subcommand, and turns bad input into one line and an exit code."""
+"""The program ``lightning``: runs the subcommand, and reports bad input in one line and by the exit code."""
 
 import errno
 import importlib
@@ -7,14 +7,14 @@ import sys
 from ..errors import InputError
 
 SUBCOMMANDS = ("models", "bench", "cross_validate", "runs", "report", "explain", "export", "features", "completion")
-"""Each has a file of its name in this folder. The trainer's own commands, such as ``fit``, are in command_line.py."""
+"""Each is a file in this folder. The commands that need a trainer, such as ``fit``, are in command_line.py."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command line.
 
     Args:
-        arguments: what follows the program's name; by default that of this process.
+        arguments: the command line without the program's name; by default that of this process.
 
     Returns:
         The exit code: 0, 2 for bad input, or 143 if a signal ended a training.
@@ -44,6 +44,6 @@ def _run(arguments: list[str]) -> int:
         subcommand = importlib.import_module(f".{arguments[0]}", __package__)
         subcommand.command([argument for argument in arguments[1:] if argument != "--debug"])
         return 0
-    from .command_line import run  # importing Lightning takes seconds, which the other subcommands do not need
+    from .command_line import run  # imported here, since importing Lightning takes seconds
 
     return run(arguments)

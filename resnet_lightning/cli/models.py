@@ -28,7 +28,7 @@ def catalogue(pattern: str = "*") -> Table:
     """
     names = list_models(pattern)
     if not names:
-        raise InputError(f"no model is called {pattern!r}; {did_you_mean(pattern, list_models())}")
+        raise InputError(f"no model matches {pattern!r}; {did_you_mean(pattern, list_models())}")
     table = Table("model", "parameters", "multiply-adds", "image", "published in", box=None, padding=(0, 2, 0, 0))
     table.columns[0].no_wrap = True
     for column in table.columns[1:4]:
@@ -53,4 +53,4 @@ def multiply_adds(model: nn.Module, image_size: int) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(torch.empty(1, 3, image_size, image_size, device=device))
     model.train(training)
-    return counter.get_total_flops() // 2  # it counts a multiply-add as two
+    return counter.get_total_flops() // 2  # the counter counts a multiply-add as two operations

@@ -1,4 +1,4 @@
-"""Overlays: small configs that ``--overlay NAME`` lays over a config, such as ``configs/overlays/wandb.yaml``."""
+"""Overlays: small configs that ``--overlay NAME`` applies on top, such as ``configs/overlays/wandb.yaml``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from ..errors import InputError, did_you_mean
 
 
 def with_overlays(arguments: Sequence[str], folder: Path) -> list[str]:
-    """Replaces each ``--overlay NAME`` of a command line by ``--config folder/NAME.yaml``.
+    """Replaces each ``--overlay NAME`` in a command line with ``--config folder/NAME.yaml``.
 
     Raises:
         InputError: if there is no overlay of that name.

@@ -1,4 +1,4 @@
-"""The parser of options and config files, and checks of values that jsonargparse does not make."""
+"""The parser of options and config files, with checks that jsonargparse lacks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from ..errors import InputError, did_you_mean
 from ..training.classifier import ImageClassifier
 from .config_errors import GROUPS, OBJECT_KEYS, argument_names, one_line, parameters_of, unknown_option
 
-# The mappings whose keys are all known here. The keys of others depend on classes that may come from anywhere.
+# The mappings with a fixed set of keys. The keys of other mappings depend on classes, which may be the user's.
 _KNOWN_PLACES = {"", *(f"{group}." for group in GROUPS), "data.init_args.", "data.init_args.augment."}
 
 
@@ -41,14 +41,14 @@ class Parser(LightningArgumentParser):
 
 
 def add_run_options(parser: Parser) -> None:
-    """Adds our own options, which stand outside of the groups, to the parser of a subcommand."""
+    """Adds the package's own options, which belong to no group, to the parser of a subcommand."""
     parser.add_argument("--overlay", help="Name of a config in `overlays/` that is applied on top, such as `wandb`.")
-    parser.add_argument("--debug", action="store_true", help="Show the traceback of an error in the input.")
+    parser.add_argument("--debug", action="store_true", help="Show the traceback if the input is wrong.")
     if parser.command == "fit":
         parser.add_argument(
             "--resume",
             type=str | None,
-            help="Folder of a run to resume from its newest checkpoint; without one, the run starts there. "
+            help="Folder of the run to resume from its newest checkpoint; a new run starts there if there is none. "
             "`auto` finds the newest run with this config.",
         )
         parser.add_argument(
@@ -57,11 +57,11 @@ def add_run_options(parser: Parser) -> None:
             help="Find a good learning rate (with a figure) or the largest batch size that fits, without training.",
         )
     if parser.command == "predict":
-        parser.add_argument("--top_k", type=int, default=1, help="Number of labels for each image, best first.")
+        parser.add_argument("--top_k", type=int, default=1, help="Number of labels for each image, most likely first.")
 
 
 def check_config_file(path: str) -> None:
-    """Checks that a config can be read, before jsonargparse tries.
+    """Checks that a config can be read, before jsonargparse reads it.
 
     Raises:
         InputError: if the file is missing, or is not a mapping in YAML.
@@ -82,17 +82,17 @@ def check_config_file(path: str) -> None:
 
 
 def _check_shape(mapping: dict[Any, Any], place: str = "") -> None:
-    """Refuses what jsonargparse ignores, or refuses with a message that does not name the key."""
+    """Rejects keys that jsonargparse ignores, or rejects without naming them."""
     is_object = not OBJECT_KEYS.isdisjoint(mapping)
     for key, value in mapping.items():
         name = f"{place}{key}"
         if not isinstance(key, str):
-            raise InputError(f"{name} is not the name of an option; names are text")
+            raise InputError(f"{name} is not the name of an option; names are strings")
         if is_object and key not in OBJECT_KEYS:
             raise InputError(f"unknown option {name!r}; {did_you_mean(key, OBJECT_KEYS)}")
         if is_object and key == "class_path" and not isinstance(value, str):
             raise InputError(f"{name} is {value!r}; give the name of a class")
-        # A group may also be text: the path of a file with its options or, for data, a class.
+        # A group may also be a string: the path of a file with its options or, for data, a class.
         if (is_object and key == "init_args") or (not place and key in GROUPS and not isinstance(value, str)):
             _check_mapping(name, value)
         if value == {} and place in _KNOWN_PLACES and key.rstrip("+") not in argument_names() | OBJECT_KEYS:
@@ -109,7 +109,7 @@ def _check_mapping(name: str, value: Any) -> None:
 
 
 def _check_values(config: Namespace) -> None:
-    """Refuses values that jsonargparse accepts and that would end in a traceback later."""
+    """Rejects values that jsonargparse accepts but that would raise an unclear error later."""
     seed = config.get("seed_everything")
     if isinstance(seed, int) and not 0 <= seed < 2**32:
         raise InputError(f"seed_everything is {seed}; give an integer from 0 to {2**32 - 1}")

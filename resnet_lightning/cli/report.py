@@ -46,13 +46,13 @@ def command(arguments: list[str]) -> None:
 
 
 def _runs_of(folders: Sequence[str]) -> list[Run]:
-    """The runs in the order of the arguments, each once. A folder of runs stands for all of them, the oldest first."""
+    """Returns the runs in the order of the arguments, each once. A folder of runs is sorted, oldest first."""
     found = {run.folder.resolve(): run for folder in folders for run in (find_runs(folder)[::-1] or [read_run(folder)])}
     return list(found.values())
 
 
 def _check_output(path: Path) -> None:
-    """Refuses to replace anything but an HTML page.
+    """Checks that the output replaces nothing but an HTML page.
 
     Raises:
         InputError: if the path is a folder or another file.

@@ -1,4 +1,4 @@
-"""Changes to a parsed config before its objects are built, which apply to one run only."""
+"""Changes a parsed config for the current run only, before its objects are built."""
 
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,16 @@ def complete(config: Namespace, command: str, folder: Path | None, checkpoint: d
     Args:
         config: the options of the subcommand.
         command: its name.
-        folder: of the run; None in runs that keep nothing.
-        checkpoint: what the run starts from.
+        folder: the run's folder; None if the run saves nothing.
+        checkpoint: the checkpoint that the run starts from, if any.
     """
     if checkpoint is not None:
         if command == "predict":
             _predict_without_training_data(config, checkpoint.get("run"))
-        # It holds all weights. The file that the model was once initialized from may be gone.
+        # The checkpoint holds all weights, and the file of the pretrained weights may be gone.
         (config.model.backbone_args or {}).pop("pretrained", None)
     if config.checkpoint.save_on_train_epoch_end is None and (config.checkpoint.monitor or "").startswith("val/"):
-        # Right after the validation, not amid the other work at the end of an epoch: only there a run resumes exactly.
+        # Save right after the validation. A checkpoint from the end of the epoch does not resume exactly.
         config.checkpoint.save_on_train_epoch_end = False
     for callback in as_list(config.trainer.callbacks):
         if getattr(callback, "class_path", "").endswith(".EMAWeightAveraging"):
@@ -42,9 +42,9 @@ def complete(config: Namespace, command: str, folder: Path | None, checkpoint: d
 
 
 def _predict_without_training_data(config: Namespace, run: dict[str, Any] | None) -> None:
-    """Replaces the data set by the folder of images alone: the checkpoint stores all else that is needed of it."""
+    """Replaces the data set by the folder to predict: the checkpoint stores all other information that is needed."""
     options = config.data.get("init_args") or Namespace()
-    is_ours = config.data.class_path.startswith("resnet_lightning.")  # another class may read images in its own way
+    is_ours = config.data.class_path.startswith("resnet_lightning.")  # the user's own class may read images differently
     if run is None or not is_ours or not options.get("predict_folder"):
         return
     arguments = PredictionDataModule.options_for(run["data"], options.as_dict())

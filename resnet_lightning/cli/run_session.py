@@ -1,4 +1,4 @@
-"""What one run holds outside of this process's memory, and gives back at its end: a folder, a lock, W&B runs."""
+"""Acquires and releases the resources of a run: its folder, lock, environment variables and W&B runs."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from ..runs.lock import Lock
 from ..runs.wandb_logger import ResumableWandbLogger
 from ..training.callbacks import Interrupted
 
-# The exit code of a program that SIGTERM ended, by the convention of shells.
+# The shell's exit code of a program that SIGTERM ended.
 INTERRUPTED = 143
 
 
@@ -24,12 +24,11 @@ class RunSession:
     """The folder, the lock, the environment variables and the loggers of one run, for a ``with`` statement.
 
     At the end, W&B runs are finished with the exit code of the program, the lock is released, and the environment is
-    as it was. The folders that the session created are removed if the run wrote nothing into them; folders that
-    existed before stay.
+    restored. Folders that the session created are removed if they are empty.
 
     Attributes:
-        folder: of the run; None until it is chosen, and in runs that keep nothing.
-        loggers: the trainer's.
+        folder: the run's folder; None until it is chosen, and if the run saves nothing.
+        loggers: the trainer's loggers.
     """
 
     def __init__(self) -> None:
@@ -40,7 +39,7 @@ class RunSession:
         self._variable = os.environ.get(subprocesses.FOLDER_VARIABLE)
 
     def open_folder(self, folder: Path) -> Path | None:
-        """Takes the folder of a run that is to be resumed, which is created if it is missing.
+        """Locks the folder of the run to resume. It is created if it is missing.
 
         Returns:
             Its newest checkpoint that is not damaged, if there is one.
@@ -54,7 +53,7 @@ class RunSession:
         return newest_checkpoint(folder)
 
     def new_folder(self, base: Path, name: str, lock: bool) -> None:
-        """Creates a folder ``base/name/<time>``, or joins that of the process that started this one.
+        """Creates a folder ``base/name/<time>``, or uses that of the process that started this one.
 
         Raises:
             InputError: if it cannot be created.
@@ -68,7 +67,7 @@ class RunSession:
             self._lock = Lock.of_a_run(self.folder)
 
     def announce_folder(self) -> None:
-        """Puts the folder into the environment, for the processes that Lightning starts for the other devices."""
+        """Stores the folder in the environment, for the processes that Lightning starts for the other devices."""
         assert self.folder is not None
         subprocesses.tell_children(self.folder)
 
@@ -81,7 +80,7 @@ class RunSession:
         try:
             # Only after success: after an error, other processes may never arrive at the same point.
             if error is None and torch.distributed.is_initialized():
-                # At the end of the process, the group's threads could abort it.
+                # The group's threads could otherwise abort the process at its end.
                 torch.distributed.destroy_process_group()
             for logger in self.loggers:
                 if isinstance(logger, ResumableWandbLogger):

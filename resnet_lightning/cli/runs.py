@@ -29,7 +29,7 @@ def command(arguments: list[str]) -> None:
     if runs:
         console().print(as_table(runs), highlight=False)
     else:
-        message = f"there are no runs in '{folder}'; `lightning fit --config CONFIG` makes one"
+        message = f"there are no runs in '{folder}'; `lightning fit --config CONFIG` starts one"
         console().print(message, markup=False, highlight=False, soft_wrap=True)
 
 

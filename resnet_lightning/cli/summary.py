@@ -18,14 +18,14 @@ from ..training.classifier import ImageClassifier
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What is printed after a training.
+    """The results that are printed after a training.
 
     Attributes:
-        folder: of the run.
-        seconds: with validation.
-        images_per_second: without it.
+        folder: the run's folder.
+        seconds: the duration, including validation.
+        images_per_second: the training speed, without validation.
         best: path of the checkpoint that was tested; empty if there is none.
-        last: path of the checkpoint to continue from.
+        last: path of the checkpoint to resume from.
     """
 
     folder: Path
@@ -60,14 +60,14 @@ def print_start(console: Console, name: str, model: ImageClassifier, trainer: Tr
 
 
 def print_resumption(console: Console, checkpoint_path: str, step: int, changes: Sequence[str]) -> None:
-    """Prints where a training continues, and what has changed in its config."""
+    """Prints the checkpoint that a training resumes from, and the changes of its config."""
     print_line(console, f"Resumes from step {step:,} of {checkpoint_path}")
     for change in changes:
         print_line(console, f"[yellow]{change}")
 
 
 def print_result(console: Console, result: TrainingResult, model: ImageClassifier, trainer: Trainer) -> None:
-    """Prints what came out of a training, and the commands that people run next."""
+    """Prints the results of a training, and useful next commands."""
     accuracy = trainer.callback_metrics.get("test/acc")
     speed = f"{result.images_per_second:,.0f} images a second"
     print_table(
@@ -97,7 +97,7 @@ def print_metrics(console: Console, trainer: Trainer) -> None:
 
 @rank_zero_only
 def draw_learning_curves(folder: Path, name: str) -> None:
-    """Draws losses and accuracies of a run, out of its ``metrics.csv``, into its folder."""
+    """Draws the losses and accuracies in a run's ``metrics.csv``, and writes the figure to its folder."""
     file = folder / "metrics.csv"
     curves = parse_metrics(file.read_text()) if file.exists() else {}
     shown = [metric for metric in ("train/loss", "val/loss", "train/acc", "val/acc") if metric in curves]
@@ -107,7 +107,7 @@ def draw_learning_curves(folder: Path, name: str) -> None:
 
 
 def program() -> str:
-    """Returns how the user called this program."""
+    """Returns the command by which the user called this program."""
     called = Path(sys.argv[0])
     if called.name == "__main__.py":
         return "python -m resnet_lightning"

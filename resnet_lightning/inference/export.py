@@ -31,10 +31,10 @@ FORMAT_VERSION = "1"
 """Version of the metadata; increased when a key changes its meaning."""
 
 TOLERANCE = 1e-4
-"""How far probabilities may differ. Another order of float32 sums changes them by 1e-7 to 5e-5, most in deep nets."""
+"""The allowed difference of probabilities. Reordered float32 sums change them by 1e-7 to 5e-5, most in deep nets."""
 
 TOLERANCE_RESIZED = 1e-3
-"""Tolerance for scaled images, where ties in a few pixels of a million are rounded to the other of two grey levels."""
+"""The same for scaled images, in which a few pixels of a million differ by one grey level from rounding ties."""
 
 MOST_FILES = 64
 _OPSET = 18
@@ -233,7 +233,7 @@ def _export_program(trained: LoadedModel) -> ExportedProgram:
     try:
         with _suppress_logs():
             program = torch.export.export(module, (example,), dynamic_shapes=shapes)
-    except Exception as error:  # torch raises many kinds for code that it cannot trace
+    except Exception as error:  # torch raises many types for code that it cannot trace
         raise _export_error(error) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it contains paths of this machine
@@ -285,7 +285,7 @@ def _write_onnx(trained: LoadedModel, file: Path, file_metadata: dict[str, str])
             opset_version=_OPSET,
             verbose=False,
         )
-    except Exception as error:  # the exporter has its own kinds for operations that ONNX lacks
+    except Exception as error:  # the exporter has its own types for operations that ONNX lacks
         raise _export_error(error) from error
     assert exported is not None
     exported.model.metadata_props.update(file_metadata)

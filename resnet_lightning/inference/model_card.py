@@ -80,7 +80,9 @@ def _data(trained: LoadedModel) -> str:
     options = _config(trained).get("data", {}).get("init_args", {})
     splits = ", ".join(f"{name} {options[name]}" for name in _SPLIT_OPTIONS if options.get(name) is not None)
     scaled = (
-        f"the shorter side is scaled to {data.sizes()[1]}, the middle cut out" if data.image_size else "used unscaled"
+        f"the shorter side is scaled to {data.sizes()[1]}, then the centre is cropped"
+        if data.image_size
+        else "used unscaled"
     )
     rows = {
         "data module": f"`{_data_module(trained)}`",
@@ -169,7 +171,7 @@ def _limits(trained: LoadedModel) -> str:
         "Its probabilities are not calibrated: a prediction with probability 0.9 need not be right nine times in ten.",
     ]
     if trained.data.image_size is not None:
-        limits.append("Only the middle of an image that is not square is used.")
+        limits.append("Only the centre of an image that is not square is used.")
     if trained.data.in_chans == 1:
         limits.append("Colours are ignored.")
     return "\n".join(f"- {limit}" for limit in limits)

@@ -15,8 +15,8 @@ class Deployable(nn.Module):
     It scales, crops and normalizes the images, applies the network and computes the softmax. The pixels are those of
     the image files, grey (C = 1) or RGB (C = 3).
 
-    Images are scaled as by ``data.loading.decode.scale_and_cut``, but with operations that every exporter supports. In
-    a few pixels of a million, the result differs by one grey level.
+    Images are scaled as by ``data.loading.decode.scale_and_cut``, but with operations that every exporter supports. A
+    few pixels of a million differ by one grey level.
 
     Args:
         net: maps normalized images (B, C, size, size) to logits (B, num_classes).
@@ -91,7 +91,7 @@ def _weight_factor(side: Tensor, scaled: Tensor, radius: Tensor, pixels: Tensor)
     largest weight. The sum of a new pixel's weights is computed as two arithmetic series: the old pixels up to its
     centre, and those after it.
     """
-    # No more new pixels than old ones are needed: if the side grows, the first new one has the largest weight, 1.
+    # As many new pixels as old ones are enough: if the side grows, the first new pixel has the largest weight, 1.
     centres = (2 * torch.minimum(pixels, scaled - 1) + 1) * side
     first = (centres - radius + scaled).clamp(min=0) // (2 * scaled)
     middle = (centres + scaled) // (2 * scaled)

@@ -1,1 +1,1 @@
-"""What a run leaves on disk: its folder and checkpoints, how they are written, and how they are read back."""
+"""Writes and reads what a run leaves on disk: its folder, checkpoints and logs."""

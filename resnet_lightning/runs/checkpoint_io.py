@@ -15,8 +15,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from ..atomic_write import atomic_write
 from ..errors import InputError
 
-# A checkpoint is a zip archive, which may end in a comment. Here the comment is the mark and the SHA-256 digest of all
-# bytes before it. The archive's own checksums are not enough: they do not cover its central directory.
+# A checkpoint is a zip archive, which may end in a comment. The comment of ours is this mark and the SHA-256 digest of
+# all bytes before the comment. The archive's own checksums are not enough: they do not cover its central directory.
 _MARK = b"sha256:"
 _COMMENT_LENGTH = len(_MARK) + 64
 

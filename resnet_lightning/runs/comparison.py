@@ -43,7 +43,7 @@ def by_data(runs: Sequence[Run]) -> list[list[Run]]:
     """Groups runs by data, classes and split. Accuracies are comparable within a group only."""
     groups: list[list[Run]] = []
     for same_settings in _grouped(runs, data_settings):
-        # Without an evaluation the class names are unknown. That matters only if the others disagree on them.
+        # The class names of a run without an evaluation are unknown. This matters only if the other runs differ.
         same_classes = _grouped(same_settings, _class_names)
         known = [group for group in same_classes if _class_names(group[0]) is not None]
         groups += same_classes if len(known) > 1 else [same_settings]
@@ -77,7 +77,7 @@ class Spread:
 
 
 def final_metrics(group: Sequence[Run]) -> dict[str, Spread]:
-    """The final metrics of the complete runs of a group. Of several runs with the same seed, the newest counts."""
+    """The final metrics of the complete runs of a group, with only the newest run of each seed."""
     newest = {_seed_or_folder(run): run for run in sorted(group, key=lambda run: run.started) if run.is_complete}
     metrics = {}
     for metric in FINAL:
@@ -91,7 +91,7 @@ def final_metrics(group: Sequence[Run]) -> dict[str, Spread]:
 
 
 def _seed_or_folder(run: Run) -> str:
-    """Equal for runs that repeat each other, which takes an explicit seed."""
+    """Returns the seed if the config sets one, otherwise the folder: without a seed, no run repeats another."""
     seed = run.config.get("seed_everything")
     return str(seed) if isinstance(seed, int) and not isinstance(seed, bool) else str(run.folder)
 
@@ -109,7 +109,7 @@ def numbered(runs: Sequence[Run]) -> dict[Path, str]:
 
 
 def run_numbers(runs: Sequence[Run], numbers: dict[Path, str]) -> str:
-    """Such as ``run 1`` or ``runs 1, 3``."""
+    """Formats the numbers of runs, such as ``run 1`` or ``runs 1, 3``."""
     return f"run{'s' * (len(runs) > 1)} {', '.join(numbers[run.folder] for run in runs)}"
 
 

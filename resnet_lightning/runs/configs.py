@@ -11,8 +11,8 @@ MISSING = "-"
 def flatten(config: Any, leave_out: Collection[str] = ()) -> dict[str, Any]:
     """Returns the options of a nested config by their names on the command line, such as ``model.lr``.
 
-    The path of a class is the value of the option that takes the class: ``data`` and ``data.batch_size``, rather than
-    ``data.class_path`` and ``data.init_args.batch_size``. Lists are single values. Empty mappings are left out.
+    ``data.class_path`` and ``data.init_args.batch_size`` become ``data`` and ``data.batch_size``, as on the command
+    line. Lists are single values. Empty mappings are left out.
 
     Args:
         config: as read from YAML.

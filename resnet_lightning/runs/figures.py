@@ -21,18 +21,18 @@ Curve = Sequence[tuple[float, float]]
 
 # `as_svg` replaces pure black by the page's text color. Text on a light cell has to stay dark on a dark page too.
 _ALWAYS_BLACK = "#010101"
-_METADATA = "Creator", "Date", "Format", "Type"  # that matplotlib would write into an SVG
+_METADATA = "Creator", "Date", "Format", "Type"  # entries that matplotlib writes into an SVG by default
 
 
 def learning_curves(
     curves: Mapping[str, Mapping[str, Curve]], x_label: str = "epoch", colors: Mapping[str, str] | None = None
 ) -> "Figure":
-    """A plot for each quantity, one below the other, with a line for each run.
+    """Plots each quantity, one below the other, with a line for each run.
 
     Args:
         curves: by quantity (such as ``"val/acc"``), then by run.
-        x_label: of the x axis.
-        colors: by run, if a legend is shown elsewhere; without them the figure has a legend.
+        x_label: the label of the x axis.
+        colors: the color of each run, for a figure whose legend is shown elsewhere. None adds a legend.
     """
     figure = _figure(5, 2.2 * len(curves))
     for number, (quantity, runs) in enumerate(curves.items(), start=1):
@@ -54,7 +54,7 @@ def learning_curves(
 
 
 def confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str]) -> "Figure":
-    """The number of images by class (rows) and prediction (columns), (K, K), colored by the share of the row."""
+    """Draws image counts (K, K) by class (rows) and prediction (columns), colored by their share of the row."""
     has_labels = len(classes) <= 20
     side = max(3.5, 0.42 * len(classes)) if has_labels else 6
     figure = _figure(side + 0.5, side)
@@ -112,7 +112,7 @@ def embedding(points: NDArray[np.float64], labels: NDArray[np.int64], classes: S
 
 
 def learning_rates(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> "Figure":
-    """The loss by learning rate, with a line where it falls fastest."""
+    """Plots the loss over the learning rate, with a line where it falls fastest."""
     figure = _figure(5, 3)
     axes = figure.add_subplot()
     axes.plot(rates, losses, linewidth=1.5)
@@ -181,7 +181,7 @@ def _figure(width: float, height: float, layout: Literal["constrained"] | None =
 
 
 def _escape_dollars(text: str) -> str:
-    """Text in which matplotlib does not read dollar signs as formulas."""
+    """Escapes dollar signs, which matplotlib would read as the start of a formula."""
     return text.replace("$", r"\$")
 
 

@@ -1,4 +1,4 @@
-"""The folders of runs: makes them and finds them again, with the checkpoint to resume from."""
+"""Creates the folders of runs, finds them again, and finds the checkpoint to resume from."""
 
 import contextlib
 import datetime
@@ -18,7 +18,7 @@ from .subprocesses import is_first_process
 
 _log = logging.getLogger(__name__)
 
-# Options that may change while a run stays the same run: how long it trains, on which machine, and what it displays.
+# Options that may change when a run is resumed: how long it trains, on which machine, and what it displays.
 _OF_THE_JOB = (
     "max_epochs max_steps max_time min_epochs min_steps accelerator devices num_nodes strategy plugins profiler logger "
     "default_root_dir enable_progress_bar enable_model_summary log_every_n_steps num_sanity_val_steps"
@@ -27,10 +27,10 @@ _MAY_CHANGE = {"checkpoint", *(f"trainer.{name}" for name in _OF_THE_JOB.split()
 
 
 def new_folder(base: Path, name: str) -> Path:
-    """Makes the folder ``base/name/<time>``; processes of a run other than the first only return its name.
+    """Creates the folder ``base/name/<time>``. In processes other than the first, it only returns the path.
 
     Raises:
-        InputError: if it cannot be made.
+        InputError: if it cannot be created.
     """
     started = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for suffix in itertools.chain([""], (f"_{n}" for n in itertools.count(2))):
@@ -41,7 +41,7 @@ def new_folder(base: Path, name: str) -> Path:
         except FileExistsError:  # another run began in the same second
             continue
         except OSError as error:
-            raise InputError(f"cannot make the run's folder {str(folder)!r}: {error.strerror}") from error
+            raise InputError(f"cannot create the run's folder {str(folder)!r}: {error.strerror}") from error
         return folder
     raise AssertionError("unreachable")
 
@@ -59,7 +59,7 @@ def find_run(base: Path, name: str, config: str) -> Path | None:
     for file in files:
         with contextlib.suppress(yaml.YAMLError, OSError):
             found = flatten(yaml.safe_load(file.read_text()), leave_out=_MAY_CHANGE)
-            # The other processes of this run find the folder locked by their first.
+            # For the other processes of this run, the folder is locked by their first process.
             if found == wanted and (not is_first_process() or can_lock(file.parent)):
                 return file.parent
     return None
@@ -75,13 +75,13 @@ def newest_checkpoint(folder: Path) -> Path | None:
             if is_whole(path):
                 return path
             if is_first_process():
-                _log.warning("%s is damaged: left alone as %s.damaged", path, path.name)
+                _log.warning("%s is damaged: renamed to %s.damaged", path, path.name)
                 path.replace(path.with_name(f"{path.name}.damaged"))
     return None
 
 
 def _newest_first(folder: Path) -> Iterator[Path]:
-    # A run can resume from the best checkpoint too, but it is older, or leaves more to repeat.
+    # The best checkpoint comes last: it is usually older, so that more of the training is repeated.
     names = "last.ckpt", "previous.ckpt"
     yield from (folder / name for name in names if (folder / name).is_file())
     others = [(path.stat().st_mtime_ns, path) for path in folder.glob("*.ckpt") if path.name not in names]
@@ -89,7 +89,7 @@ def _newest_first(folder: Path) -> Iterator[Path]:
 
 
 def csv_logger(folder: Path) -> CSVLogger:
-    """Returns a logger to ``metrics.csv`` in a run's folder. An existing file stays until the run starts or resumes."""
+    """Returns a logger that writes ``metrics.csv``. An existing file is kept until the run starts or resumes."""
     logger = CSVLogger(str(folder), name="", version="")
     file, kept = folder / "metrics.csv", folder / "metrics.csv.kept"
     if is_first_process() and file.exists():

@@ -1,4 +1,4 @@
-"""Numbers and times of runs as text for people."""
+"""Formats the numbers and times of runs."""
 
 import datetime
 import math
@@ -8,12 +8,12 @@ from .reader import Run
 
 
 def percent(share: float | None) -> str:
-    """A share such as 0.9944 as ``99.44%``; a dash for None."""
+    """Formats a share such as 0.9944 as ``99.44%``, and None as a dash."""
     return "-" if share is None else f"{share:.2%}" if math.isfinite(share) else str(share)
 
 
 def mean_and_deviation(metric: str, spread: Spread | None) -> str:
-    """Such as ``99.44% ± 0.20%`` for an accuracy, ``0.0213 ± 0.0012`` for other metrics."""
+    """Formats an accuracy as ``99.44% ± 0.20%``, and other metrics as ``0.0213 ± 0.0012``."""
     if spread is None:
         return "-"
     numbers = (spread.mean,) if spread.deviation is None else (spread.mean, spread.deviation)
@@ -21,12 +21,12 @@ def mean_and_deviation(metric: str, spread: Spread | None) -> str:
 
 
 def epochs(run: Run) -> str:
-    """Completed and configured epochs, such as ``7/10``."""
+    """Formats the completed and configured epochs, such as ``7/10``."""
     return f"{run.epochs}/{run.max_epochs}" if run.max_epochs is not None else str(run.epochs)
 
 
 def duration(seconds: float | None) -> str:
-    """Such as ``14.2 s``, ``45 min`` or ``2 h 5 min``."""
+    """Formats a duration, such as ``14.2 s``, ``45 min`` or ``2 h 5 min``."""
     if seconds is None or not math.isfinite(seconds):
         return "-"
     minutes = round(seconds / 60)
@@ -36,7 +36,7 @@ def duration(seconds: float | None) -> str:
 
 
 def time_ago(now: datetime.datetime, then: datetime.datetime) -> str:
-    """Such as ``5 min ago``; the date if it is more than two days ago."""
+    """Formats a time, such as ``5 min ago``, or as a date if it is more than two days ago."""
     minutes = round((now - then).total_seconds() / 60)
     if minutes < 60:
         return f"{minutes} min ago"

@@ -16,7 +16,7 @@ _HELD_ELSEWHERE = errno.EACCES, errno.EAGAIN
 class Lock:
     """Reserves a run's folder for this process until ``release``; the system releases it when the process dies.
 
-    On file systems without locks, which some clusters have, it reserves nothing.
+    On file systems without locks, as on some clusters, it does nothing.
 
     Raises:
         InputError: if another process holds the lock, or the folder cannot be written to.
@@ -24,17 +24,17 @@ class Lock:
 
     @classmethod
     def of_a_run(cls, folder: Path) -> "Lock | None":
-        """Locks a folder, which is made if it is missing; returns None in all processes of a run but the first.
+        """Creates a folder if it is missing, and locks it. Returns None in all processes of a run but the first.
 
         Raises:
-            InputError: if another process holds the lock, or the folder cannot be made or written to.
+            InputError: if another process holds the lock, or the folder cannot be created or written to.
         """
         if not is_first_process():
             return None
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot make the run's folder {str(folder)!r}: {error.strerror}") from error
+            raise InputError(f"cannot create the run's folder {str(folder)!r}: {error.strerror}") from error
         return cls(folder)
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Lock:
             except OSError as error:
                 raise InputError(f"cannot write to the run's folder {str(folder)!r}: {error.strerror}") from error
             try:
-                # Not `flock`: the data workers of a killed process would keep it.
+                # Not `flock`: the data workers of a killed process would keep the lock.
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno not in _HELD_ELSEWHERE:
@@ -76,7 +76,7 @@ def can_lock(folder: Path) -> bool:
 def is_held(folder: Path) -> bool:
     """Whether a process holds the lock of a run's folder, without taking it; True on file systems without locks.
 
-    The process that holds the lock must not ask: by POSIX, closing the file that was looked at releases it.
+    Do not call this in the process that holds the lock: in POSIX, closing the file would release it.
     """
     try:
         with (folder / _NAME).open() as file:

@@ -37,7 +37,8 @@ class Evaluation:
         classes: the name of each row of the confusion matrix.
         confusion: the number of images by class (rows) and prediction (columns), (K, K).
         metrics: the test metrics, such as ``test/acc``.
-        mistakes: the most confident first, each with image, label, prediction, confidence and png (in base64).
+        mistakes: the mistakes, sorted by confidence in descending order; each has image, label, prediction, confidence
+            and png (in base64).
     """
 
     classes: list[str]
@@ -51,7 +52,7 @@ class Run:
     """The content of a run's folder.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
         config: the complete config, nested; empty if it cannot be read.
         record: the content of ``run.json``, without values of the wrong type.
         state: ``running``, ``finished``, ``stopped``, ``failed``, ``killed``, or ``unknown`` without a ``run.json``.
@@ -144,7 +145,7 @@ def read_run(folder: str | Path) -> Run:
 
 
 def _read(file: Path, parse: Callable[[str], T], notes: list[str]) -> T | None:
-    """The parsed content of a file; None if it is missing, or damaged, which is noted once."""
+    """Returns the parsed content of a file; None if it is missing or damaged. A damaged file adds one note."""
     try:
         return parse(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -179,7 +180,7 @@ def _parse_config(text: str) -> dict[str, Any]:
 
 
 def _read_record(folder: Path, notes: list[str]) -> tuple[dict[str, Any], str]:
-    """The content of ``run.json``, and the run's state, which a killed process could not record."""
+    """Returns the content of ``run.json`` and the run's state. That of a killed run is found by its lock."""
     record = _read(folder / "run.json", _parse_record, notes) or {}
     if record.get("state") not in _STATES:
         return record, "running" if is_held(folder) else "unknown"

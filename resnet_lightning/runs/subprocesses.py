@@ -1,7 +1,7 @@
-"""What the processes of one run pass on to each other.
+"""Passes the run's folder from the first process of a run to the others.
 
-For each further device, Lightning starts the same command again. The environment tells these processes which run they
-belong to.
+For each further device, Lightning starts the same command again. These processes read their run's folder from the
+environment.
 """
 
 import os
@@ -26,16 +26,16 @@ def tell_children(folder: Path) -> None:
 
 
 def end_with_parent() -> None:
-    """Ends this process soon after the one that started it has ended.
+    """Ends this process soon after its parent ends.
 
-    A process that waits for the others to set up communication would otherwise wait half an hour for a dead one.
+    Otherwise a process that sets up communication with the others would wait half an hour for a dead one.
     """
     parent = int(os.environ[_PARENT_VARIABLE])
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
-        time.sleep(10)  # for what is left to do at the end of a successful run
+        time.sleep(10)  # for the last steps of a successful run
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

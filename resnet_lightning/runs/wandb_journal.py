@@ -1,4 +1,4 @@
-"""The project's own journal of what a run logged to Weights & Biases."""
+"""A journal, in the run's folder, of what the run logged to Weights & Biases."""
 
 import json
 import logging
@@ -41,9 +41,9 @@ class Row:
     """A row that was logged.
 
     Args:
-        number: of the row, counted from the start of the run.
+        number: the row's number, counted from the start of the run.
         wandb_step: W&B's step.
-        step: the trainer's, if it was given.
+        step: the trainer's step, if it was given.
         metrics: the row's numbers and texts; None in place of images and the like.
     """
 
@@ -54,18 +54,18 @@ class Row:
 
     @property
     def key(self) -> RowKey:
-        """Identifies a row that is repeated; its numbers may differ, as those of the training speed do."""
+        """Identifies a repeated row. Its values may differ, as those of the training speed do."""
         return self.step, tuple(sorted(self.metrics))
 
 
 @dataclass
 class Journal:
-    """What a journal holds of one W&B run.
+    """The content of a journal: one W&B run.
 
     Args:
-        session: the newest; None in a new run.
-        rows: of all sessions, in the order of W&B's steps.
-        next_step: W&B's step after the newest session if it ended cleanly; None if it was killed, or still runs.
+        session: the newest session; None in a new run.
+        rows: the rows of all sessions, in the order of W&B's steps.
+        next_step: W&B's step after the newest session if it ended cleanly; None if it was killed or is still running.
     """
 
     session: Session | None = None
@@ -93,16 +93,16 @@ def _is_uploaded(file: Path) -> bool:
 
 
 def set_aside_path(files: Path) -> Path:
-    """Returns where W&B's files of a killed session are moved to: a name that ``wandb sync`` does not upload."""
+    """Returns the new path of the W&B files of a killed session, which ``wandb sync`` does not upload."""
     return files.with_name(f"killed-{files.name}")
 
 
 def read_journal(path: Path) -> Journal:
-    """Reads a journal; one that is missing is empty, and one that is damaged is renamed."""
+    """Reads a journal. If it is missing or damaged, the result is empty; a damaged file is renamed."""
     if not path.exists():
         return Journal()
     try:
-        lines = path.read_text().split("\n")[:-1]  # the row of an unfinished line was not logged
+        lines = path.read_text().split("\n")[:-1]  # an unfinished line belongs to a row that was not logged
         session, *entries = map(json.loads, lines)
         next_step = entries.pop()["next_step"] if entries and "next_step" in entries[-1] else None
         return Journal(Session(**session), [Row(**entry) for entry in entries], next_step)
@@ -114,11 +114,11 @@ def read_journal(path: Path) -> Journal:
 @rank_zero_only
 def _rename_damaged(path: Path) -> None:
     path.replace(path.with_name(f"{path.name}.damaged"))
-    _log.warning("%s is damaged: left alone as %s.damaged, and W&B gets a new run", path, path.name)
+    _log.warning("%s is damaged: renamed to %s.damaged; a new W&B run starts", path, path.name)
 
 
 def start_journal(path: Path, session: Session, rows: Sequence[Row] = ()) -> None:
-    """Writes a journal for a new session, with the rows of the sessions before it."""
+    """Writes a journal for a new session, with the rows of earlier sessions."""
     atomic_write_text(path, "".join(_line(vars(entry)) for entry in (session, *rows)))
 
 

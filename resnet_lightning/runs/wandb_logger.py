@@ -1,4 +1,4 @@
-"""Weights & Biases without questions; a run that resumes is one W&B run, with each row once."""
+"""A Weights & Biases logger that never prompts. A resumed run stays one W&B run, with each row once."""
 
 import base64
 import contextlib
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # How long the end of a run waits for the upload; `wandb sync` uploads the rest.
 _FINISH_SECONDS = 60.0
 
-# W&B cuts off the table of pairs behind its confusion matrix if there are more classes.
+# With more classes, W&B truncates the table behind its confusion matrix.
 _MOST_CLASSES = 100
 
 _OFFLINE = "W&B cannot be reached: the run is tracked offline, for `wandb sync` later (%s)"
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 def wandb_is_usable() -> bool:
-    """Whether W&B can be used without asking: someone is logged in, or ``WANDB_MODE`` is set."""
+    """Whether W&B can be used without a prompt: the user is logged in, or ``WANDB_MODE`` is set."""
     if "WANDB_MODE" in os.environ:
         return True
     import wandb
@@ -63,7 +63,7 @@ def make_resumable(logger: Any, folder: Path) -> None:
         folder: the run's folder.
     """
     if not logger.class_path.startswith("lightning.pytorch.loggers."):
-        return  # a class of the user's with the same name
+        return  # the user's own class with the same name
     logger.class_path = f"{ResumableWandbLogger.__module__}.{ResumableWandbLogger.__name__}"
     options = logger.init_args
     if not any(options.get(name) for name in ("resume", "resume_from", "fork_from")):
@@ -73,28 +73,28 @@ def make_resumable(logger: Any, folder: Path) -> None:
         return
     options.id = journal.session.id
     if journal.waits_for_upload(folder) and options.get("mode") is None and "WANDB_MODE" not in os.environ:
-        options.mode = "offline"  # online, W&B would get the end of the run before its beginning
+        options.mode = "offline"  # online, W&B would receive the end of the run before its beginning
 
 
 class ResumableWandbLogger(WandbLogger):
     """Lightning's logger, for runs that are stopped or killed and resumed: one W&B run, with each row once, in order.
 
-    Rows are numbered as they are logged, and each is written to the journal in the run's folder before W&B gets it. A
-    run that resumes from a checkpoint repeats the rows that came after it. Those that W&B has are then not logged
-    again, and rows before the checkpoint that W&B lacks are logged from the journal. Which rows W&B has:
+    Rows are numbered as they are logged, and each is written to the journal in the run's folder before it is sent to
+    W&B. A resumed run repeats the rows after its checkpoint. Those that W&B already has are not logged again. Rows
+    before the checkpoint that W&B lacks are logged from the journal. Which rows W&B has:
 
     - Online, W&B's server returns the step to continue with.
-    - Offline, a process that ends, also after an error or a signal that it can handle, has written all of its rows.
+    - Offline, a process that was not killed has written all of its rows, even after an error or a handled signal.
     - Offline, a process that is killed may have lost its last seconds, and only W&B can read its files. They are
       renamed to ``wandb/killed-offline-run-...``, which ``wandb sync`` ignores, and all rows of that process up to the
-      checkpoint are logged again. What the journal does not hold stays in the renamed files only: images, system
-      metrics, console output, and what other code logged by ``wandb.log``.
-    - If the files of a killed process were uploaded or deleted before the run resumes offline, or if W&B's server is
-      out of reach when a killed online run resumes, nothing is logged twice: the journal's rows count as present, and
-      a warning names the process's files.
+      checkpoint are logged again. The journal has no images, system metrics, console output
+      or values that other code passed to ``wandb.log``; these stay in the renamed files only.
+    - The rows of a killed process cannot be verified if its files were uploaded or deleted before the run resumes
+      offline, or if the server cannot be reached when a killed online run resumes. The journal's rows then count as
+      present, so that nothing is logged twice, and a warning names the process's files.
     """
 
-    # The constructor stays Lightning's: its arguments appear in configs.
+    # The constructor is Lightning's, since its arguments appear in configs.
     rows = 0
     _is_reached = True
     _session: Session | None = None
@@ -114,7 +114,7 @@ class ResumableWandbLogger(WandbLogger):
                 self._wandb_init["id"] = journal.session.id
                 start_journal(self._journal_path, journal.session)
             run: Any = self._start()
-            if not run.disabled and run.settings.mode != "shared":  # those have no steps
+            if not run.disabled and run.settings.mode != "shared":  # such runs have no steps
                 self._begin(run, journal if journal.session.id == run.id else Journal())
         return self._experiment
 
@@ -134,7 +134,7 @@ class ResumableWandbLogger(WandbLogger):
             return super().experiment
 
     def _begin(self, run: "Run", journal: Journal) -> None:
-        """Finds out which of the journal's rows W&B has, and continues with the step after them."""
+        """Determines which of the journal's rows W&B has, and continues with the step after them."""
         folder = self._journal_path.parent
         self._killed = journal.killed_files(folder) if run.offline else None
         if not run.offline:
@@ -151,7 +151,7 @@ class ResumableWandbLogger(WandbLogger):
                 )
             first = max([journal.next_step or journal.session.first_step, *(r.wandb_step + 1 for r in journal.rows)])
         if run.offline and run.step < first:
-            run.log({}, step=first)  # logs no row; the next one gets this step
+            run.log({}, step=first)  # logs no row, but sets the step of the next one
         self._present = [row for row in journal.rows if row.wandb_step < first]
         self._missing = [row for row in journal.rows if row.wandb_step >= first]
         file = os.path.relpath(Path(run.settings.sync_file).absolute(), folder.absolute())
@@ -159,7 +159,7 @@ class ResumableWandbLogger(WandbLogger):
 
     @rank_zero_only
     def go_on_after(self, rows: int) -> None:
-        """Sets how many rows had been logged when the checkpoint was written that the run resumes from."""
+        """Sets the number of rows that had been logged when the run's checkpoint was written."""
         _ = self.experiment
         self.rows, self._is_positioned = rows, True
         if self._session is None:
@@ -191,15 +191,15 @@ class ResumableWandbLogger(WandbLogger):
         self.rows += 1
         try:
             super().log_metrics(metrics, step)
-        except Exception as error:  # for a table, W&B asks its server first; or W&B's own process has died
+        except Exception as error:  # W&B's process has died, or its server cannot be reached, which a table needs
             if self._is_reached:
-                _log.warning("W&B did not take %s, and the run goes on: %s", ", ".join(metrics), error)
+                _log.warning("W&B could not log %s; the run continues: %s", ", ".join(metrics), error)
             self._is_reached = False
 
     def _step_of(self, run: "Run") -> int:
         try:
             return run.step
-        except Exception:  # W&B's process has died; the journal alone has this row
+        except Exception:  # W&B's process has died; only the journal has this row
             return self.rows + (self._session.first_step if self._session else 0)
 
     @rank_zero_only
@@ -229,7 +229,7 @@ class ResumableWandbLogger(WandbLogger):
                 self.log_metrics({name: panel})
 
     def end(self, exit_code: int) -> None:
-        """Ends the W&B run. This waits for the upload, but for a limited time."""
+        """Ends the W&B run. Waits a limited time for the upload."""
         run: Any = self._experiment
         self._experiment = None
         if run is None:
@@ -237,12 +237,12 @@ class ResumableWandbLogger(WandbLogger):
         next_step = self._step_of(run)
         try:
             run.finish(exit_code)
-        except Exception:  # the time is over, or W&B's process has died
+        except Exception:  # the upload took too long, or W&B's process has died
             self._is_reached = False
         if self._session is not None and self._is_positioned and self._is_reached:
             append_end(self._journal_path, next_step)
         if not run.offline and not self._is_reached:
-            _log.warning("W&B has not got everything; later: wandb sync %s", Path(run.settings.sync_dir))
+            _log.warning("W&B has not received everything; upload the rest: wandb sync %s", Path(run.settings.sync_dir))
 
     @property
     def _journal_path(self) -> Path:
@@ -250,12 +250,12 @@ class ResumableWandbLogger(WandbLogger):
 
 
 def _set_aside(files: Path) -> None:
-    """Renames W&B's files of a killed process, unless a process that was killed next has done so already."""
+    """Renames the W&B files of a killed process, unless an earlier process, which was then killed too, has done so."""
     set_aside = set_aside_path(files)
-    if not set_aside.exists():  # otherwise a folder of the old name would be this process's, started in the same second
+    if not set_aside.exists():  # otherwise `files` is this process's own folder, started in the same second
         files.rename(set_aside)
     _log.warning(
-        "W&B's files of the process that was killed are set aside as %s; its numbers are logged again", set_aside
+        "the W&B files of the process that was killed are renamed to %s; its metrics are logged again", set_aside
     )
 
 
@@ -272,7 +272,7 @@ def _new_id() -> str:
 
 
 def _plain(value: Any) -> int | float | str | None:
-    """Returns a number, also from a tensor or an array, or a text; None for anything else."""
+    """Converts a value to a number or a string; returns None if it is neither."""
     with contextlib.suppress(AttributeError, ValueError, RuntimeError):
         value = value.item()
     return value if isinstance(value, int | float | str) else None

@@ -90,8 +90,8 @@ class ImageClassifier(LightningModule):
         if compile:
             self.backbone.compile()  # in place: the state dict keeps its keys
         self.lr = lr  # Lightning's learning-rate finder reads and sets it
-        self._lr_before = lr  # of the run that is resumed
-        # Built and dropped, so that a wrong option is found here and not when training starts.
+        self._lr_before = lr  # the learning rate in the checkpoint that is resumed
+        # Built and discarded, so that a wrong option raises an error here and not when training starts.
         self._make_dummy_optimizer(total_steps=1000)
 
         self.train_metrics = EpochMetrics()
@@ -142,7 +142,7 @@ class ImageClassifier(LightningModule):
         self.log_dict({f"{stage}/{name}": metric for name, metric in metrics.by_name().items()})
 
     def configure_model(self) -> None:
-        if self.device_mesh is not None:  # of ModelParallelStrategy
+        if self.device_mesh is not None:  # set by ModelParallelStrategy
             shard(self.backbone, self.device_mesh)
 
     def on_validation_start(self) -> None:
@@ -157,7 +157,7 @@ class ImageClassifier(LightningModule):
             )
         total_steps = self.trainer.estimated_stepping_batches
         if self.hparams["scheduler"] and not math.isfinite(total_steps):
-            raise InputError("the schedule is sized to the run, whose length is unlimited; give --trainer.max_epochs")
+            raise InputError("the schedule needs the length of the run, which is unlimited; give --trainer.max_epochs")
         optimizer, scheduler = self._make_optimizer(parameter_groups(self.backbone), total_steps)
         if scheduler is None:
             return optimizer
@@ -174,7 +174,7 @@ class ImageClassifier(LightningModule):
         return optimizer, make_scheduler(hparams["scheduler"], optimizer, int(total_steps), options)
 
     def _make_dummy_optimizer(self, total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
-        """The configured optimizer and schedule, over two parameters that belong to no model."""
+        """Returns the configured optimizer and schedule for two parameters that belong to no model."""
         groups = [{"params": [nn.Parameter(torch.zeros(1))], **options} for options in ({}, {"weight_decay": 0.0})]
         return self._make_optimizer(groups, total_steps)
 
@@ -195,7 +195,7 @@ class ImageClassifier(LightningModule):
             )
         dummy, schedule = self._make_dummy_optimizer(total_steps)
         if isinstance(schedule, ReduceLROnPlateau):
-            # The reduction so far, applied to the learning rate of the config.
+            # Apply the reduction so far to the learning rate of the config.
             for group, restored in zip(dummy.param_groups, self.trainer.optimizers[0].param_groups, strict=True):
                 group["lr"] = restored["lr"] * (self.lr / self._lr_before)
         if schedule is None or isinstance(schedule, ReduceLROnPlateau):

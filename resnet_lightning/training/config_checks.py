@@ -1,4 +1,4 @@
-"""Combinations of options that are each valid but do not work together, found before training starts."""
+"""Finds options that do not work together, before training starts."""
 
 import os
 
@@ -16,7 +16,7 @@ def check_combination(trainer: Trainer, model: ImageClassifier, data: ImageDataM
     """Checks that the options of a training work together.
 
     Raises:
-        InputError: naming two that do not, and what to do.
+        InputError: naming two options that do not, and the fix.
     """
     if isinstance(trainer.strategy, ModelParallelStrategy) and trainer.strategy._save_distributed_checkpoint:
         raise InputError(
@@ -48,14 +48,14 @@ def check_combination(trainer: Trainer, model: ImageClassifier, data: ImageDataM
 
 
 def check_machines(trainer: Trainer) -> None:
-    """Checks that the machines and devices that a trainer is configured for can be there.
+    """Checks that the configured machines and devices can be available.
 
     Raises:
-        InputError: if it would wait for a machine that nothing starts, or needs a GPU that is not used.
+        InputError: if the trainer would wait for a machine that nothing starts, or needs a GPU that is not used.
     """
     strategy = trainer.strategy
     environment = getattr(strategy, "cluster_environment", None)
-    # A machine that is started by hand, as Lightning documents it, has MASTER_ADDR set.
+    # MASTER_ADDR is set on machines that are started by hand, as Lightning documents.
     if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and "MASTER_ADDR" not in os.environ:
         raise InputError(
             f"trainer.num_nodes is {trainer.num_nodes}, but neither torchrun nor SLURM started this process; "

@@ -1,4 +1,4 @@
-"""Optimizers and schedules by the names that torch gives them."""
+"""Builds optimizers and schedules by their names in torch."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +11,7 @@ from torch.optim import lr_scheduler
 from ..build import build, import_by_path
 from ..errors import InputError, did_you_mean
 
-# The names that torch's schedules have for the length of the run.
+# The arguments of torch's schedules that set the length of the run.
 _LENGTH_ARGUMENTS = ("total_steps", "T_max", "total_iters")
 
 
@@ -57,7 +57,7 @@ def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping
 
 
 def _check_numbers(what: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Rejects a wrong number now. Torch would fail at the first use, which may be a milestone hours into the run."""
+    """Rejects a wrong number now. Torch would fail only when it uses it, perhaps at a milestone hours into the run."""
     for name, parameter in inspect.signature(factory).parameters.items():
         default, value = parameter.default, options.get(name, parameter.default)
         if not isinstance(default, int | float) or (isinstance(value, list) and "list" in str(parameter.annotation)):
@@ -112,7 +112,7 @@ def _in_steps(milestones: Any, total_steps: int) -> list[int]:
 
 
 def _safe_pct_start(pct_start: Any, total_steps: int) -> Any:
-    """Slightly less if the learning rate would rise for exactly one step, where OneCycleLR divides by zero."""
+    """Reduces ``pct_start`` slightly if the rate would rise for exactly one step: OneCycleLR would divide by zero."""
     is_number = isinstance(pct_start, float) and isinstance(total_steps, int)
     is_one_step = is_number and abs(pct_start * total_steps - 1) < 1e-9
     return pct_start * (1 - 1e-6) if is_one_step else pct_start
@@ -129,9 +129,8 @@ def fast_forward(
 ) -> None:
     """Gives a restored schedule and its optimizer the settings that a new schedule has after ``steps`` steps.
 
-    A checkpoint restores the settings of the run that wrote it. If the config now has another learning rate or the run
-    another length, they are wrong, and so is every later step: torch's schedules compute each learning rate from the
-    previous one.
+    A checkpoint restores the settings of the run that wrote it. If the learning rate or the run's length has changed,
+    they are wrong, and so is every later step: torch's schedules compute each learning rate from the previous one.
 
     Args:
         restored: the schedule of the resumed run.

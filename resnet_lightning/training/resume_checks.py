@@ -1,4 +1,4 @@
-"""What may change when a training is resumed from a checkpoint, and what may not."""
+"""Checks that a checkpoint fits the model, the data and the config of a run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,11 +24,11 @@ def check_checkpoint(
     """Checks that a checkpoint belongs to a model and its data.
 
     Args:
-        path: of the checkpoint, for the message.
+        path: the path of the checkpoint, for the message.
         checkpoint: the content of the file.
-        trainer: which is to load it.
-        model: whose weights it is to have.
-        data: whose classes it has to have been trained on.
+        trainer: the trainer that loads it.
+        model: the model that gets its weights.
+        data: the data module; the checkpoint must have been trained on the same classes.
 
     Raises:
         InputError: if it does not.
@@ -48,16 +48,16 @@ def check_resumable(path: str, checkpoint: Mapping[str, Any], trainer: Trainer, 
     """Checks that a training can continue from a checkpoint.
 
     Args:
-        path: of the checkpoint, for the message.
+        path: the path of the checkpoint, for the message.
         checkpoint: the content of the file.
-        trainer: of the training.
-        config: of the training, as YAML.
+        trainer: the trainer of this run.
+        config: the config of this run, as YAML.
 
     Raises:
         InputError: if it cannot.
     """
     if "optimizer_states" not in checkpoint:
-        raise InputError(f"{path!r} holds weights alone; a training cannot resume from it")
+        raise InputError(f"{path!r} holds only weights; a training cannot resume from it")
     if "run" not in checkpoint:
         raise InputError(f"{path!r} was not written by a run of this program; a training cannot resume from it")
     averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
@@ -156,5 +156,5 @@ def changes(before: str, now: str) -> list[str]:
     return [
         f"{name}: {value_before} before, {value_now} now"
         for name, (value_now, value_before) in found.items()
-        if {value_before, value_now} != {MISSING, "null"}  # an option of another version, at its default
+        if {value_before, value_now} != {MISSING, "null"}  # an option that only one version has, at its default
     ]

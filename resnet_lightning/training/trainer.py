@@ -38,9 +38,9 @@ def training_trainer(
     """Returns the trainer of ``fit``.
 
     Args:
-        options: the arguments of ``Trainer``, to whose callbacks, loggers and plugins the package's own are added.
+        options: the arguments of ``Trainer``. The package adds its own callbacks, loggers and plugins to them.
         console: where to show the progress.
-        record: the callback that records the run in its folder; None for a run that keeps nothing.
+        record: the callback that records the run in its folder; None for a run that saves nothing.
         best: the callback that saves the best checkpoint; None if the run does not validate.
 
     Raises:
@@ -55,7 +55,7 @@ def training_trainer(
         callbacks.append(LearningRateMonitor(logging_interval="epoch"))
     callbacks += [Throughput(), GradientNorm(), FiniteLoss()]
     if folder and record:
-        # After all callbacks that draw random numbers when training starts.
+        # ExactResume comes after all callbacks that draw random numbers when training starts.
         callbacks += [ExactResume(), record, FirstBatch(folder), Evaluation(folder)]
         if options["enable_checkpointing"] is not False:
             callbacks = _with_checkpoints(callbacks, folder / "checkpoints", best)
@@ -78,7 +78,7 @@ def evaluating_trainer(options: Mapping[str, Any], console: Console, predictions
 
 
 def tuning_trainer(options: Mapping[str, Any]) -> Trainer:
-    """Returns the trainer for ``tuner``: for a short training that keeps, logs and shows nothing.
+    """Returns the trainer for ``tuner``, for a short training that saves, logs and shows nothing.
 
     Raises:
         InputError: if ``Trainer`` does not accept the options, such as an accelerator that does not exist.

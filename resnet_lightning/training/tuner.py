@@ -13,7 +13,7 @@ from ..runs import figures
 from .classifier import ImageClassifier
 
 STEPS = 100  # max_steps of the trainer must be at least this
-_WARM_UP = 10  # first steps, in which the smoothed loss means little
+_WARM_UP = 10  # the smoothed loss is not reliable in these first steps
 
 
 def find_lr(trainer: Trainer, model: ImageClassifier, data: ImageDataModule, path: Path) -> float:
@@ -22,10 +22,10 @@ def find_lr(trainer: Trainer, model: ImageClassifier, data: ImageDataModule, pat
     Smith 2017, "Cyclical learning rates for training neural networks", section 3.3.
 
     Args:
-        trainer: a trainer without callbacks and loggers, which would treat the ``STEPS`` steps as a training.
+        trainer: a trainer without callbacks and loggers: they would record the ``STEPS`` steps as a training.
         model: the model; its weights are restored afterwards.
-        data: the data that it is to be trained on.
-        path: where the figure of the curve is written.
+        data: the training data.
+        path: the file for the figure of the curve.
 
     Raises:
         InputError: if too few losses are finite.
@@ -38,8 +38,8 @@ def find_lr(trainer: Trainer, model: ImageClassifier, data: ImageDataModule, pat
     rates, losses = rates[np.isfinite(losses)], losses[np.isfinite(losses)]
     if len(losses) < 2 * _WARM_UP:
         raise InputError("the loss is not finite even at the smallest learning rates; check the data")
-    # The steepest slope over the logarithm of the rate. Lightning's own suggestion takes it over the rate itself, and
-    # so always finds one of the smallest rates.
+    # The steepest slope over the logarithm of the rate. Lightning's own suggestion uses the slope over the rate itself,
+    # and therefore always finds one of the smallest rates.
     rates, losses = rates[_WARM_UP:], losses[_WARM_UP:]
     suggestion = float(rates[np.gradient(losses).argmin()])
     figures.save(figures.learning_rates(rates.tolist(), losses.tolist(), suggestion), path)
@@ -55,7 +55,7 @@ def find_batch_size(trainer: Trainer, model: ImageClassifier, data: ImageDataMod
         data: the data that it is to be trained on.
     """
     data.prepare_data()
-    model.hparams["scheduler"] = None  # all trials share one schedule, and may be longer than it
+    model.hparams["scheduler"] = None  # all trials share one schedule, which may be too short for them
     max_size = len(data.split("train")) // trainer.world_size
     doublings = max(int(math.log2(max_size)), 1)  # starting with two images
     found = Tuner(trainer).scale_batch_size(model, datamodule=data, max_trials=doublings, max_val=2 * max_size)

@@ -105,7 +105,7 @@ def test_which_run_auto_means_is_not_known_before_parsing():
         ),
         (["--resume", "run"], "there is no checkpoint in 'run' to resume from; to start a run, give a --config"),
         (["--config", DIGITS, "--overlay", "emma"], "there is no overlay 'emma'; did you mean 'ema'?"),
-        (["--ckpt_path", "bare.ckpt"], "'bare.ckpt' carries no config"),
+        (["--ckpt_path", "bare.ckpt"], "'bare.ckpt' stores no config"),
         (["--ckpt_path", "", "--config", DIGITS], "there is no checkpoint ''"),
     ],
     ids=["both", "empty", "overlay", "bare", "no-path"],

@@ -48,7 +48,7 @@ def test_the_command_prints_the_models_that_match(capsys, monkeypatch):
 
 
 def test_a_pattern_that_no_model_matches_is_named(capsys):
-    with pytest.raises(InputError, match=r"no model is called 'resnet21'; did you mean .*'resnet20'"):
+    with pytest.raises(InputError, match=r"no model matches 'resnet21'; did you mean .*'resnet20'"):
         catalogue("resnet21")
     assert main(["models", "resnet21"]) == 2
-    assert capsys.readouterr().err.startswith("error: no model is called 'resnet21'")
+    assert capsys.readouterr().err.startswith("error: no model matches 'resnet21'")

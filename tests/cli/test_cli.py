@@ -156,7 +156,7 @@ def test_a_checkpoint_is_validated_with_its_own_config(run_folder, capsys):
 
 def test_testing_an_untrained_model_prints_a_warning(capsys):
     assert main(["test", "--config", DIGITS, "--trainer.limit_test_batches", "1"]) == 0
-    assert "this model is not trained" in capsys.readouterr().out
+    assert "the model is untrained" in capsys.readouterr().out
 
 
 def test_typed_options_win_over_the_checkpoint(run_folder):
@@ -316,7 +316,7 @@ def test_every_config_trains_and_its_checkpoint_loads_without_arguments(config):
 
 def test_debug_runs_one_batch_and_writes_nothing(capsys):
     assert main(["fit", "--config", DIGITS, "--config", str(OVERLAYS / "debug.yaml")]) == 0
-    assert "Nothing was kept" in capsys.readouterr().out
+    assert "Nothing was saved" in capsys.readouterr().out
     assert not list(Path.cwd().iterdir())
 
 
@@ -571,4 +571,4 @@ def test_a_run_that_is_over_prints_so(run_folder, capsys):
 
 def test_a_file_without_a_config_asks_for_one(capsys):
     torch.save({"a": 1}, "foreign.ckpt")
-    assert "carries no config" in error_line(capsys, "test", "--ckpt_path", "foreign.ckpt")
+    assert "stores no config" in error_line(capsys, "test", "--ckpt_path", "foreign.ckpt")

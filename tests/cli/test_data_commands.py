@@ -98,7 +98,7 @@ def test_augmentations_are_typed_and_the_others_stay_as_they_were(typed, capsys)
 )
 def test_augmentations_together_train(typed, capfd):
     arguments = [part for pair in typed.split(", ") for part in f"--data.augment.{pair}".split()]
-    assert "Nothing was kept" in output(capfd, *DIGITS, *arguments, *DEBUG)
+    assert "Nothing was saved" in output(capfd, *DIGITS, *arguments, *DEBUG)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_options_of_every_data_set_are_typed_and_train(typed, values, capsys):
         group, _, leaf = name.rpartition(".")
         assert (config[group] if group else config)[leaf] == value
     assert main(["fit", *DIGITS, *shlex.split(typed), *DEBUG]) == 0
-    assert "Nothing was kept" in capsys.readouterr().out
+    assert "Nothing was saved" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_options_of_every_data_set_are_typed_and_train(typed, values, capsys):
 def test_options_of_image_folders_are_typed_and_train(images, typed, values, capfd):
     config = printed_config(capfd, *FOLDER, *typed.split())
     assert {name: config[name] for name in values} == values
-    assert "Nothing was kept" in output(capfd, *FOLDER, *typed.split(), *DEBUG)
+    assert "Nothing was saved" in output(capfd, *FOLDER, *typed.split(), *DEBUG)
 
 
 def test_an_image_folder_trains_with_the_shipped_config_and_caches_in_the_given_folder(images, capfd):

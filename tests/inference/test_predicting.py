@@ -204,7 +204,7 @@ def test_files_that_cannot_be_read_are_listed(checkpoint, capsys):
     readable = [Path("new", f"{number:03}.png") for number in range(1, 6)]
     assert_are_the_most_likely([line for line in lines if line[1]], probabilities_of(checkpoint, readable), 2)
     out = capsys.readouterr().out
-    assert out.count("7 images could not be read and were left out") == 1
+    assert out.count("7 images could not be read and were skipped") == 1
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
@@ -215,7 +215,7 @@ def test_a_folder_of_which_nothing_can_be_read_is_listed_too(checkpoint, capsys,
     options = ["--data.predict_folder", "new", "--data.num_workers", workers, "--data.batch_size", "4"]
     _, lines = predict(checkpoint, *options)
     assert lines == [[str(file), "", ""] for file in sorted(Path("new").iterdir())]
-    assert "6 images could not be read and were left out" in capsys.readouterr().out
+    assert "6 images could not be read and were skipped" in capsys.readouterr().out
 
 
 # What is asked for wrongly.
@@ -271,7 +271,7 @@ def test_a_checkpoint_of_others_needs_a_config_and_its_images(checkpoint, capsys
     write_images(Path("new"), 5, seed=50, size=(SIDE, SIDE))
     command = ["predict", "--ckpt_path", "bare.ckpt"]
     folder = ["--data.predict_folder", "new"]
-    assert "carries no config" in error_line(capsys, *command, *folder)
+    assert "stores no config" in error_line(capsys, *command, *folder)
     Path("config.yaml").write_text(run["config"])
     assert "there is no folder" in error_line(capsys, *command, "--config", "config.yaml", *folder)
     for name in CLASSES:

@@ -202,6 +202,6 @@ def test_brackets_in_names_are_no_markup(folder, capsys, monkeypatch):
 def test_without_runs_the_list_prints_how_to_make_one(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runs_command([])
-    assert capsys.readouterr().out == "there are no runs in 'runs'; `lightning fit --config CONFIG` makes one\n"
+    assert capsys.readouterr().out == "there are no runs in 'runs'; `lightning fit --config CONFIG` starts one\n"
     with pytest.raises(InputError, match="no folder 'nowhere'"):
         runs_command(["nowhere"])

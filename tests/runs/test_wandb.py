@@ -191,8 +191,8 @@ def test_a_server_that_goes_away_does_not_end_the_run(server, capsys):
     assert main(["fit", *DIGITS, "--trainer.max_epochs", "3"]) == 0
     closing.join()
     said = capsys.readouterr()
-    assert re.search(r"W&B did not take test/confusion_matrix, and the run goes on", said.out)
-    (sync,) = re.findall(r"W&B has not got everything; later: wandb sync (\S+)", said.out)
+    assert re.search(r"W&B could not log test/confusion_matrix; the run continues", said.out)
+    (sync,) = re.findall(r"W&B has not received everything; upload the rest: wandb sync (\S+)", said.out)
     assert Path(sync).is_dir()
     assert list(Path(sync).glob("*.wandb"))
     (folder,) = Path("runs/digits").iterdir()

@@ -318,7 +318,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(stopped, whole
     was = Path("run/checkpoints/last.ckpt").read_bytes()
     code, printed = warm.run(*fit("--resume", "run"))
     assert code == 0, printed
-    assert "run/checkpoints/last.ckpt is damaged: left alone as last.ckpt.damaged" in printed.splitlines()
+    assert "run/checkpoints/last.ckpt is damaged: renamed to last.ckpt.damaged" in printed.splitlines()
     assert f"Resumes from step {STEPS} of run/checkpoints/previous.ckpt" in printed
     assert Path("run/checkpoints/last.ckpt.damaged").read_bytes() == was
     assert_same_run("run", whole)
@@ -333,7 +333,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_begins_anew(stopped, whole, war
     code, printed = warm.run(*fit("--resume", "run"))
     assert code == 0, printed
     for name in names:
-        assert f"run/checkpoints/{name} is damaged: left alone as {name}.damaged" in printed.splitlines()
+        assert f"run/checkpoints/{name} is damaged: renamed to {name}.damaged" in printed.splitlines()
         assert Path("run/checkpoints", f"{name}.damaged").exists()
     assert "Resumes from" not in printed
     assert_same_run("run", whole)

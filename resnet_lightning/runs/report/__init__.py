@@ -1,1 +1,1 @@
-"""Runs compared on one HTML page."""
+"""The HTML page that compares runs."""

@@ -19,7 +19,7 @@ from ..reader import Evaluation, Run
 from .tables import FinalTable, class_accuracies, confusion_rows, final_table, run_row
 
 CURVES = "train/loss", "val/loss", "train/acc", "val/acc"
-# Each has a contrast of at least 3:1 with a light and with a dark page. More than eight would look alike.
+# Each has a contrast of at least 3:1 on a light and on a dark page. More than eight would look too similar.
 COLORS = "#2f7ed8", "#d9660b", "#17975b", "#c9489a", "#8a63d2", "#a57a06", "#0e93a3", "#d84a4a"
 MOST_CLASSES_IN_TABLE = 20
 
@@ -73,8 +73,8 @@ class Section:
     Args:
         data: the label of the data; empty if all runs have the same.
         curves: a figure for each metric.
-        legend: of the curves.
-        hidden: the number of configs without curves, for want of colors.
+        legend: the legend of the curves.
+        hidden: the number of configs whose curves are not shown, since there are too few colors.
         final: the final metrics; None if no run is complete.
         tests: the evaluations that are shown, as arguments of the template.
     """
@@ -121,7 +121,7 @@ def _curves(runs: Sequence[Run], numbers: dict[Path, str], colors: dict[Path, st
 
 
 def _test(group: Sequence[Run], groups: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> dict[str, Any] | None:
-    """The evaluation of the group's best run. Selection by the test images would be biased, so validation decides."""
+    """The evaluation of the group's best run by validation: a selection on the test images would be biased."""
     evaluated = [(run, run.evaluation) for run in group if run.evaluation]
     if not evaluated:
         return None
@@ -142,7 +142,7 @@ def _matrix(evaluation: Evaluation) -> Markup:
 
 
 def _svg(figure: Any) -> Markup:
-    """A figure as HTML. matplotlib has escaped the texts in it."""
+    """Converts a figure to HTML. matplotlib escapes its texts."""
     return Markup(figures.as_svg(figure))
 
 
@@ -152,7 +152,7 @@ def _mistake(mistake: dict[str, Any]) -> dict[str, str]:
 
 
 def _valid_png(encoded: str) -> str:
-    """A PNG in base64; an empty string if it is something else."""
+    """Returns a PNG in base64; an empty string if the input is not one."""
     try:
         png = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):

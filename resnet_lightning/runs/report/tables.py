@@ -1,4 +1,4 @@
-"""The values in the tables of the report, as plain text: escaping and layout are the template's."""
+"""The values in the tables of the report, as plain text. The template escapes them and lays them out."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from ..reader import Evaluation, Run
 
 @dataclass(frozen=True)
 class RunRow:
-    """A row of the first table, named as its columns."""
+    """A row of the first table, with a field for each column."""
 
     number: str
     name: str
@@ -57,9 +57,9 @@ class FinalRow:
     """The final metrics of runs that differ only in their seed.
 
     Args:
-        label: the settings that distinguish them from the others.
+        label: the settings that distinguish them from other runs.
         runs: their numbers.
-        n: how many of them count.
+        n: the number of runs that the metrics are computed from.
         values: mean and deviation of each metric.
     """
 
@@ -142,5 +142,5 @@ def confusion_rows(evaluation: Evaluation) -> list[ConfusionRow]:
 
 
 def _strength(count: int, total: int) -> int:
-    """Percent of color; by the root of the share, which keeps single images visible."""
+    """The strength of the color in percent. The square root of the share keeps single images visible."""
     return round(15 + 40 * math.sqrt(count / total)) if count else 0

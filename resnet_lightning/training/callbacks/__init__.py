@@ -1,4 +1,4 @@
-"""Callbacks for any LightningModule, each in a file of its own."""
+"""Callbacks for any LightningModule, one per file."""
 
 from .best_checkpoint import BestCheckpoint
 from .ema import MovingAverage

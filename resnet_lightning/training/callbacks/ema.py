@@ -61,7 +61,7 @@ class MovingAverage(EMAWeightAveraging):
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        # A test needs no more than the weights of the checkpoint, which are the average.
+        # For a test, the weights of the checkpoint are enough: they are the average.
         if trainer.state.fn == "fit" and "averaging_state" in checkpoint:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
             self.has_begun = True

@@ -13,11 +13,11 @@ from ..data_protocol import image_data
 
 
 class Embedding(Callback):
-    """Draws the test images by the first two principal components of the inputs of the last linear layer.
+    """Plots the test images in the plane of the first two principal components of the last linear layer's inputs.
 
     Args:
         path: the PNG file.
-        images: the largest number of images drawn. With several processes, those of the first are drawn.
+        images: the maximum number of images. With several processes, only those of the first process are drawn.
     """
 
     def __init__(self, path: str | os.PathLike[str], images: int = 2000) -> None:
@@ -61,7 +61,7 @@ class Embedding(Callback):
 
 
 def principal_components(features: Tensor, count: int = 2) -> Tensor:
-    """Projects features (N, D) on their first principal components (N, count), without random numbers."""
+    """Projects features (N, D) on their first principal components (N, count), deterministically."""
     centered = features.double() - features.double().mean(0)
     u, s, _ = torch.linalg.svd(centered, full_matrices=False)
     return (u * s)[:, :count]

@@ -38,8 +38,8 @@ class Evaluation(Callback):
     the evaluation too.
 
     Args:
-        folder: of the run.
-        worst: the number of mistakes that are kept, the most confident ones.
+        folder: the run's folder.
+        worst: the number of mistakes to keep, the most confident ones.
     """
 
     def __init__(self, folder: Path, worst: int = 16) -> None:
@@ -123,7 +123,7 @@ class Evaluation(Callback):
 
 
 def _confusion_matrix(classes: int, device: torch.device) -> MulticlassConfusionMatrix:
-    """A metric of this process alone: one that got no images has none, and could not take part in a synchronization."""
+    """Returns a metric that is not synchronized: a process without images has no metric that could take part."""
     return MulticlassConfusionMatrix(classes, validate_args=False, sync_on_compute=False).to(device)
 
 

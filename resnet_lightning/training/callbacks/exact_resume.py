@@ -1,4 +1,4 @@
-"""Adds what Lightning leaves out of a checkpoint, so that a resumed run equals the uninterrupted one."""
+"""Adds to checkpoints what Lightning leaves out, so that a resumed run equals the uninterrupted one."""
 
 import logging
 import random
@@ -67,7 +67,7 @@ class ExactResume(Callback):
         self._state = None
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
-                trainer.should_stop = True  # early stopping had ended the run here, which Lightning does not restore
+                trainer.should_stop = True  # early stopping ended the run here; Lightning does not restore that
         epochs: Any = trainer.fit_loop.epoch_progress.current
         if epochs.ready == epochs.processed and trainer.fit_loop.restarting:
             # The checkpoint is from the end of an epoch. With `max_steps`, Lightning treats every checkpoint as one

@@ -27,7 +27,7 @@ class FiniteLoss(Callback):
         self._loss: _Loss | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._check(trainer, self._loss)  # of the previous step, whose gradients still exist
+        self._check(trainer, self._loss)  # the previous step's, while its gradients still exist
         self._loss, self._batch_idx = None, batch_idx
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:

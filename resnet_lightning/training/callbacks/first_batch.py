@@ -14,7 +14,7 @@ class FirstBatch(Callback):
 
     Args:
         folder: the run's folder.
-        images: the largest number of images shown.
+        images: the maximum number of images.
     """
 
     def __init__(self, folder: Path, images: int = 32) -> None:

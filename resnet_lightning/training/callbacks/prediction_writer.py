@@ -18,7 +18,7 @@ class PredictionWriter(Callback):
     read has no labels. The names of files and classes come from the trainer's data module.
 
     Args:
-        path: the CSV file, which appears once it is complete.
+        path: the CSV file; it is created only when it is complete.
         top_k: the number of labels for each image.
 
     Raises:
@@ -35,7 +35,7 @@ class PredictionWriter(Callback):
         self._rows = []
         data = image_data(trainer)
         if self.top_k > len(data.class_names):
-            raise InputError(f"--top_k is {self.top_k}, and there are {len(data.class_names)} classes")
+            raise InputError(f"--top_k is {self.top_k}, but there are only {len(data.class_names)} classes")
 
     def on_predict_batch_end(
         self,

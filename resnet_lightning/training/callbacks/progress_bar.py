@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from torch import Tensor
 
-_WIDE = 110  # width in columns from which a terminal has room for the bar beside the text
+_WIDE = 110  # columns; a narrower terminal has no room for the bar beside the text
 
 
 class RunProgress(ProgressBar):
@@ -39,8 +39,8 @@ class RunProgress(ProgressBar):
         self._first_step = 0
         self._loss: Tensor | None = None
         self._best: float | None = None
-        self._epoch_images = 0  # trained on in this epoch so far
-        self._epoch_seconds = 0.0  # the time that this took
+        self._epoch_images = 0  # images trained on in this epoch so far
+        self._epoch_seconds = 0.0  # the training time of these images
         self._epoch_started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class RunProgress(ProgressBar):
         if not (self._enabled and self.console.is_terminal):
             return
         bars = [BarColumn(bar_width=24)] if bar else []
-        left = Column(min_width=13, no_wrap=True)  # in a narrow terminal, the description is cut and not the time
+        left = Column(min_width=13, no_wrap=True)  # a narrow terminal cuts the description, not the time
         columns = (TextColumn("{task.description}"), *bars, TextColumn("{task.fields[left]}", table_column=left))
         # Without auto_refresh there is no drawing thread: the bar is drawn between two batches, never during one.
         self._progress = Progress(*columns, console=self.console, auto_refresh=False)

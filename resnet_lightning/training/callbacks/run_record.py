@@ -146,5 +146,5 @@ def _device_name(device: torch.device) -> str:
 
 
 def _row_counting_loggers(trainer: Trainer) -> list[Any]:
-    """Returns the loggers that number their rows and can continue after a given one, such as that of W&B."""
+    """Returns the loggers that number their rows and can continue after a given row, such as the W&B logger."""
     return [logger for logger in trainer.loggers if hasattr(logger, "go_on_after")]

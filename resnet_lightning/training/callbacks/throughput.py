@@ -40,7 +40,7 @@ class Throughput(Callback):
         return self.images / self.seconds if self.seconds else 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started = _now(pl_module)  # if a run resumes inside an epoch, on_train_epoch_start is not called
+        self._started = _now(pl_module)  # Lightning skips on_train_epoch_start when a run resumes inside an epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_images, self._epoch_seconds = 0, 0.0
