@@ -158,7 +158,7 @@ class ResumableWandbLogger(WandbLogger):
         self._session = Session(run.id, file, run.offline, run.step)
 
     @rank_zero_only
-    def go_on_after(self, rows: int) -> None:
+    def resume_after(self, rows: int) -> None:
         """Sets the number of rows that had been logged when the run's checkpoint was written."""
         _ = self.experiment
         self.rows, self._is_positioned = rows, True
@@ -180,7 +180,7 @@ class ResumableWandbLogger(WandbLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         run = self.experiment
         if not self._is_positioned:  # there was no checkpoint to resume from
-            self.go_on_after(0)
+            self.resume_after(0)
         if self._session is not None:
             row = Row(self.rows, self._step_of(run), step, {key: _plain(value) for key, value in metrics.items()})
             if self._skipped[row.key] > 0:

@@ -290,7 +290,7 @@ def logger(rows_before: int | None = None) -> ResumableWandbLogger:
     make_resumable(entry, Path("."))
     made = ResumableWandbLogger(save_dir=".", **entry.init_args)
     if rows_before is not None:
-        made.go_on_after(rows_before)
+        made.resume_after(rows_before)
     return made
 
 

@@ -117,7 +117,7 @@ class RunRecord(Callback):
         if trainer.state.fn == "fit" and trainer.is_global_zero:
             self._replace_metrics(trainer, checkpoint["run"].get("metrics", ""))
             for logger in _row_counting_loggers(trainer):
-                logger.go_on_after(checkpoint["run"].get("rows", 0))
+                logger.resume_after(checkpoint["run"].get("rows", 0))
 
     def _replace_metrics(self, trainer: Trainer, metrics: str) -> None:
         """Replaces the contents of ``metrics.csv``: an interrupted run may have left later rows in it."""
@@ -147,4 +147,4 @@ def _device_name(device: torch.device) -> str:
 
 def _row_counting_loggers(trainer: Trainer) -> list[Any]:
     """Returns the loggers that number their rows and can continue after a given row, such as the W&B logger."""
-    return [logger for logger in trainer.loggers if hasattr(logger, "go_on_after")]
+    return [logger for logger in trainer.loggers if hasattr(logger, "resume_after")]
