@@ -1,1 +1,1 @@
-"""Benchmarks: each compares the speed of our code and of an alternative, interleaved in one run."""
+"""Benchmarks. Each compares the speed of this package with that of an alternative, interleaved in one run."""

@@ -16,13 +16,13 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Comparison:
-    """The seconds that our code and an alternative took for the same work, in each round.
+    """The times of this package and of an alternative for the same work, in each round.
 
     Args:
-        work: describes the work, and the alternative where it is not obvious.
+        work: a description of the work, including the alternative if it is not obvious.
         amount: the amount of work in a round, in ``unit``.
-        ours: seconds that our code took, one value per round.
-        theirs: seconds that the alternative took, one value per round.
+        ours: the seconds of this package, one value per round.
+        theirs: the seconds of the alternative, one value per round.
         unit: the unit of ``amount``.
     """
 
@@ -34,7 +34,7 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """How many times faster our code is: the median over the rounds of the ratio within a round."""
+        """How many times faster this package is: the median of the ratios of the rounds."""
         return statistics.median(theirs / ours for ours, theirs in zip(self.ours, self.theirs, strict=True))
 
 
@@ -93,7 +93,7 @@ def _speed(comparison: Comparison, seconds: float) -> str:
 
 
 def write_csv(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """Writes the seconds of every round to a file.
+    """Writes the times of all rounds, in seconds, to a file.
 
     Raises:
         InputError: if the file cannot be written.
@@ -102,7 +102,7 @@ def write_csv(path: Path, comparisons: Sequence[Comparison]) -> None:
     for c in comparisons:
         rows += ([c.work, c.amount, c.unit, i, *pair] for i, pair in enumerate(zip(c.ours, c.theirs, strict=True)))
     try:
-        path.parent.stat()  # a missing folder is probably a typing error, so it is not created
+        path.parent.stat()  # a missing folder is probably a typo, so it is not created
         atomic_write_csv(path, rows)
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from error

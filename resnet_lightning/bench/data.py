@@ -21,14 +21,14 @@ from .comparison import Comparison, interleaved, timed
 _MEAN, _STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 _BATCH = 128
 _WHOLE_SET = 390 * _BATCH  # the size of CIFAR, in whole batches
-_SMALL_SET = 78 * _BATCH  # a fifth, because a DataLoader takes up to a hundred times as long per image
+_SMALL_SET = 78 * _BATCH  # a fifth, because a DataLoader can be a hundred times slower
 
 
 class RandomImagesDataModule(ImageDataModule):
     """32x32 images of random pixels in 10 classes, which take as long to load as real images.
 
     Args:
-        count: number of training images; there are an eighth as many test images.
+        count: number of training images. The number of test images is an eighth of it.
         options: the options of ``ImageDataModule``.
     """
 
@@ -89,7 +89,7 @@ class WholeSet:
 
 
 def data(*, rounds: int) -> Iterator[Comparison]:
-    """Times whole epochs, without the preparations that are made once for all epochs."""
+    """Times whole epochs, without the preparations before the first epoch."""
     small_set = RandomImagesDataModule(_SMALL_SET, **_OPTIONS)
     for workers in 0, 2:
         loader = _dataloader(*random_images(_SMALL_SET), workers)

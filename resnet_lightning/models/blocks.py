@@ -18,8 +18,8 @@ class Order:
     Each field is a sequence of the words "conv", "norm" and "act", separated by spaces.
 
     Args:
-        layer: a convolution of the residual branch and its norm and activation, for all convolutions but the last.
-        last: the same for the last convolution.
+        layer: each convolution of the residual branch but the last, with its norm and activation.
+        last: the last convolution, likewise.
         after: the layers after the addition.
     """
 
@@ -57,10 +57,9 @@ class ResidualBlock(nn.Module):
         norm_layer: makes the norms ``bn1``, ``bn2`` and so on.
         act_layer: makes the activation ``relu``.
         order: the order of the layers, one of ``ORDERS``.
-        pre_activation: where the layers before the first convolution apply, in an order that has some:
-            ``"branch"``, to the residual branch alone; ``"both"``, also to the shortcut, as in the first block of a
-            stage; ``"none"``, nowhere, because x is activated already (He et al. 2016, appendix, and the authors'
-            code).
+        pre_activation: where the layers before the first convolution are applied, if the order has any: ``"branch"``,
+            to the residual branch only; ``"both"``, also to the shortcut, as in the first block of a stage;
+            ``"none"``, nowhere, if x is already activated (He et al. 2016, appendix, and the authors' code).
         dropout: the fraction of values dropped before the last convolution (Zagoruyko & Komodakis 2016, section 2.4).
         drop_path: the probability that training drops the residual branch; see ``DropPath``.
 
@@ -82,14 +81,14 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         if drop_path and isinstance(shortcut, NoShortcut):
-            raise InputError("drop_path needs blocks with a shortcut; without one, nothing is left of a block")
+            raise InputError("drop_path needs blocks with a shortcut; without one, a dropped block would return zeros")
         n = len(convs)
         name = {"conv": "conv{}", "norm": "bn{}", "act": "relu"}
         words = [(word, i) for i in range(1, n + 1) for word in (order.last if i == n else order.layer).split()]
         branch = [name[word].format(i) for word, i in words]
         leading = len(order.before_conv)
-        # Names, not modules, in the order in which they run, so that a module that is replaced later is used. With two
-        # convolutions and full pre-activation, the branch is bn1 relu conv1 bn2 relu conv2; nothing is before or after.
+        # The names of the modules in the order in which they run; modules can then be replaced later. With two
+        # convolutions and full pre-activation, `branch` is bn1 relu conv1 bn2 relu conv2, the others are empty.
         self.before = branch[:leading] if pre_activation == "both" else []
         self.branch = branch if pre_activation == "branch" else branch[leading:]
         self.after = [name[word].format(n) for word in order.after.split()]
@@ -99,7 +98,7 @@ class ResidualBlock(nn.Module):
             self.add_module(f"conv{i}", layer)
             if f"bn{i}" in (*self.before, *self.branch, *self.after):
                 self.add_module(f"bn{i}", norm_layer(layer.in_channels if norm_first else layer.out_channels))
-        # An activation before the first convolution may read x itself, which the shortcut reads too.
+        # An activation before the first convolution may get x itself, which the shortcut also needs.
         self.relu = out_of_place(act_layer()) if order.before_conv else act_layer()
         if dropout:
             self.branch.insert(self.branch.index(f"conv{n}"), "dropout")
@@ -107,7 +106,7 @@ class ResidualBlock(nn.Module):
         self.drop_path = DropPath(drop_path) if drop_path else None
         self.downsample = shortcut
         self.out_planes = convs[-1].out_channels
-        # The gradient of an activation needs its output unchanged; that of a norm or a convolution does not.
+        # An activation needs its unchanged output for the gradient; a norm or a convolution does not.
         self.adds_in_place = self.branch[-1] != "relu"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -138,7 +137,7 @@ class ResidualBlock(nn.Module):
         """
         last = getattr(self, self.branch[-1])
         if isinstance(self.downsample, NoShortcut):
-            raise InputError("zero_init_residual needs blocks with a shortcut; without one, nothing is left of a block")
+            raise InputError("zero_init_residual needs blocks with a shortcut; without one, a block would return zeros")
         if getattr(last, "weight", None) is None:
             raise InputError(
                 f"zero_init_residual needs a residual branch that ends in a norm with weights or a convolution, "
@@ -157,7 +156,8 @@ class BasicBlock(ResidualBlock):
         planes: number of output channels of both convolutions.
         stride: 2 in a block that halves the feature map, else 1.
         dilation: dilation of the convolutions.
-        first_dilation: dilation of the first convolution, if it differs: in the block whose stride dilation replaces.
+        first_dilation: dilation of the first convolution if it differs, as in the block where dilation replaces the
+            stride.
         shortcut: makes the shortcut; see ``models.shortcuts``.
         norm_layer: makes the norms.
         options: the other arguments of ``ResidualBlock``.
@@ -188,17 +188,17 @@ class Bottleneck(ResidualBlock):
     """1x1, 3x3 and 1x1 convolutions and a shortcut (He et al. 2015, Figure 5, right).
 
     Maps (B, in_planes, H, W) to (B, 4 * planes, H / stride, W / stride). The 3x3 convolution has the stride, as in
-    torchvision and most later reproductions ("v1.5"). In the paper the first 1x1 convolution has it, which ignores
-    three quarters of the pixels.
+    torchvision and most later reproductions ("v1.5"). In the paper, the first 1x1 convolution has the stride, and so
+    ignores three quarters of the pixels.
 
     Args:
         in_planes: number of input channels.
         planes: a quarter of the number of output channels.
         stride: 2 in a block that halves the feature map, else 1.
         dilation: dilation of the 3x3 convolution.
-        first_dilation: dilation of the 3x3 convolution in the block whose stride dilation replaces, if it differs.
+        first_dilation: dilation of the 3x3 convolution in the block where dilation replaces the stride, if it differs.
         groups: groups of the 3x3 convolution (Xie et al. 2017, *Aggregated Residual Transformations*: cardinality).
-        width_per_group: channels of each group in a stage of 64 planes; proportionally more in wider stages.
+        width_per_group: channels of each group at 64 planes; they grow in proportion to the planes.
         shortcut: makes the shortcut; see ``models.shortcuts``.
         norm_layer: makes the norms.
         options: the other arguments of ``ResidualBlock``.

@@ -155,7 +155,7 @@ def wide_resnet(
     order: str = "full_pre_activation",
     **options: Any,
 ) -> ResNet:
-    """Builds WRN-depth-width: three stages of n = (depth - 4) / 6 pre-activation blocks, ``width`` times as wide.
+    """Builds WRN-depth-width: three stages of n = (depth - 4) / 6 pre-activation blocks, widened by ``width``.
 
     Zagoruyko & Komodakis 2016, *Wide Residual Networks*, section 2. Each block has two convolutions; ``dropout`` is the
     fraction of values dropped between them (section 2.4).
@@ -200,7 +200,7 @@ class PooledConvolution(nn.Module):
         self.conv1 = conv(in_planes, planes, kernel_size=3)
         self.bn1 = norm_layer(planes)
         self.relu = act_layer()
-        self.maxpool = nn.MaxPool2d(stride, ceil_mode=True)  # rounds up, as a strided convolution does
+        self.maxpool = nn.MaxPool2d(stride, ceil_mode=True)  # rounds sizes up, as a strided convolution does
         self.out_planes = planes
 
     def forward(self, x: Tensor) -> Tensor:

@@ -33,16 +33,16 @@ def conv(
 
 
 def group_norm(planes: int, num_groups: int = 32) -> nn.GroupNorm:
-    """Makes a group norm (Wu & He 2018) with fewer groups than asked for if a group would have a single channel.
+    """Makes a group norm (Wu & He 2018), with fewer groups if a group would otherwise have a single channel.
 
     Raises:
-        InputError: if ``num_groups`` is less than 1, or the number of groups does not divide that of the channels.
+        InputError: if ``num_groups`` is less than 1, or the channels cannot be divided into equal groups.
     """
     if num_groups < 1:
         raise InputError(f"num_groups is {num_groups}; a group norm has at least 1")
     groups = min(num_groups, max(1, planes // 2))
     if planes % groups:
-        raise InputError(f"a group norm of {groups} groups does not divide {planes} channels")
+        raise InputError(f"{planes} channels cannot be divided into {groups} equal groups of a group norm")
     return nn.GroupNorm(groups, planes)
 
 
@@ -50,7 +50,7 @@ class DropPath(nn.Module):
     """Stochastic depth (Huang et al. 2016, section 3): in training, sets a residual branch to zero for random images.
 
     Maps (B, C, H, W) to the same shape. The remaining images are scaled by 1 / (1 - rate), so that the mean stays the
-    same. The paper decides for a whole batch, this for each image.
+    same. The paper drops the branch for a whole batch; this module decides for each image.
     """
 
     def __init__(self, rate: float) -> None:
@@ -68,7 +68,7 @@ class DropPath(nn.Module):
 
 
 def out_of_place(activation: nn.Module) -> nn.Module:
-    """Returns the activation, changed so that it does not overwrite its input."""
+    """Changes an activation so that it does not overwrite its input, and returns it."""
     for module in activation.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]
@@ -88,7 +88,7 @@ ACT_LAYERS: dict[str, ActLayer] = {
 
 
 def resolve(option: str, value: str | Mapping[str, Any] | Layer, known: Mapping[str, Layer]) -> Layer:
-    """Returns the function that the value of an option such as ``norm_layer`` stands for.
+    """Returns the function for the value of an option such as ``norm_layer``.
 
     Args:
         option: the name of the option, for error messages.
@@ -96,8 +96,8 @@ def resolve(option: str, value: str | Mapping[str, Any] | Layer, known: Mapping[
         known: the functions by their names.
 
     Raises:
-        InputError: if the name is unknown or the value has another form. The returned function raises it for arguments
-            that do not exist.
+        InputError: if the name is unknown or the value has another form. The returned function raises it if an argument
+            does not exist.
     """
     if isinstance(value, nn.Module):
         raise InputError(f"{option} is a module, a {type(value).__name__}; give its class or a function that makes one")

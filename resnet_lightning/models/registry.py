@@ -17,7 +17,7 @@ ModelFactory = Callable[..., ResNet]
 
 @dataclass(frozen=True)
 class NamedModel:
-    """A registered model: the function that builds it, its publication, and the image size of the publication."""
+    """A registered model: the function that builds it, its publication, and the image size used there."""
 
     factory: ModelFactory
     source: str
@@ -28,7 +28,7 @@ MODELS: dict[str, NamedModel] = {}
 
 
 def register_model(source: str, *, image_size: int) -> Callable[[ModelFactory], ModelFactory]:
-    """Decorator that registers a function that builds a network, under the function's name.
+    """Registers the decorated function, which builds a network, under its name.
 
     Calling the decorated function is the same as calling ``create_model`` with that name.
 
@@ -88,8 +88,8 @@ def create_model(
         may_differ: shell patterns of the keys in which these weights may differ from the network, such as
             ``"layer4.*"``.
         features_only: return a list of feature maps instead of logits; see ``ResNet.keep_features``.
-        out_indices: the feature maps to return: 0 is the map of the stem, k that of stage k, -1 the last; by default
-            all.
+        out_indices: the feature maps to return: 0 for the stem, k for stage k, -1 for the last. By default, all maps
+            are returned.
         frozen_stages: freeze the stem and this many stages; see ``ResNet.freeze_stages``.
         options: arguments of ``ResNet`` and of the model's own function.
 

@@ -1,4 +1,4 @@
-"""The network that all models share: stem, stages, pool and head; and its use as a backbone."""
+"""The residual network of all models: stem, stages, pool and head. It can also be used as a backbone."""
 
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -50,13 +50,13 @@ class FeatureInfo(tuple[FeatureMap, ...]):
 class ResNet(nn.Module):
     """A residual network (He et al. 2015): (B, in_chans, H, W) -> logits (B, num_classes).
 
-    H and W can be any size of more than half of the network's total stride.
+    H and W must be larger than half of the network's total stride.
 
     Children and state-dict keys are named as in torchvision: ``conv1 bn1 relu maxpool layer1 .. avgpool fc``, with one
     ``layer`` per stage. A pre-activation network (He et al. 2016) has a ``last_activation`` after its last stage.
 
-    Each of the options ``stem``, ``shortcut``, ``norm_layer`` and ``act_layer`` is a name;
-    ``{name: {argument: value}}``, for a name with arguments; or a function.
+    The options ``stem``, ``shortcut``, ``norm_layer`` and ``act_layer`` take a name, a name with arguments as
+    ``{name: {argument: value}}``, or a function.
 
     Args:
         block: makes a residual block: ``BasicBlock``, ``Bottleneck``, a partial of one, or a function that takes the
@@ -77,11 +77,11 @@ class ResNet(nn.Module):
             returns a module.
         order: the order of convolution, norm and activation in a block: ``"original"``, ``"full_pre_activation"`` or
             another one of ``ORDERS``.
-        output_stride: the factor by which the last map is smaller than the image; if it is less than the network's
+        output_stride: the factor by which the last map is smaller than the image. If it is less than the network's
             total stride, dilation replaces the strides of the last stages (Chen et al. 2017, *Rethinking Atrous
             Convolution*, section 3.1).
-        drop_path_rate: stochastic depth: the probability that training drops the last block; that of the other blocks
-            grows linearly with depth up to it (Huang et al. 2016, section 3, equation 4).
+        drop_path_rate: the probability of stochastic depth for the last block; for the blocks before it, it increases
+            linearly with depth (Huang et al. 2016, section 3, equation 4).
         zero_init_residual: initialize the residual branches so that they return zero (Goyal et al. 2017, section 5.1).
         global_pool: ``"avg"``, ``"max"``, or ``""`` for none, which requires ``num_classes=0``.
         head: makes the last layer from ``num_features`` and ``num_classes``.
@@ -123,7 +123,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         if not depths or min(depths) < 1:
-            raise InputError(f"depths is {tuple(depths)}; give at least one stage, and each at least one block")
+            raise InputError(f"depths is {tuple(depths)}; give at least one stage, with at least one block each")
         strides = [1] + [2] * (len(depths) - 1) if strides is None else strides
         if not len(depths) == len(planes) == len(strides):
             raise InputError(
@@ -187,7 +187,7 @@ class ResNet(nn.Module):
     # The forward pass.
 
     def forward(self, x: Tensor) -> Any:
-        """Maps images (B, in_chans, H, W) to logits (B, num_classes), or after ``keep_features`` to feature maps."""
+        """Maps images (B, in_chans, H, W) to logits (B, num_classes); after ``keep_features``, to a list of maps."""
         if self.out_indices is None:
             return self.forward_head(self.forward_features(x))
         maps = self._compute_maps(x, self.out_indices)
@@ -199,7 +199,7 @@ class ResNet(nn.Module):
         return self._compute_maps(x, (last,))[last]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Maps the last feature map (B, num_features, H', W') to logits, with ``pre_logits`` to (B, num_features)."""
+        """Maps the last feature map (B, num_features, H', W') to logits, or with ``pre_logits`` to pooled features."""
         self._check_head()
         x = self.avgpool(x)
         if self.global_pool:
@@ -235,7 +235,7 @@ class ResNet(nn.Module):
 
         Args:
             num_classes: number of logits, or 0 for pooled features.
-            global_pool: a new pool, ``"avg"``, ``"max"`` or ``""`` for none; None keeps the present one.
+            global_pool: the new pool: ``"avg"``, ``"max"``, or ``""`` for none. None keeps the current one.
 
         Raises:
             InputError: if ``num_classes`` is negative, if the pool is unknown, if there is a head but no pool, or if
@@ -266,8 +266,8 @@ class ResNet(nn.Module):
         ``feature_info`` then describes the returned maps.
 
         Args:
-            out_indices: the maps to return, in this order: 0 is the map of the stem, before its pool, k that of
-                stage k, -1 the last; None for all of them.
+            out_indices: the maps to return, in this order: 0 for the stem (before its pool), k for stage k, -1 for the
+                last. None returns all maps.
 
         Raises:
             InputError: if a map does not exist, or if the network returns feature maps already.
@@ -332,7 +332,7 @@ class ResNet(nn.Module):
         return self
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Saves memory in training by a second forward pass; the gradients are the same."""
+        """Recomputes feature maps in the backward pass to save memory; the gradients are the same."""
         for name in self.stage_names:
             getattr(self, name).checkpointing = enable
 
@@ -386,7 +386,7 @@ def _check_output_stride(output_stride: int | None, stem_stride: int, strides: S
 
 @torch.fx.wrap  # a traced graph cannot contain a condition on sizes
 def check_image_size(images: Tensor, reduction: int) -> None:
-    """Rejects images (B, C, H, W) whose feature map has only one pixel before the last stride halves it.
+    """Rejects images (B, C, H, W) that are a single pixel in height or width before the last stride.
 
     Raises:
         InputError: if the images are too small; the message names the smallest size.

@@ -1,12 +1,12 @@
 """The shortcuts of residual blocks.
 
-A function ``(in_planes, out_planes, stride, norm_layer) -> nn.Module`` makes the shortcut of a block. The shortcut maps
+Each function ``(in_planes, out_planes, stride, norm_layer) -> nn.Module`` makes the shortcut of a block. It maps
 (B, in_planes, H, W) to (B, out_planes, H / stride, W / stride), and the block adds the result to its residual branch.
-A ``Junction`` is a shortcut that combines the two itself.
+A ``Junction`` is a shortcut that combines the two in another way.
 
 He et al. 2015, section 4.1, compares three options: A, zero padding where the shape changes; B, a projection where the
 shape changes; C, a projection in every block. He et al. 2016, Table 1, adds scaling, gates, convolutions or dropout to
-every shortcut; here they follow a shortcut of option A, except for the convolutions, which replace it.
+every shortcut. Here they are applied to a shortcut of option A; only the convolutions replace it.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ ShortcutLayer = Callable[..., nn.Module]
 
 
 class Junction(nn.Module):
-    """A shortcut that combines x and the residual branch itself: maps (x, residual) to the sum in the block."""
+    """A shortcut that is called with x and the residual branch, and returns their combination."""
 
 
 # Identity shortcuts, zero-padded or projected where the shape changes.
@@ -51,7 +51,7 @@ def zero_pad(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer
         InputError: if there are fewer output than input channels.
     """
     if out_planes < in_planes:
-        raise InputError(f"the shortcut zero_pad adds channels, and cannot go from {in_planes} to {out_planes}")
+        raise InputError(f"the shortcut zero_pad can only add channels, but the block maps {in_planes} to {out_planes}")
     if stride == 1 and in_planes == out_planes:
         return nn.Identity()
     return ZeroPad(out_planes - in_planes, stride)
@@ -70,9 +70,9 @@ def projection_everywhere(in_planes: int, out_planes: int, stride: int, norm_lay
 
 
 def convolution(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer) -> nn.Module:
-    """A 1x1 convolution without a norm where the shape changes, else the identity; for pre-activation networks.
+    """A 1x1 convolution without a norm where the shape changes, else the identity.
 
-    It needs no norm, because its input is normalized already.
+    For pre-activation networks, where the input is already normalized.
     """
     if stride == 1 and in_planes == out_planes:
         return nn.Identity()
@@ -157,7 +157,7 @@ def exclusive_gating(
 ) -> nn.Module:
     """Weights the two paths by a gate and its complement (He et al. 2016, Table 1).
 
-    ``bias`` is the initial bias of the gate; with -6 the block is almost the shortcut alone.
+    ``bias`` is the initial bias of the gate; with -6 the block is almost the identity.
     """
     carry = zero_pad(in_planes, out_planes, stride, norm_layer)
     return ExclusiveGating(carry, make_gate(in_planes, out_planes, stride, bias))
@@ -178,7 +178,7 @@ class ShortcutGating(nn.Module):
 def shortcut_gating(
     in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer, *, bias: float = -6.0
 ) -> nn.Module:
-    """Puts a gate with this initial bias on the shortcut alone (He et al. 2016, Table 1: shortcut-only gating)."""
+    """Gates the shortcut only (He et al. 2016, Table 1: shortcut-only gating); ``bias`` is the gate's initial bias."""
     carry = zero_pad(in_planes, out_planes, stride, norm_layer)
     return ShortcutGating(carry, make_gate(in_planes, out_planes, stride, bias))
 

@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 class Stage(nn.Sequential):
     """The blocks of a stage: (B, C, H, W) -> (B, C', H / stride, W / stride).
 
-    With ``checkpointing``, the n blocks form about sqrt(n) segments, and only the inputs of the segments are kept for
-    the backward pass. It recomputes one segment at a time (Chen et al. 2016, *Training Deep Nets with Sublinear Memory
+    With ``checkpointing``, the n blocks form about sqrt(n) segments, and only the input of each segment is kept. The
+    backward pass recomputes one segment at a time (Chen et al. 2016, *Training Deep Nets with Sublinear Memory
     Cost*). Gradients and running statistics stay the same.
     """
 
@@ -32,7 +32,7 @@ class Stage(nn.Sequential):
 
 def _run_segment(blocks: nn.Sequential, x: Tensor) -> Tensor:
     """Runs some blocks and keeps only their input for the backward pass."""
-    # A compiled graph updates the running statistics only once, and does not accept contexts.
+    # A compiled graph updates the running statistics only once, and does not support `context_fn`.
     if torch.compiler.is_compiling():
         return checkpoint(blocks, x, use_reentrant=False)
 

@@ -24,7 +24,7 @@ def imagenet_stem(in_chans: int, planes: int, norm_layer: NormLayer, act_layer: 
 
 
 def deep_stem(in_chans: int, planes: int, norm_layer: NormLayer, act_layer: ActLayer) -> dict[str, nn.Module]:
-    """Like ``imagenet_stem``, but with three 3x3 convolutions for the 7x7 one; the first two have half the planes.
+    """Like ``imagenet_stem``, but with three 3x3 convolutions instead of a 7x7 one; the first two have half the planes.
 
     He et al. 2018, *Bag of Tricks for Image Classification*, section 4.2: ResNet-C.
     """

@@ -24,7 +24,7 @@ Pretrained = str | Path | Mapping[str, Tensor] | WeightsEnum
 # Parts of parameter names that wrappers add: DDP and averaged models, torch.compile, checkpointing, FSDP.
 _WRAPPERS = {"module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
 
-# Counters of averaged models, which are no weights.
+# Counters of averaged models, which are not weights.
 _COUNTERS = {"n_averaged"}
 
 # The keys under which checkpoints store their weights: Lightning and timm; torchvision.
@@ -48,7 +48,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError as error:
         raise InputError(f"{str(path)!r} needs the library safetensors: pip install safetensors") from error
-    except Exception as error:  # torch raises many types of exception for damaged files
+    except Exception as error:  # torch raises many types of exceptions for damaged files
         raise InputError(f"{str(path)!r} is not a checkpoint, is damaged or carries code") from error
     if not isinstance(checkpoint, dict):
         raise InputError(f"{str(path)!r} is not a checkpoint: it holds a {type(checkpoint).__name__}")
@@ -148,7 +148,7 @@ def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: str | Se
 
 
 def _find_weights(pretrained: Pretrained) -> tuple[Mapping[str, Any], str]:
-    """Returns the state dict that ``pretrained`` stands for, and its name for messages."""
+    """Returns the state dict of ``pretrained``, and its name for messages."""
     content: Any
     if isinstance(pretrained, Mapping):
         content, source = pretrained, "the state dict"

@@ -327,7 +327,7 @@ def test_option_a_has_no_parameters_and_equals_a_slow_loop():
 
 
 def test_option_a_refuses_to_lose_channels():
-    with pytest.raises(InputError, match="the shortcut zero_pad adds channels, and cannot go from 8 to 4"):
+    with pytest.raises(InputError, match="the shortcut zero_pad can only add channels, but the block maps 8 to 4"):
         SHORTCUTS["zero_pad"](8, 4, 1, nn.BatchNorm2d)
 
 
@@ -440,7 +440,7 @@ def test_rates_grow_linearly_with_depth(name, blocks):
 
 
 def test_a_plain_net_has_nothing_to_drop():
-    with pytest.raises(InputError, match="drop_path needs blocks with a shortcut; without one, nothing is left"):
+    with pytest.raises(InputError, match="drop_path needs blocks with a shortcut"):
         create_model("plain20", drop_path_rate=0.1)
 
 
@@ -488,7 +488,7 @@ def test_zero_init_residual_zeroes_what_torchvision_zeroes(make, theirs):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("plain20", {}, r"zero_init_residual needs blocks with a shortcut; without one, nothing is left of a block$"),
+        ("plain20", {}, r"zero_init_residual needs blocks with a shortcut; without one, a block would return zeros$"),
         ("resnet20", {"order": "act_before_addition"}, r"residual branch that ends in a norm .*, not in ReLU$"),
         ("preact_resnet164", {"order": "act_before_addition", "act_layer": "silu"}, r", not in SiLU$"),
         ("resnet20", {"norm_layer": nn.InstanceNorm2d}, r"ends in a norm with weights .*, not in InstanceNorm2d$"),
@@ -734,9 +734,9 @@ def test_group_norm_takes_mean_and_variance_of_each_group(planes, groups):
 
 
 def test_group_norm_refuses_groups_that_do_not_divide_the_channels():
-    with pytest.raises(InputError, match="a group norm of 32 groups does not divide 80 channels"):
+    with pytest.raises(InputError, match="80 channels cannot be divided into 32 equal groups"):
         group_norm(80)
-    with pytest.raises(InputError, match="a group norm of 5 groups does not divide 16 channels"), torch.device("meta"):
+    with pytest.raises(InputError, match="16 channels cannot be divided into 5 equal groups"), torch.device("meta"):
         create_model("resnet20", norm_layer={"group": {"num_groups": 5}})
 
 
