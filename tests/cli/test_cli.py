@@ -538,7 +538,7 @@ def test_a_training_that_cannot_resume_is_refused_with_the_reason(run_folder, ca
     assert "optimizer 'SGD'" in error_line(capsys, "fit", "--ckpt_path", last, *adam)
     saved = torch.load(last, weights_only=True)
     torch.save({key: saved[key] for key in saved if key != "optimizer_states"}, "weights.ckpt")
-    assert "weights alone" in error_line(capsys, "fit", "--config", DIGITS, "--ckpt_path", "weights.ckpt")
+    assert "holds only weights" in error_line(capsys, "fit", "--config", DIGITS, "--ckpt_path", "weights.ckpt")
     # The checkpoint is at step 8, and this run ends at step 4. Its folder stays.
     capsys.readouterr()
     assert main(["fit", "--ckpt_path", last, "--trainer.max_epochs", "4", "--trainer.limit_train_batches", "1"]) == 2

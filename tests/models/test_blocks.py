@@ -440,7 +440,7 @@ def test_rates_grow_linearly_with_depth(name, blocks):
 
 
 def test_a_plain_net_has_nothing_to_drop():
-    with pytest.raises(InputError, match="drop_path needs blocks with a shortcut"):
+    with pytest.raises(InputError, match="drop_path needs blocks with a shortcut; without one,"):
         create_model("plain20", drop_path_rate=0.1)
 
 
