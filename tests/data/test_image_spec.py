@@ -17,7 +17,7 @@ def test_entries_are_json_and_read_back_equal():
 
 def test_the_entries_of_a_checkpoint_keep_their_names_and_order():
     assert list(DigitsDataModule().state_dict()) == [
-        *("class_names", "in_chans", "image_size", "shorter_side", "mean", "std", "trained_on")
+        *("class_names", "in_chans", "image_size", "shorter_side", "mean", "std", "trained_on", "fingerprint")
     ]
 
 

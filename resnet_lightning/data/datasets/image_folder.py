@@ -121,6 +121,10 @@ class ImageFolderDataModule(ImageDataModule):
     def name_of(self, part: str, index: int) -> str:
         return os.path.relpath(self._names[part][index], self.root)
 
+    def training_files(self) -> FileNames | None:
+        self.split("train")
+        return self._names["train"]  # also if they are decoded: their pixels depend on the library that decodes them
+
     def _list(self, part: str) -> tuple[ImageFiles, Tensor]:
         labels = [self.all_classes.index(name) for name in self.class_names]
         names, targets = self._layout.list_part(part, self.class_names, labels)

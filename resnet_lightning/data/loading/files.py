@@ -42,6 +42,18 @@ class FileNames:
         first = self._ends[number - 1] if number else 0
         return os.fsdecode(self._bytes[first : self._ends[number]].tobytes())
 
+    def relative(self) -> tuple[bytes, bytes]:
+        """Returns all names without the prefix that they share, and their lengths: the same wherever the files are."""
+        lengths = np.diff(self._ends, prepend=0)
+        starts, shared = self._ends - lengths, 0
+        differs = np.ones(len(self._bytes), bool)
+        while len(self) and shared < lengths.min():
+            if (self._bytes[starts + shared] != self._bytes[shared]).any():
+                break
+            differs[starts + shared] = False
+            shared += 1
+        return self._bytes[differs].tobytes(), (lengths - shared).tobytes()
+
 
 def walk_images(folder: str) -> Iterator[str]:
     """Yields the image files below a folder, sorted by name; hidden files and other file types are skipped."""
