@@ -30,6 +30,10 @@ class ImageFolderDataModule(ImageDataModule):
     - ``root/train`` and ``root/val`` alone, as in ImageNet: ``val`` is then the test set;
     - ``root/train/<class>/*`` or ``root/<class>/*`` alone: every fifth image of each class, by name, is a test image.
 
+    Other usual names of these folders, such as ``Training``, ``valid`` or ``test_set``, are recognized in upper and
+    lower case. Hidden files and folders, and those of systems and network drives, such as ``@eaDir`` and
+    ``__MACOSX``, are ignored.
+
     Images of every mode are converted to RGB. If they fit in memory, they are decoded once and cached on disk, so that
     the next run starts immediately. Otherwise, or with ``resident: false``, worker processes stream them from files.
     Images of several sizes need ``image_size``. See ``ImageDataModule`` for the other arguments.
@@ -47,8 +51,8 @@ class ImageFolderDataModule(ImageDataModule):
         cache_gb: the maximum size of that folder in gigabytes; 0 for no cache.
 
     Raises:
-        InputError: if a folder is missing or empty, has a single class or an image that cannot be read, or if test
-            images have a class that training images lack.
+        InputError: if a folder is missing or empty, has a single class or an image that cannot be read, if test
+            images have a class that training images lack, or if it is not clear which folders are splits.
     """
 
     can_stream: ClassVar[bool] = True
@@ -117,6 +121,10 @@ class ImageFolderDataModule(ImageDataModule):
             return files, labels
         images, self._readable[part] = self._decode(files)
         return images, labels
+
+    def folder_of(self, part: str) -> Path:
+        """Returns the folder of a part's images, or the folder whose images the part is taken from."""
+        return self._layout.folder_of(part)
 
     def name_of(self, part: str, index: int) -> str:
         return os.path.relpath(self._names[part][index], self.root)

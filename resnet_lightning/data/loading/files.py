@@ -1,7 +1,9 @@
 """Lists image files, stores their paths in little memory, and reads them."""
 
 import hashlib
+import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,12 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from ...errors import InputError
 from ..augmentation.boxes import Boxes
 from ..augmentation.draws import Integers
 from .decode import EXTENSIONS, UnreadableImage, read_image, resize, scale_and_cut, size_of
+
+_log = logging.getLogger(__name__)
+
+_OF_SYSTEMS = {
+    *("@eadir", "@recycle", "@recently-snapshot", "@transcode", "#recycle", "#snapshot"),  # Synology and QNAP
+    *("__macosx", "network trash folder", "temporary items"),  # macOS
+    *("$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),  # Windows
+    *("lost+found", "__pycache__"),
+}
 
 
 class FileNames:
@@ -55,34 +67,62 @@ class FileNames:
         return self._bytes[differs].tobytes(), (lengths - shared).tobytes()
 
 
-def walk_images(folder: str) -> Iterator[str]:
-    """Yields the image files below a folder, sorted by name; hidden files and other file types are skipped."""
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, or belongs to an operating system or a network drive."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
+
+
+def walk_images(folder: str, left_out: Counter[str] | None = None) -> Iterator[str]:
+    """Yields the image files below a folder, sorted by name; hidden files and other file types are skipped.
+
+    Args:
+        folder: the folder.
+        left_out: counts the visible files of other types, by their extension.
+    """
     try:
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"cannot list the folder {folder!r}: {error.strerror}") from error
     for entry in found:
-        if entry.name.startswith("."):
+        if is_hidden(entry.name):
             continue
         if entry.is_dir():
-            yield from walk_images(entry.path)
+            yield from walk_images(entry.path, left_out)
         elif entry.name.lower().endswith(EXTENSIONS):
             yield entry.path
+        elif left_out is not None:
+            left_out[os.path.splitext(entry.name)[1].lower() or "without an extension"] += 1
 
 
-def list_images(folder: Path) -> list[str]:
+def list_images(folder: Path, left_out: Counter[str] | None = None) -> list[str]:
     """Returns all image files below a folder, sorted by name.
+
+    Args:
+        folder: the folder.
+        left_out: counts the files of other types, by their extension; by default, a line of the log counts them.
 
     Raises:
         InputError: if the folder does not exist or holds none.
     """
     if not folder.is_dir():
         raise InputError(f"there is no folder {str(folder)!r}")
-    files = list(walk_images(str(folder)))
+    counted: Counter[str] = Counter() if left_out is None else left_out
+    files = list(walk_images(str(folder), counted))
     if not files:
         raise InputError(f"there is no image in {str(folder)!r} (looked for {' '.join(EXTENSIONS)})")
+    if left_out is None:
+        log_left_out(folder, counted)
     return files
+
+
+@rank_zero_only
+def log_left_out(folder: Path, left_out: Counter[str]) -> None:
+    """Logs how many files are left out of a folder's images, if any."""
+    if total := left_out.total():
+        kinds = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common(8) if count)
+        what = "1 file is" if total == 1 else f"{total} files are"
+        _log.warning("%s left out of the images in %s: %s", what, folder, kinds)
 
 
 @dataclass(frozen=True)
