@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from ..checkpoint_file import read_checkpoint
 from ..errors import InputError
-from ..models.weights import read_checkpoint
 from .overlays import with_overlays
 from .parser import check_config_file
 

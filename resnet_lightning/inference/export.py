@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from .. import __version__
+from ..checkpoint_file import read_checkpoint
 from ..data import DigitsDataModule
 from ..data.loading.decode import read_image, scale_and_cut
 from ..data.loading.files import list_images
 from ..errors import InputError
-from ..models.weights import check_state_dict, read_checkpoint
+from ..models.weights import check_state_dict
 from ..training.classifier import ImageClassifier
 from .loaded import LoadedModel, load_model
 from .model_card import GENERATED, model_card

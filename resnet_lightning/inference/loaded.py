@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checkpoint_file import read_checkpoint
 from ..data import ImageSpec, PredictionDataModule
 from ..errors import InputError
-from ..models.weights import read_checkpoint
 from ..training.classifier import ImageClassifier
 
 

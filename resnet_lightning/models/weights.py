@@ -1,4 +1,4 @@
-"""Pretrained weights: reads checkpoints safely, adapts weights to a network and reports what differs."""
+"""Pretrained weights: adapts weights to a network and reports what differs."""
 
 import fnmatch
 import os
@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
+from ..checkpoint_file import read_checkpoint
 from ..errors import InputError
 
 
@@ -29,36 +29,6 @@ _COUNTERS = {"n_averaged"}
 
 # The keys under which checkpoints store their weights: Lightning and timm; torchvision.
 _CONTAINERS = ("state_dict", "model")
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint onto the CPU with ``weights_only=True``, which rejects files that contain code.
-
-    A file with the suffix ``.safetensors`` is read with the safetensors library and contains a state dict.
-
-    Raises:
-        InputError: if the file is missing, is not a checkpoint, is damaged or contains code, or if the safetensors
-            library is needed and missing.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"there is no checkpoint {str(path)!r}")
-    try:
-        if Path(path).suffix == ".safetensors":
-            return _read_safetensors(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except ImportError as error:
-        raise InputError(f"{str(path)!r} needs the library safetensors: pip install safetensors") from error
-    except Exception as error:  # torch raises many types of exceptions for damaged files
-        raise InputError(f"{str(path)!r} is not a checkpoint, is damaged or carries code") from error
-    if not isinstance(checkpoint, dict):
-        raise InputError(f"{str(path)!r} is not a checkpoint: it holds a {type(checkpoint).__name__}")
-    return checkpoint
-
-
-def _read_safetensors(path: str | Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    return load_file(path)
 
 
 def check_state_dict(

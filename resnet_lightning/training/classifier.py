@@ -2,8 +2,9 @@
 
 import inspect
 import math
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning import LightningModule
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ..build import build, import_by_path
+from ..checkpoint_file import check_checksum
 from ..errors import InputError
 from ..models import create_model
 from .fsdp import broadcast_buffers, shard
@@ -97,6 +99,17 @@ class ImageClassifier(LightningModule):
         self.train_metrics = EpochMetrics()
         self.val_metrics = EpochMetrics(top_5=num_classes >= 10)
         self.test_metrics = EpochMetrics(top_5=num_classes >= 10)
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """Builds the module from a checkpoint; see ``LightningModule.load_from_checkpoint`` for the arguments.
+
+        Raises:
+            InputError: if the file is missing or damaged.
+        """
+        if isinstance(checkpoint_path, str | os.PathLike) and "://" not in str(checkpoint_path):
+            check_checksum(checkpoint_path)
+        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalized images (B, C, H, W) to logits (B, num_classes)."""

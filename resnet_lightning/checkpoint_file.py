@@ -1,0 +1,104 @@
+"""Checkpoint files: the checksum at their end, and the one function that reads them."""
+
+import hashlib
+import io
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import InputError
+
+# A checkpoint is a zip archive, which may end in a comment. The comment of ours is this mark and the SHA-256 digest of
+# all bytes before the comment. The archive's own checksums are not enough: they do not cover its central directory, and
+# torch does not verify them.
+_MARK = b"sha256:"
+_COMMENT_LENGTH = len(_MARK) + 64
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU with ``weights_only=True``, which rejects files that contain code.
+
+    The checksum of a checkpoint of this package is verified: torch reads damaged weights without an error. A file with
+    the suffix ``.safetensors`` is read with the safetensors library and contains a state dict.
+
+    Raises:
+        InputError: if the file is missing, is not a checkpoint, is damaged or contains code, or if the safetensors
+            library is needed and missing.
+    """
+    check_checksum(path)
+    try:
+        if Path(path).suffix == ".safetensors":
+            return _read_safetensors(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except ImportError as error:
+        raise InputError(f"{str(path)!r} needs the library safetensors: pip install safetensors") from error
+    except Exception as error:  # torch raises many types of exceptions for damaged files
+        raise InputError(f"{str(path)!r} is not a checkpoint, is damaged or carries code") from error
+    if not isinstance(checkpoint, dict):
+        raise InputError(f"{str(path)!r} is not a checkpoint: it holds a {type(checkpoint).__name__}")
+    return checkpoint
+
+
+def check_checksum(path: str | os.PathLike[str]) -> None:
+    """Checks that a file exists and, if it is a checkpoint of this package, that it is undamaged.
+
+    Raises:
+        InputError: if not.
+    """
+    if not Path(path).is_file():
+        kind = ": that is a folder" if Path(path).is_dir() else ""
+        raise InputError(f"there is no checkpoint {str(path)!r}{kind}")
+    try:
+        is_damaged = matches_checksum(path) is False
+    except OSError as error:
+        raise InputError(f"the checkpoint {str(path)!r} cannot be read: {error.strerror}") from error
+    if is_damaged:
+        raise InputError(
+            f"the checkpoint {str(path)!r} is damaged: its content does not match its checksum; use a copy of it, or "
+            "another checkpoint of the run"
+        )
+
+
+def append_checksum(file: io.BufferedRandom) -> None:
+    """Appends the checksum to a checkpoint that ``torch.save`` has just written to a file."""
+    file.seek(-2, os.SEEK_END)  # the length of the archive's comment
+    file.write(_COMMENT_LENGTH.to_bytes(2, "little"))
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0, os.SEEK_END)
+    file.write(_MARK + digest.encode())
+
+
+def matches_checksum(path: str | os.PathLike[str]) -> bool | None:
+    """Returns whether a file matches its checksum; None if it was not written with one."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - _COMMENT_LENGTH, 0))
+        comment = file.read()
+        if not comment.startswith(_MARK):
+            return _is_without_comment(path)
+        file.seek(0)
+        digest = hashlib.sha256()
+        remaining = size - _COMMENT_LENGTH
+        while remaining and (chunk := file.read(min(remaining, 1 << 20))):
+            digest.update(chunk)
+            remaining -= len(chunk)
+    return comment == _MARK + digest.hexdigest().encode()
+
+
+def _is_without_comment(path: str | os.PathLike[str]) -> bool | None:
+    """Returns None, or False if the file is an archive with a comment: ours, whose mark or end is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return False if archive.comment else None
+    except Exception:  # not an archive, or one whose damage makes it unreadable
+        return None
+
+
+def _read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
