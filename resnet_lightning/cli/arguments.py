@@ -9,6 +9,7 @@ from ..checkpoint_file import read_checkpoint
 from ..errors import InputError
 from .overlays import with_overlays
 from .parser import check_config_file
+from .shipped_configs import config_path
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class RunArguments:
     """A resolved command line.
 
     Attributes:
-        arguments: the arguments for the parser. Each overlay is replaced by its config, and the config stored in the
-            checkpoint is inserted if the user gave none.
+        arguments: the arguments for the parser. Each overlay and each name of a shipped config is replaced by a path,
+            and the config stored in the checkpoint is inserted if the user gave none.
         run_name: the name of the first config file, or the name stored in the checkpoint.
         checkpoint_path: the value of ``--ckpt_path``, or the newest checkpoint in the folder of ``--resume``.
         checkpoint: the content of that file.
@@ -52,8 +53,11 @@ def resolve(
         InputError: if an overlay, a config or a checkpoint is missing or cannot be read, or if options contradict
             each other.
     """
+    typed = option_values("--config", arguments, short="-c")
+    arguments = _with_config_paths(arguments)
     configs = option_values("--config", arguments, short="-c")
-    folder = Path(configs[0]).parent if configs else Path("configs")
+    has_own_config = bool(configs) and configs[0] == typed[0]  # not the name of a shipped one
+    folder = Path(configs[0]).parent if has_own_config else Path("configs")
     arguments = with_overlays(arguments, folder / "overlays")
     for path in option_values("--config", arguments, short="-c"):
         check_config_file(path)
@@ -79,6 +83,19 @@ def resolve(
         raise InputError(f"{checkpoint_path!r} stores no config; give the one that it was trained with as --config")
     arguments = [arguments[0], "--config", run["config"], *arguments[1:]]
     return RunArguments(tuple(arguments), run["name"], checkpoint_path, checkpoint)
+
+
+def _with_config_paths(arguments: Sequence[str]) -> list[str]:
+    """Replaces the names of shipped configs with their paths: ``--config digits``."""
+    replaced: list[str] = []
+    for argument in arguments:
+        if argument.startswith("--config="):
+            replaced.append(f"--config={config_path(argument.removeprefix('--config='))}")
+        elif replaced and replaced[-1] in ("--config", "-c"):
+            replaced.append(config_path(argument))
+        else:
+            replaced.append(argument)
+    return replaced
 
 
 def _read_checkpoint(path: str) -> dict[str, Any]:

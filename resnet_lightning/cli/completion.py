@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ..data import Augmentation, ImageDataModule, ImageFolderDataModule
 from ..models import list_models
 from .main import SUBCOMMANDS, main
+from .shipped_configs import shipped_configs
 
 _SCRIPT = """\
 _resnet_lightning() {{
@@ -27,7 +28,10 @@ _resnet_lightning() {{
   else
     case $previous in
 {values}
-      --overlay) words=$(cd configs/overlays 2>/dev/null && printf '%s ' *.yaml) words=${{words//.yaml/}} ;;
+      --overlay)
+        words=$(cd configs/overlays 2>/dev/null && printf '%s\\n' *.yaml)
+        words=$(printf '%s\\n' {overlays} ${{words//.yaml/}} | sort -u) ;;
+      --config|-c) words="{configs}" ;;
     esac
   fi
   COMPREPLY=($(compgen -W "$words" -- "$current"))
@@ -52,7 +56,14 @@ def bash_script(commands: Iterable[str], show: Callable[[list[str]], int]) -> st
     """
     options = {command: _options(command, show) for command in commands}
     values = {"--model.backbone": list_models(), "--find": ["lr", "batch_size"]}
-    return _SCRIPT.format(commands=" ".join(options), options=_cases(options), values=_cases(values))
+    shipped = [name.rpartition("/") for name in shipped_configs()]
+    return _SCRIPT.format(
+        commands=" ".join(options),
+        options=_cases(options),
+        values=_cases(values),
+        configs=" ".join(name for folder, _, name in shipped if not folder),
+        overlays=" ".join(name for folder, _, name in shipped if folder == "overlays"),
+    )
 
 
 def _options(command: str, show: Callable[[list[str]], int]) -> list[str]:

@@ -36,7 +36,7 @@ def one_line(message: str) -> str:
         if leaf not in _class_names():
             return f"unknown class {name!r}; {did_you_mean(leaf, _class_names())}"
     if "arguments are required" in message:
-        return f"{message}; give a config, such as --config configs/digits.yaml"
+        return f"{message}; give a config, such as --config digits"
     if f"{ImageDataModule.__name__} is abstract" in message:
         return "the options of data depend on the data set; choose it first, with --data or in a --config"
     return _wrong_value(message)

@@ -4,10 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError, did_you_mean
+from .shipped_configs import FOLDER
+
+SHIPPED = FOLDER / "overlays"
 
 
 def with_overlays(arguments: Sequence[str], folder: Path) -> list[str]:
     """Replaces each ``--overlay NAME`` in a command line with ``--config folder/NAME.yaml``.
+
+    An overlay that is not in the folder is one that the package ships.
 
     Raises:
         InputError: if there is no overlay of that name.
@@ -20,10 +25,9 @@ def with_overlays(arguments: Sequence[str], folder: Path) -> list[str]:
             replaced.append(argument)
             continue
         name = value if is_joined else next(rest, "")
-        path = folder / f"{name}.yaml"
-        if not path.is_file():
-            known = [file.stem for file in folder.glob("*.yaml")]
-            hint = did_you_mean(name, known) if known else f"there are none in {str(folder)!r}"
-            raise InputError(f"there is no overlay {name!r}; {hint}")
+        path = next((path for path in (folder / f"{name}.yaml", SHIPPED / f"{name}.yaml") if path.is_file()), None)
+        if path is None:
+            known = {file.stem for place in (folder, SHIPPED) for file in place.glob("*.yaml")}
+            raise InputError(f"there is no overlay {name!r}; {did_you_mean(name, known)}")
         replaced += ["--config", str(path)]
     return replaced

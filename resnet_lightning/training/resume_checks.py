@@ -63,7 +63,7 @@ def check_resumable(path: str, checkpoint: Mapping[str, Any], trainer: Trainer, 
     averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     if "current_model_state" in checkpoint and not averages:
         raise InputError(
-            f"{path!r} holds a moving average; resume with --config configs/overlays/ema.yaml, or start from the "
+            f"{path!r} holds a moving average; resume with --overlay ema, or start from the "
             "average: give the path as --model.backbone_args.pretrained"
         )
     check_training(path, yaml.safe_load(checkpoint["run"]["config"]), yaml.safe_load(config))

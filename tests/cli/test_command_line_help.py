@@ -20,6 +20,7 @@ from resnet_lightning.cli.main import SUBCOMMANDS, main
 DIGITS = str(ROOT / "configs" / "digits.yaml")
 SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
 LONGER = ["--trainer.max_epochs", "7"]
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 OVERLAYS = sorted(path.stem for path in (ROOT / "configs" / "overlays").glob("*.yaml"))
 
 
@@ -89,8 +90,17 @@ def test_an_unknown_overlay_is_named_with_the_nearest(capsys):
     line = error_line(capsys, "fit", "--config", DIGITS, "--overlay", "wandbb")
     assert line == "error: there is no overlay 'wandbb'; did you mean 'wandb'?"
     assert "there is no overlay ''" in error_line(capsys, "fit", "--config", DIGITS, "--overlay")
-    Path("lonely.yaml").write_text("model: {lr: 0.1}\n")
-    assert "there are none in 'overlays'" in error_line(capsys, "fit", "--config", "lonely.yaml", "--overlay", "ema")
+
+
+def test_a_config_in_any_folder_has_the_shipped_overlays_and_its_own_come_first(capsys):
+    Path("own/overlays").mkdir(parents=True)
+    Path("own/mine.yaml").write_text(Path(DIGITS).read_text())
+    command = ["fit", "--config", "own/mine.yaml", "--overlay"]
+    assert config_of(capsys, *command, "ema")["trainer"]["callbacks"][0]["init_args"]["decay"] == 0.999
+    Path("own/overlays/debug.yaml").write_text("trainer: {max_epochs: 3}\n")
+    trainer = config_of(capsys, *command, "debug")["trainer"]
+    assert (trainer["max_epochs"], trainer["fast_dev_run"]) == (3, False)
+    assert "did you mean 'debug'?" in error_line(capsys, *command, "debugg")
 
 
 def test_an_overlay_in_a_config_is_refused(capsys):
@@ -284,11 +294,13 @@ def test_values_are_completed(complete):
     assert found == [name for name in list_models() if name.startswith("resnet")]
     assert complete("lightning", "fit", "--model.backbone", "") == list_models()
     assert complete("lightning", "fit", "--find", "") == ["lr", "batch_size"]
-    assert complete("lightning", "fit", "--config", "") == []  # the shell completes files
+    assert complete("lightning", "fit", "--config", "") == CONFIGS
+    assert complete("lightning", "fit", "--config", "configs/") == []  # the shell completes files
 
 
-def test_overlays_are_completed_where_there_are_some(complete, monkeypatch):
-    assert complete("lightning", "fit", "--overlay", "") == []
+def test_overlays_are_completed(complete, monkeypatch):
+    """Those that are shipped, everywhere, and those in ``configs``."""
+    assert complete("lightning", "fit", "--overlay", "") == OVERLAYS
     monkeypatch.chdir(ROOT)
     assert complete("lightning", "fit", "--overlay", "") == OVERLAYS
     assert complete("lightning", "fit", "--overlay", "w") == [name for name in OVERLAYS if name[0] == "w"]

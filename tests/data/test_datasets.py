@@ -87,7 +87,7 @@ def test_a_failed_mnist_download_names_the_missing_files_and_a_remedy(tmp_path, 
     assert message.startswith(f"no {name} in '{tmp_path / name / 'raw'}' (looked for {', '.join(MNIST_FILES)})")
     assert "no network" in message
     assert "--data.root" in message
-    assert "`lightning fit --config configs/digits.yaml` needs no download" in message
+    assert "`lightning fit --config digits` needs no download" in message
     assert (ROOT / "configs" / "digits.yaml").is_file()
 
 
@@ -198,7 +198,7 @@ def test_a_failed_cifar_download_names_the_missing_files_and_a_remedy(tmp_path, 
     assert message.startswith(f"no CIFAR10 in '{folder}' (looked for data_batch_1, data_batch_2, ")
     assert "no network" in message
     assert "--data.root" in message
-    assert "`lightning fit --config configs/digits.yaml` needs no download" in message
+    assert "`lightning fit --config digits` needs no download" in message
 
 
 # Class names.

@@ -27,5 +27,5 @@ def download_unless_there(name: str, files: Sequence[Path], download: Callable[[
         raise InputError(
             f"no {name} in {str(absent[0].parent)!r} (looked for {', '.join(file.name for file in absent)}), and the "
             f"download failed ({reason}); copy the files there or give their folder with --data.root. "
-            "`lightning fit --config configs/digits.yaml` needs no download"
+            "`lightning fit --config digits` needs no download"
         ) from error
