@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint format lock clean
+.PHONY: help run test test-slow lint format schema lock clean
 
 # All tests run in as many processes as there are cores, a file in each; a selection starts faster in one process.
 PARALLEL = $(if $(ARGS),,--numprocesses auto --maxprocesses 8 --dist loadfile)
@@ -29,6 +29,10 @@ lint: $(VENV)/.dev ## Check style, formatting and types
 format: $(VENV)/.dev ## Fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schema: $(VENV)/.run ## Write configs/schema.json, with which editors check the configs
+	$(BIN)/lightning fit --print_schema > $(VENV)/schema.json
+	mv $(VENV)/schema.json configs/schema.json
 
 lock: ## Lock the dependencies to their newest releases, with hashes (needs uv)
 	uv pip compile pyproject.toml --group build $(LOCK) --output-file requirements.lock

@@ -2,8 +2,9 @@
 
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import Namespace
 from lightning import Trainer
@@ -22,7 +23,7 @@ from ..training.config_checks import check_combination, check_machines
 from ..training.resume_checks import changes, check_checkpoint, check_resumable
 from ..training.trainer import evaluating_trainer, find_callback, training_trainer, tuning_trainer
 from . import run_config, summary
-from .arguments import resolve
+from .arguments import option_values, resolve
 from .config_errors import error_in_class
 from .console import shown_log
 from .find import find
@@ -134,6 +135,8 @@ class CommandLine(LightningCLI):
         add_run_options(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        if "--print_schema" in args:
+            self._print_schema(parser, args)
         resolved = resolve(args, self.session.open_folder, folder_of_parent())
         self.config = parser.parse_args(list(resolved.arguments))
         options = self.options
@@ -145,6 +148,16 @@ class CommandLine(LightningCLI):
         # If the option were set, Lightning would now override the user's options with the hyperparameters of the
         # checkpoint. It is restored in `before_instantiate_classes`.
         options.ckpt_path = None
+
+    @staticmethod
+    def _print_schema(parser: LightningArgumentParser, args: Sequence[str]) -> NoReturn:
+        """Prints the schema of configs, with the options of the classes that the given config names, and exits."""
+        from .schema import named_classes, schema_text  # imported here, since it reads the docstrings of many classes
+
+        has_config = bool(option_values("--config", args, short="-c"))
+        classes = named_classes(parser.parse_args(list(resolve(args, lambda _: None).arguments))) if has_config else []
+        print(schema_text(classes), end="")
+        raise SystemExit(0)
 
     @property
     def options(self) -> Namespace:

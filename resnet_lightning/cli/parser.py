@@ -43,6 +43,9 @@ class Parser(LightningArgumentParser):
 def add_run_options(parser: Parser) -> None:
     """Adds the package's own options, which belong to no group, to the parser of a subcommand."""
     parser.add_argument("--overlay", help="Name of a config in `overlays/` that is applied on top, such as `wandb`.")
+    parser.add_argument(
+        "--print_schema", action="store_true", help="Print a JSON Schema of configs, for editors, and exit."
+    )
     parser.add_argument("--debug", action="store_true", help="Show the traceback if the input is wrong.")
     if parser.command == "fit":
         parser.add_argument(
