@@ -35,7 +35,7 @@ from .imagenet import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
-from .registry import MODELS, create_model, list_models
+from .registry import MODELS, create_model, list_models, register_model
 from .resnet import ResNet
 from .weights import load_pretrained
 
@@ -46,5 +46,6 @@ __all__ = [
     "create_model",
     "list_models",
     "load_pretrained",
+    "register_model",
     *MODELS,
 ]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .blocks import BasicBlock, Bottleneck
 from .layers import ActLayer, NormLayer, conv
+from .pretrained_cfg import CIFAR10
 from .registry import register_model
 from .resnet import ResNet
 from .shortcuts import ShortcutLayer
@@ -34,73 +35,73 @@ def cifar_resnet(
     return ResNet(BasicBlock, (n, n, n), (16, 32, 64), num_classes=num_classes, stem=stem, shortcut=shortcut, **options)
 
 
-@register_model("He et al. 2015, Table 6", image_size=32)
+@register_model("He et al. 2015, Table 6", image_size=32, statistics=CIFAR10)
 def resnet20(**options: Any) -> ResNet:
     """ResNet-20 (He et al. 2015, section 4.2): 269,722 parameters."""
     return cifar_resnet(20, **options)
 
 
-@register_model("He et al. 2015, Table 6", image_size=32)
+@register_model("He et al. 2015, Table 6", image_size=32, statistics=CIFAR10)
 def resnet32(**options: Any) -> ResNet:
     """ResNet-32 (He et al. 2015, section 4.2): 464,154 parameters."""
     return cifar_resnet(32, **options)
 
 
-@register_model("He et al. 2015, Table 6", image_size=32)
+@register_model("He et al. 2015, Table 6", image_size=32, statistics=CIFAR10)
 def resnet44(**options: Any) -> ResNet:
     """ResNet-44 (He et al. 2015, section 4.2): 658,586 parameters."""
     return cifar_resnet(44, **options)
 
 
-@register_model("He et al. 2015, Table 6", image_size=32)
+@register_model("He et al. 2015, Table 6", image_size=32, statistics=CIFAR10)
 def resnet56(**options: Any) -> ResNet:
     """ResNet-56 (He et al. 2015, section 4.2): 853,018 parameters."""
     return cifar_resnet(56, **options)
 
 
-@register_model("He et al. 2015, Table 6", image_size=32)
+@register_model("He et al. 2015, Table 6", image_size=32, statistics=CIFAR10)
 def resnet110(**options: Any) -> ResNet:
     """ResNet-110 (He et al. 2015, section 4.2): 1,727,962 parameters."""
     return cifar_resnet(110, **options)
 
 
-@register_model("He et al. 2015, Table 6", image_size=32)
+@register_model("He et al. 2015, Table 6", image_size=32, statistics=CIFAR10)
 def resnet1202(**options: Any) -> ResNet:
     """ResNet-1202 (He et al. 2015, section 4.2): 19,421,274 parameters."""
     return cifar_resnet(1202, **options)
 
 
-@register_model("He et al. 2015, Figure 6", image_size=32)
+@register_model("He et al. 2015, Figure 6", image_size=32, statistics=CIFAR10)
 def plain20(**options: Any) -> ResNet:
     """ResNet-20 without its shortcuts (He et al. 2015, section 4.2): 269,722 parameters."""
     return cifar_resnet(20, shortcut="none", **options)
 
 
-@register_model("He et al. 2015, Figure 6", image_size=32)
+@register_model("He et al. 2015, Figure 6", image_size=32, statistics=CIFAR10)
 def plain32(**options: Any) -> ResNet:
     """ResNet-32 without its shortcuts (He et al. 2015, section 4.2): 464,154 parameters."""
     return cifar_resnet(32, shortcut="none", **options)
 
 
-@register_model("He et al. 2015, Figure 6", image_size=32)
+@register_model("He et al. 2015, Figure 6", image_size=32, statistics=CIFAR10)
 def plain44(**options: Any) -> ResNet:
     """ResNet-44 without its shortcuts (He et al. 2015, section 4.2): 658,586 parameters."""
     return cifar_resnet(44, shortcut="none", **options)
 
 
-@register_model("He et al. 2015, Figure 6", image_size=32)
+@register_model("He et al. 2015, Figure 6", image_size=32, statistics=CIFAR10)
 def plain56(**options: Any) -> ResNet:
     """ResNet-56 without its shortcuts (He et al. 2015, section 4.2): 853,018 parameters."""
     return cifar_resnet(56, shortcut="none", **options)
 
 
-@register_model("He et al. 2015, Figure 6", image_size=32)
+@register_model("He et al. 2015, Figure 6", image_size=32, statistics=CIFAR10)
 def plain110(**options: Any) -> ResNet:
     """ResNet-110 without its shortcuts (He et al. 2015, section 4.2): 1,727,962 parameters."""
     return cifar_resnet(110, shortcut="none", **options)
 
 
-@register_model("He et al. 2016, Table 2", image_size=32)
+@register_model("He et al. 2016, Table 2", image_size=32, statistics=CIFAR10)
 def preact_resnet110(*, order: str = "full_pre_activation", **options: Any) -> ResNet:
     """ResNet-110 with full pre-activation (He et al. 2016, Table 2): 1,727,962 parameters."""
     return cifar_resnet(110, order=order, **options)
@@ -132,13 +133,13 @@ def cifar_bottlenecks(
     )
 
 
-@register_model("He et al. 2016, Table 2", image_size=32)
+@register_model("He et al. 2016, Table 2", image_size=32, statistics=CIFAR10)
 def preact_resnet164(**options: Any) -> ResNet:
     """ResNet-164 with full pre-activation (He et al. 2016, Table 2): 1,703,258 parameters."""
     return cifar_bottlenecks(164, **options)
 
 
-@register_model("He et al. 2016, Table 3", image_size=32)
+@register_model("He et al. 2016, Table 3", image_size=32, statistics=CIFAR10)
 def preact_resnet1001(**options: Any) -> ResNet:
     """ResNet-1001 with full pre-activation (He et al. 2016, Table 3): 10,327,706 parameters."""
     return cifar_bottlenecks(1001, **options)
@@ -174,19 +175,19 @@ def wide_resnet(
     )
 
 
-@register_model("Zagoruyko et al. 2016", image_size=32)
+@register_model("Zagoruyko et al. 2016", image_size=32, statistics=CIFAR10)
 def wide_resnet16_8(*, dropout: float = 0.0, **options: Any) -> ResNet:
     """WRN-16-8 (Zagoruyko & Komodakis 2016): 10,961,370 parameters."""
     return wide_resnet(16, 8, dropout=dropout, **options)
 
 
-@register_model("Zagoruyko et al. 2016", image_size=32)
+@register_model("Zagoruyko et al. 2016", image_size=32, statistics=CIFAR10)
 def wide_resnet28_10(*, dropout: float = 0.0, **options: Any) -> ResNet:
     """WRN-28-10 (Zagoruyko & Komodakis 2016): 36,479,194 parameters."""
     return wide_resnet(28, 10, dropout=dropout, **options)
 
 
-@register_model("Zagoruyko et al. 2016", image_size=32)
+@register_model("Zagoruyko et al. 2016", image_size=32, statistics=CIFAR10)
 def wide_resnet40_4(*, dropout: float = 0.0, **options: Any) -> ResNet:
     """WRN-40-4 (Zagoruyko & Komodakis 2016): 8,949,210 parameters."""
     return wide_resnet(40, 4, dropout=dropout, **options)
@@ -234,7 +235,7 @@ class ScaledLinear(nn.Linear):
         return 0.125 * super().forward(x)
 
 
-@register_model("Page 2018", image_size=32)
+@register_model("Page 2018", image_size=32, statistics=CIFAR10)
 def resnet9(
     *,
     num_classes: int = 10,

@@ -1,19 +1,21 @@
 """The residual network of all models: stem, stages, pool and head. It can also be used as a backbone."""
 
-import math
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 import torch.fx
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import InputError, check_int, did_you_mean
 from .blocks import ORDERS, ResidualBlock
+from .feature_info import FeatureInfo, FeatureMap, Indices, take_indices
+from .head import input_size, output_size
 from .layers import ACT_LAYERS, NORM_LAYERS, ActLayer, NormLayer, out_of_place, resolve
 from .shortcuts import SHORTCUTS, ShortcutLayer
-from .stages import Stage
+from .stages import Stage, check_output_stride, check_stages, make_stages, total_stride
 from .stems import STEMS, Stem
 
 POOLS: dict[str, Callable[[int], nn.Module]] = {
@@ -21,30 +23,6 @@ POOLS: dict[str, Callable[[int], nn.Module]] = {
     "max": nn.AdaptiveMaxPool2d,
     "": nn.Identity,
 }
-
-
-class FeatureMap(NamedTuple):
-    """Describes a feature map (B, channels, H / reduction, W / reduction) and names the module that returns it."""
-
-    channels: int
-    reduction: int
-    module: str
-
-
-class FeatureInfo(tuple[FeatureMap, ...]):
-    """Describes the feature maps of a network, with the methods that libraries such as timm use."""
-
-    def channels(self) -> list[int]:
-        """The number of channels of each map."""
-        return [feature.channels for feature in self]
-
-    def reduction(self) -> list[int]:
-        """The factor by which each map is smaller than the image."""
-        return [feature.reduction for feature in self]
-
-    def module_name(self) -> list[str]:
-        """The name of the module that returns each map."""
-        return [feature.module for feature in self]
 
 
 class ResNet(nn.Module):
@@ -80,6 +58,7 @@ class ResNet(nn.Module):
         output_stride: the factor by which the last map is smaller than the image. If it is less than the network's
             total stride, dilation replaces the strides of the last stages (Chen et al. 2017, *Rethinking Atrous
             Convolution*, section 3.1).
+        drop_rate: the fraction of pooled features that training drops before the head.
         drop_path_rate: the probability of stochastic depth for the last block; for the blocks before it, it increases
             linearly with depth (Huang et al. 2016, section 3, equation 4).
         zero_init_residual: initialize the residual branches so that they return zero (Goyal et al. 2017, section 5.1).
@@ -87,9 +66,10 @@ class ResNet(nn.Module):
         head: makes the last layer from ``num_features`` and ``num_classes``.
 
     Attributes:
-        num_features: number of channels of the last map, and of pooled features.
         reduction: the factor by which the last map is smaller than the image.
         feature_info: describes the feature maps: first the map of the stem, then one per stage.
+        drop_rate: see the argument; it can be changed later.
+        pretrained_cfg: timm's description of the network, such as its image size; ``default_cfg`` is the same.
 
     Raises:
         InputError: if an option is invalid; and in a forward pass, if the images are too small.
@@ -116,26 +96,21 @@ class ResNet(nn.Module):
         act_layer: str | Mapping[str, Any] | ActLayer = "relu",
         order: str = "original",
         output_stride: int | None = None,
+        drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         zero_init_residual: bool = False,
         global_pool: str = "avg",
         head: Callable[[int, int], nn.Module] = nn.Linear,
     ) -> None:
         super().__init__()
-        if not depths or min(depths) < 1:
-            raise InputError(f"depths is {tuple(depths)}; give at least one stage, with at least one block each")
         strides = [1] + [2] * (len(depths) - 1) if strides is None else strides
-        if not len(depths) == len(planes) == len(strides):
-            raise InputError(
-                f"{len(depths)} depths, {len(planes)} planes and {len(strides)} strides; give one of each per stage"
-            )
-        if min(strides) < 1:
-            raise InputError(f"strides is {tuple(strides)}; a stride is at least 1")
+        check_stages(depths, planes, strides)
         check_int("in_chans", in_chans, at_least=1)
         if stem_planes is not None:
             check_int("stem_planes", stem_planes, at_least=1)
-        if not 0 <= drop_path_rate < 1:
-            raise InputError(f"drop_path_rate is {drop_path_rate}; give a number from 0 to below 1")
+        for name, rate in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)):
+            if not 0 <= rate < 1:
+                raise InputError(f"{name} is {rate}; give a number from 0 to below 1")
         if order not in ORDERS:
             raise InputError(f"unknown order {order!r}; {did_you_mean(str(order), ORDERS)}")
         make_norm = resolve("norm_layer", norm_layer, NORM_LAYERS)
@@ -153,13 +128,13 @@ class ResNet(nn.Module):
         stem_modules = make_stem(in_chans, channels, make_norm, make_act)
         for name, module in stem_modules.items():
             self.add_module(name, module)
-        reduction = _stride(stem_modules["conv1"])
+        reduction = total_stride(stem_modules["conv1"])
         features = [FeatureMap(channels, reduction, "relu")]
 
-        reduction *= _stride(stem_modules["maxpool"])
-        _check_output_stride(output_stride, reduction, strides)
+        reduction *= total_stride(stem_modules["maxpool"])
+        check_output_stride(output_stride, reduction, strides)
         rates = [drop_path_rate * i / sum(depths) for i in range(1, sum(depths) + 1)]
-        stages = _make_stages(make_block, depths, planes, strides, channels, reduction, output_stride, rates)
+        stages = make_stages(make_block, depths, planes, strides, channels, reduction, output_stride, rates)
         self.stage_names = [f"layer{k}" for k in range(1, len(depths) + 1)]
         for name, (blocks, channels, reduction) in zip(self.stage_names, stages, strict=True):
             self.add_module(name, Stage(*blocks))
@@ -173,15 +148,20 @@ class ResNet(nn.Module):
             make = {"norm": lambda: make_norm(channels), "act": lambda: out_of_place(make_act())}
             self.last_activation = nn.Sequential(*(make[word]() for word in ORDERS[order].before_conv))
             features[-1] = FeatureMap(channels, reduction, "last_activation")
-        self.num_features = self.inplanes = channels  # the names in timm and in torchvision
+        self.inplanes = channels  # torchvision's name
         self.reduction = reduction
         self.feature_info = FeatureInfo(features)
+        self._reductions = [feature.reduction for feature in features]
+        self._in_chans = in_chans
         self.out_indices: tuple[int, ...] | None = None
         self.frozen_stages: int | None = None
         self._make_head = head
         self.avgpool: nn.Module
         self.fc: nn.Module
         self.global_pool = "avg"
+        self.drop_rate = drop_rate
+        self.pretrained_cfg: dict[str, Any] = {}
+        self.default_cfg = self.pretrained_cfg  # timm's older name
         self.reset_classifier(num_classes, global_pool)
 
     # The forward pass.
@@ -204,18 +184,55 @@ class ResNet(nn.Module):
         x = self.avgpool(x)
         if self.global_pool:
             x = x.flatten(1)
+        if self.drop_rate:
+            x = F.dropout(x, self.drop_rate, self.training)
         return x if pre_logits else self.fc(x)
 
-    def _compute_maps(self, x: Tensor, wanted: Container[int]) -> dict[int, Tensor]:
-        """Computes the feature maps with the wanted indices."""
-        check_image_size(x, self.reduction)
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: Indices = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Computes feature maps without changing the network, with timm's arguments.
+
+        Args:
+            x: images (B, in_chans, H, W).
+            indices: the maps to return: a list of their indices, or the last n for an integer. None returns all.
+            norm: has no effect; the last map of a pre-activation network is always normalized, and no other.
+            stop_early: compute nothing after the last of these maps.
+            output_fmt: ``"NCHW"``, the only format.
+            intermediates_only: return the list of maps alone.
+
+        Returns:
+            The map that was computed last, and the list of maps in the order of the network, as in timm.
+
+        Raises:
+            InputError: if a map does not exist, or for another format.
+        """
+        if output_fmt != "NCHW":
+            raise InputError(f"output_fmt is {output_fmt!r}; the maps of this net are 'NCHW'")
+        last = len(self.stage_names)
+        wanted = sorted(set(take_indices(last + 1, indices, "indices")))
+        depth = wanted[-1] if stop_early or intermediates_only else last
+        maps = self._compute_maps(x, {*wanted, depth})
+        intermediates = [maps[i] for i in wanted]
+        return intermediates if intermediates_only else (maps[depth], intermediates)
+
+    def _compute_maps(self, x: Tensor, wanted: Collection[int]) -> dict[int, Tensor]:
+        """Computes the feature maps with the wanted indices, and nothing after the last of them."""
+        check_image_size(x, self._reductions[max(wanted)])
         maps = {}
         x = self.relu(self.bn1(self.conv1(x)))
         if 0 in wanted:
             maps[0] = x
-        if self.stage_names:
+        names = self.stage_names[: max(wanted)]
+        if names:
             x = self.maxpool(x)
-        for i, name in enumerate(self.stage_names, start=1):
+        for i, name in enumerate(names, start=1):
             x = getattr(self, name)(x)
             if i == len(self.stage_names) and hasattr(self, "last_activation"):
                 x = self.last_activation(x)
@@ -225,10 +242,39 @@ class ResNet(nn.Module):
 
     # The head.
 
-    def get_classifier(self) -> nn.Module:
-        """Returns the head: a linear layer, or the identity if ``num_classes`` is 0."""
+    @property
+    def num_classes(self) -> int:
+        """Number of logits, also of a head that was assigned to ``fc``; 0 without a head."""
+        return (
+            0
+            if self.out_indices is not None
+            else output_size(getattr(self, "fc", nn.Identity()), default=self._num_classes)
+        )
+
+    @property
+    def num_features(self) -> int:
+        """Number of channels of the last map and of pooled features."""
+        channels: int = self.feature_info.info[len(self.stage_names)].channels
+        return (
+            channels
+            if self.out_indices is not None
+            else input_size(getattr(self, "fc", nn.Identity()), default=channels)
+        )
+
+    @property
+    def head_hidden_size(self) -> int:
+        """Number of values that the head gets; timm's name."""
+        return self.num_features
+
+    @property
+    def in_chans(self) -> int:
+        """Number of image channels, also of a convolution that was assigned to ``conv1``."""
+        return input_size(self.conv1, default=self._in_chans)
+
+    def get_classifier(self, name_only: bool = False) -> nn.Module | str:
+        """Returns the head, or its name: a linear layer, or the identity if ``num_classes`` is 0."""
         self._check_head()
-        return self.fc
+        return "fc" if name_only else self.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replaces the head by a newly initialized one; ``num_classes=0`` removes it.
@@ -248,10 +294,11 @@ class ResNet(nn.Module):
             raise InputError(f"unknown global_pool {pool!r}; known: 'avg', 'max', and '' for none")
         if num_classes and not pool:
             raise InputError(f"a head of {num_classes} classes needs a pool; give global_pool, or num_classes=0")
-        self.num_classes = num_classes
+        features = self.num_features
+        self._num_classes = num_classes
         self.global_pool = pool
         self.avgpool = POOLS[pool](1)
-        head = self._make_head(self.num_features, num_classes) if num_classes else nn.Identity()
+        head = self._make_head(features, num_classes) if num_classes else nn.Identity()
         self.fc = head.to(next(self.parameters())).train(self.training)
 
     def _check_head(self) -> None:
@@ -260,40 +307,63 @@ class ResNet(nn.Module):
 
     # Use as a backbone.
 
-    def keep_features(self, out_indices: Sequence[int] | None = None) -> Self:
+    def keep_features(self, out_indices: Indices = None) -> Self:
         """Makes the network return a list of feature maps, and removes the layers after the last of them.
 
         ``feature_info`` then describes the returned maps.
 
         Args:
             out_indices: the maps to return, in this order: 0 for the stem (before its pool), k for stage k, -1 for the
-                last. None returns all maps.
+                last. An integer n returns the last n, None all of them.
 
         Raises:
             InputError: if a map does not exist, or if the network returns feature maps already.
         """
         if self.out_indices is not None:
             raise InputError("this net returns feature maps already; create another one to choose other maps")
+        self.feature_info = self.feature_info.from_other(out_indices)
+        self.out_indices = self.feature_info.out_indices
+        self._remove_stages_after(max(self.out_indices))
+        del self.avgpool, self.fc
+        return self
+
+    def prune_intermediate_layers(
+        self, indices: Indices = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Removes the layers that ``forward_intermediates`` does not need for these maps, with timm's arguments.
+
+        Args:
+            indices: the maps to keep; see ``forward_intermediates``.
+            prune_norm: has no effect; a norm after the last stage belongs to the last map.
+            prune_head: remove the pool and the head. They are always removed together with the last stage.
+
+        Returns:
+            The indices of these maps, in the order of the network.
+
+        Raises:
+            InputError: if a map does not exist, or if the network returns feature maps.
+        """
+        self._check_head()
         last = len(self.stage_names)
-        indices = range(last + 1) if out_indices is None else out_indices
-        known = range(-last - 1, last + 1)
-        if not isinstance(indices, Sequence) or not indices or any(i not in known for i in indices):
-            raise InputError(
-                f"out_indices is {indices!r}; give a list of maps; this net has 0 (the stem) to {last}, -1 is the last"
-            )
-        self.out_indices = tuple(i % (last + 1) for i in indices)
-        depth = max(self.out_indices)
-        unused = [*self.stage_names[depth:], "avgpool", "fc"]
-        if depth < last and hasattr(self, "last_activation"):
+        kept = sorted(set(take_indices(last + 1, indices, "indices")))
+        self._remove_stages_after(kept[-1])
+        self.feature_info = FeatureInfo(self.feature_info.info[: kept[-1] + 1])
+        if kept[-1] < last:
+            self.fc = nn.Identity()  # its size was that of the last map
+        if kept[-1] < last or prune_head:
+            self.reset_classifier(0, "")
+        return kept
+
+    def _remove_stages_after(self, depth: int) -> None:
+        unused = self.stage_names[depth:]
+        if unused and hasattr(self, "last_activation"):
             unused.append("last_activation")
-        if depth == 0:
-            unused.append("maxpool")
         for name in unused:
             delattr(self, name)
         self.stage_names = self.stage_names[:depth]
-        self.num_features, self.reduction, _ = self.feature_info[depth]
-        self.feature_info = FeatureInfo(self.feature_info[i] for i in self.out_indices)
-        return self
+        if depth == 0:
+            del self.maxpool
+        self.reduction = self._reductions[depth]
 
     def freeze_stages(self, stages: int | None) -> None:
         """Freezes the parameters and the running statistics of the stem and the first ``stages`` stages.
@@ -331,57 +401,30 @@ class ResNet(nn.Module):
             module.eval()
         return self
 
+    @property
+    def grad_checkpointing(self) -> bool:
+        """Whether feature maps are recomputed in the backward pass; see ``set_grad_checkpointing``."""
+        return any(getattr(self, name).checkpointing for name in self.stage_names)
+
+    @grad_checkpointing.setter
+    def grad_checkpointing(self, enable: bool) -> None:
+        self.set_grad_checkpointing(enable)
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recomputes feature maps in the backward pass to save memory; the gradients are the same."""
         for name in self.stage_names:
             getattr(self, name).checkpointing = enable
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Returns regular expressions that sort parameters into layers, for timm's layer-wise decay.
 
-def _make_stages(
-    make_block: Callable[..., Any],
-    depths: Sequence[int],
-    planes: Sequence[int],
-    strides: Sequence[int],
-    channels: int,
-    reduction: int,
-    output_stride: int | None,
-    drop_path_rates: Sequence[float],
-) -> Iterator[tuple[list[nn.Module], int, int]]:
-    """Makes the blocks of each stage; also yields the channels and the reduction of its feature map."""
-    rates = iter(drop_path_rates)
-    dilation = 1
-    for k, (depth, width, stride) in enumerate(zip(depths, planes, strides, strict=True)):
-        first_dilation = dilation
-        if output_stride is not None and reduction * stride > output_stride:
-            stride, dilation = 1, dilation * stride  # noqa: PLW2901
-        reduction *= stride
-        blocks: list[nn.Module] = []
-        for i in range(depth):
-            first = i == 0
-            made = make_block(
-                channels,
-                width,
-                stride if first else 1,
-                dilation=dilation,
-                first_dilation=first_dilation if first else dilation,
-                pre_activation="branch" if not first else "both" if k else "none",
-                drop_path=next(rates),
-            )
-            channels = made.out_planes
-            blocks.append(made)
-        yield blocks, channels, reduction
-
-
-def _stride(module: nn.Module) -> int:
-    """The total stride of all layers in a module."""
-    strides: list[Any] = [m.stride for m in module.modules() if hasattr(m, "stride")]
-    return math.prod(stride if isinstance(stride, int) else stride[0] for stride in strides)
-
-
-def _check_output_stride(output_stride: int | None, stem_stride: int, strides: Sequence[int]) -> None:
-    possible = sorted({stem_stride * math.prod(strides[:k]) for k in range(len(strides) + 1)})
-    if output_stride is not None and output_stride not in possible:
-        raise InputError(f"output_stride is {output_stride}; this net can have {', '.join(map(str, possible))}")
+        Args:
+            coarse: one group per stage instead of one per block. The stem is the first group, the head the last; a
+                ``last_activation`` belongs to the last stage.
+        """
+        blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
+        previous = (99999,)  # timm's mark for the group before
+        return {"stem": r"^(?:conv1|bn1|relu|maxpool)", "blocks": [(blocks, None), (r"^last_activation", previous)]}
 
 
 @torch.fx.wrap  # a traced graph cannot contain a condition on sizes

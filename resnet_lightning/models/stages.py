@@ -1,13 +1,15 @@
-"""The stages of a network, with gradient checkpointing."""
+"""The stages of a network: how their blocks are made, and gradient checkpointing."""
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from ..errors import InputError
 
 
 class Stage(nn.Sequential):
@@ -56,3 +58,71 @@ def _running_statistics_kept(blocks: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, count) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+def make_stages(
+    make_block: Callable[..., Any],
+    depths: Sequence[int],
+    planes: Sequence[int],
+    strides: Sequence[int],
+    channels: int,
+    reduction: int,
+    output_stride: int | None,
+    drop_path_rates: Sequence[float],
+) -> Iterator[tuple[list[nn.Module], int, int]]:
+    """Makes the blocks of each stage; also yields the channels and the reduction of its feature map."""
+    rates = iter(drop_path_rates)
+    dilation = 1
+    for k, (depth, width, stride) in enumerate(zip(depths, planes, strides, strict=True)):
+        first_dilation = dilation
+        if output_stride is not None and reduction * stride > output_stride:
+            stride, dilation = 1, dilation * stride  # noqa: PLW2901
+        reduction *= stride
+        blocks: list[nn.Module] = []
+        for i in range(depth):
+            first = i == 0
+            made = make_block(
+                channels,
+                width,
+                stride if first else 1,
+                dilation=dilation,
+                first_dilation=first_dilation if first else dilation,
+                pre_activation="branch" if not first else "both" if k else "none",
+                drop_path=next(rates),
+            )
+            channels = made.out_planes
+            blocks.append(made)
+        yield blocks, channels, reduction
+
+
+def check_stages(depths: Sequence[int], planes: Sequence[int], strides: Sequence[int]) -> None:
+    """Checks the number of blocks, the planes and the first stride of each stage.
+
+    Raises:
+        InputError: if there is no stage, if one of the three is missing for a stage, or if a value is less than 1.
+    """
+    if not depths or min(depths) < 1:
+        raise InputError(f"depths is {tuple(depths)}; give at least one stage, with at least one block each")
+    if not len(depths) == len(planes) == len(strides):
+        raise InputError(
+            f"{len(depths)} depths, {len(planes)} planes and {len(strides)} strides; give one of each per stage"
+        )
+    if min(strides) < 1:
+        raise InputError(f"strides is {tuple(strides)}; a stride is at least 1")
+
+
+def total_stride(module: nn.Module) -> int:
+    """Returns the total stride of all layers in a module."""
+    strides: list[Any] = [m.stride for m in module.modules() if hasattr(m, "stride")]
+    return math.prod(stride if isinstance(stride, int) else stride[0] for stride in strides)
+
+
+def check_output_stride(output_stride: int | None, stem_stride: int, strides: Sequence[int]) -> None:
+    """Checks that the strides of the last stages can be replaced to give this output stride.
+
+    Raises:
+        InputError: if not; the message names the possible ones.
+    """
+    possible = sorted({stem_stride * math.prod(strides[:k]) for k in range(len(strides) + 1)})
+    if output_stride is not None and output_stride not in possible:
+        raise InputError(f"output_stride is {output_stride}; this net can have {', '.join(map(str, possible))}")

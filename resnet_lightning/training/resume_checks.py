@@ -15,7 +15,7 @@ from ..runs.configs import MISSING, differences, flatten
 from .classifier import ImageClassifier
 
 # Arguments of a backbone that may change: they leave its layers and its logits in eval mode as they are.
-_MAY_CHANGE = {"pretrained", "may_differ", "frozen_stages", "drop_path_rate"}
+_MAY_CHANGE = {"pretrained", "may_differ", "frozen_stages", "drop_rate", "drop_path_rate"}
 
 
 def check_checkpoint(

@@ -262,7 +262,7 @@ def test_everything_asked_for_at_once_gives_the_maps_and_gradients_of_the_whole_
         assert torch.equal(buffer, net.get_buffer(key)), key
 
 
-@pytest.mark.parametrize("out_indices", [(5,), (-6,), (1, 7), (), [], 4, ["layer1"]])
+@pytest.mark.parametrize("out_indices", [(5,), (-6,), (1, 7), (), [], 6, 0, True, ["layer1"]])
 def test_out_indices_that_do_not_exist_are_refused_by_name(out_indices):
     message = rf"out_indices is {re.escape(str(out_indices))}; give a list of maps; this net has 0 \(the stem\) to 4"
     with torch.device("meta"), pytest.raises(InputError, match=message):
