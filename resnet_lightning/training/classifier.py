@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.callbacks import ModelPruning
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -19,7 +20,11 @@ from ..build import build, import_by_path
 from ..checkpoint_file import check_checksum
 from ..errors import InputError
 from ..models import create_model
+from .batches import images_and_targets, images_of
+from .finetuning import step_schedule, unfreeze_head
 from .fsdp import broadcast_buffers, shard
+from .length import optimizer_steps
+from .loader_metrics import LoaderMetrics
 from .metrics import EpochMetrics
 from .optim import copy_settings, fast_forward, make_optimizer, make_scheduler, parameter_groups
 
@@ -83,8 +88,7 @@ class ImageClassifier(LightningModule):
             # A checkpoint holds all weights, and the pretrained file may be gone when it is loaded.
             hparams["backbone_args"] = {k: v for k, v in backbone_args.items() if k not in ("pretrained", "may_differ")}
         # Without arguments, `save_hyperparameters()` stores the parser's config under LightningCLI, not these values.
-        # The logger gets the config of the whole run instead.
-        self.save_hyperparameters(hparams, logger=False)
+        self.save_hyperparameters(hparams)
 
         self.backbone = make_backbone(backbone, num_classes, in_chans, backbone_args or {})
         if channels_last:
@@ -93,12 +97,14 @@ class ImageClassifier(LightningModule):
             self.backbone.compile()  # in place: the state dict keeps its keys
         self.lr = lr  # Lightning's learning-rate finder reads and sets it
         self._lr_before = lr  # the learning rate in the checkpoint that is resumed
+        self._schedule_fits: tuple[float, float] = (lr, 0)  # the learning rate and the steps that it was built for
         # Built and discarded, so that a wrong option raises an error here and not when training starts.
         self._make_dummy_optimizer(total_steps=1000)
 
         self.train_metrics = EpochMetrics()
         self.val_metrics = EpochMetrics(top_5=num_classes >= 10)
         self.test_metrics = EpochMetrics(top_5=num_classes >= 10)
+        self.loader_metrics = LoaderMetrics()
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
@@ -118,41 +124,44 @@ class ImageClassifier(LightningModule):
         layout = torch.channels_last if self.hparams["channels_last"] else torch.contiguous_format
         return self.backbone(images.contiguous(memory_format=layout))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         loss, _ = self._step(batch, self.train_metrics)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._step(batch, self.val_metrics)
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._step(batch, self.loader_metrics.of("val", self.val_metrics, dataloader_idx))
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Returns the logits (B, num_classes), for callbacks."""
-        _, logits = self._step(batch, self.test_metrics)
+        _, logits = self._step(batch, self.loader_metrics.of("test", self.test_metrics, dataloader_idx))
         return logits
 
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Returns class probabilities (B, num_classes), float32."""
-        return self(batch[0]).float().softmax(dim=1)
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Returns class probabilities (B, num_classes), float32. The batch may be images alone."""
+        return self(images_of(batch)).float().softmax(dim=1)
 
-    def _step(self, batch: tuple[Tensor, Tensor], metrics: EpochMetrics) -> tuple[Tensor, Tensor]:
-        images, targets = batch
+    def _step(self, batch: Any, metrics: EpochMetrics) -> tuple[Tensor, Tensor]:
+        images, targets = images_and_targets(batch)
         logits = self(images)
         losses = F.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"], reduction="none")
         # In evaluation, a process may have no images in the last step.
         metrics.update(losses.detach(), logits.detach(), targets)
         return losses.mean(), logits
 
+    def on_validation_epoch_start(self) -> None:
+        self.loader_metrics.start("val", self.val_metrics, self.trainer.val_dataloaders)
+
+    def on_test_epoch_start(self) -> None:
+        self.loader_metrics.start("test", self.test_metrics, self.trainer.test_dataloaders)
+
     def on_train_epoch_end(self) -> None:
-        self._log("train", self.train_metrics)
+        self.log_dict({f"train/{name}": metric for name, metric in self.train_metrics.by_name().items()})
 
     def on_validation_epoch_end(self) -> None:
-        self._log("val", self.val_metrics)
+        self.log_dict(self.loader_metrics.by_name("val", self.val_metrics), add_dataloader_idx=False)
 
     def on_test_epoch_end(self) -> None:
-        self._log("test", self.test_metrics)
-
-    def _log(self, stage: str, metrics: EpochMetrics) -> None:
-        self.log_dict({f"{stage}/{name}": metric for name, metric in metrics.by_name().items()})
+        self.log_dict(self.loader_metrics.by_name("test", self.test_metrics), add_dataloader_idx=False)
 
     def configure_model(self) -> None:
         if self.device_mesh is not None:  # set by ModelParallelStrategy
@@ -168,10 +177,17 @@ class ImageClassifier(LightningModule):
                 "FSDP1 flattens the weights, so that weight decay cannot spare norms and biases; use FSDP2, as in "
                 "configs/overlays/fsdp.yaml"
             )
-        total_steps = self.trainer.estimated_stepping_batches
+        prunes = any(isinstance(callback, ModelPruning) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        if prunes and self.hparams["channels_last"]:
+            raise InputError(
+                "ModelPruning cannot prune weights in the channels_last memory format; set model.channels_last to false"
+            )
+        unfreeze_head(self.trainer, self.backbone)
+        total_steps = optimizer_steps(self.trainer)
         if self.hparams["scheduler"] and not math.isfinite(total_steps):
             raise InputError("the schedule needs the length of the run, which is unlimited; give --trainer.max_epochs")
         optimizer, scheduler = self._make_optimizer(parameter_groups(self.backbone), total_steps)
+        self._schedule_fits = self.lr, total_steps
         if scheduler is None:
             return optimizer
         if isinstance(scheduler, ReduceLROnPlateau):
@@ -191,25 +207,30 @@ class ImageClassifier(LightningModule):
         groups = [{"params": [nn.Parameter(torch.zeros(1))], **options} for options in ({}, {"weight_decay": 0.0})]
         return self._make_optimizer(groups, total_steps)
 
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        step_schedule(scheduler, lambda: super(ImageClassifier, self).lr_scheduler_step(scheduler, metric))
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._lr_before = checkpoint.get("hyper_parameters", {}).get("lr", self.lr)
 
     def on_train_start(self) -> None:
         # When a run is resumed, the checkpoint determines the position in the schedule. The config determines the shape
         # of the schedule and the settings of the optimizer.
-        steps = self.trainer.global_step
-        if not steps:
+        steps, total_steps = self.trainer.global_step, optimizer_steps(self.trainer)
+        if not steps and self._schedule_fits == (self.lr, total_steps):
             return
-        total_steps = self.trainer.estimated_stepping_batches
         if steps > total_steps:
             raise InputError(
                 f"the checkpoint is at step {steps}, but this run ends at step {total_steps}; "
                 "raise --trainer.max_epochs"
             )
         dummy, schedule = self._make_dummy_optimizer(total_steps)
-        if isinstance(schedule, ReduceLROnPlateau):
+        current = next((config.scheduler for config in self.trainer.lr_scheduler_configs), None)
+        if type(current) is not type(schedule):
+            return  # that of a callback, such as Lightning's learning-rate finder
+        if steps and isinstance(schedule, ReduceLROnPlateau):
             # Apply the reduction so far to the learning rate of the config.
-            for group, restored in zip(dummy.param_groups, self.trainer.optimizers[0].param_groups, strict=True):
+            for group, restored in zip(dummy.param_groups, self.trainer.optimizers[0].param_groups, strict=False):
                 group["lr"] = restored["lr"] * (self.lr / self._lr_before)
         if schedule is None or isinstance(schedule, ReduceLROnPlateau):
             copy_settings(self.trainer.optimizers[0], dummy)

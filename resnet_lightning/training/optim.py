@@ -119,8 +119,11 @@ def _safe_pct_start(pct_start: Any, total_steps: int) -> Any:
 
 
 def copy_settings(restored: optim.Optimizer, new: optim.Optimizer) -> None:
-    """Gives a restored optimizer the settings of a new one, whose groups are in the same order."""
-    for group, new_group in zip(restored.param_groups, new.param_groups, strict=True):
+    """Gives a restored optimizer the settings of a new one, whose groups are in the same order.
+
+    Groups that a callback has added after them keep their settings.
+    """
+    for group, new_group in zip(restored.param_groups[: len(new.param_groups)], new.param_groups, strict=True):
         group.update({name: value for name, value in new_group.items() if name != "params"})
 
 

@@ -5,6 +5,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
+from ...errors import InputError
+
 
 class MovingAverage(EMAWeightAveraging):
     """Validates, tests and saves an exponential moving average of the weights instead of the weights themselves.
@@ -26,6 +28,12 @@ class MovingAverage(EMAWeightAveraging):
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
             self.has_begun = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # torch's function that updates the average cannot be copied to another process.
+        raise InputError(
+            "MovingAverage works in processes that are not copies of the first one; give --trainer.strategy ddp"
+        )
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         if epoch_idx is not None and epoch_idx <= self._last_epoch:

@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from ...runs import figures
+from ..batches import images_and_targets
 from ..data_protocol import image_data
 
 
@@ -46,7 +47,7 @@ class Embedding(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self._labels.append(batch[1].cpu())
+        self._labels.append(images_and_targets(batch)[1].cpu())
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._hook:

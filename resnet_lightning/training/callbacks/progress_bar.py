@@ -12,6 +12,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from torch import Tensor
 
+from ..batches import batch_size
+from ..length import optimizer_steps
+
 _WIDE = 110  # columns; a narrower terminal has no room for the bar beside the text
 
 
@@ -43,6 +46,14 @@ class RunProgress(ProgressBar):
         self._epoch_seconds = 0.0  # the training time of these images
         self._epoch_started = 0.0
 
+    def __getstate__(self) -> dict[str, Any]:
+        # For strategies that start processes with a copy of the trainer, such as ddp_spawn. Neither a console nor a bar
+        # can be copied to another process, which draws on its own standard output.
+        return {**vars(self), "console": None, "_progress": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**state, "console": Console()})
+
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best}
 
@@ -70,7 +81,7 @@ class RunProgress(ProgressBar):
         self._first_step = trainer.global_step
         self._epoch_images, self._epoch_started = 0, self._started
         has_room = self.console.width >= _WIDE
-        self._open(trainer.estimated_stepping_batches, self._first_step, bar=has_room)
+        self._open(optimizer_steps(trainer), self._first_step, bar=has_room)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_images, self._epoch_started = 0, time.monotonic()
@@ -79,7 +90,7 @@ class RunProgress(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        self._epoch_images += len(batch[0]) * trainer.world_size if isinstance(batch, tuple | list) else 0
+        self._epoch_images += batch_size(batch) * trainer.world_size
         self._epoch_seconds = time.monotonic() - self._epoch_started
         if self._progress and self._is_due():
             self._show(self._describe(trainer), trainer.global_step, self._time_left(trainer))
@@ -170,7 +181,7 @@ class RunProgress(ProgressBar):
 
     def _time_left(self, trainer: Trainer) -> str:
         done = trainer.global_step - self._first_step
-        left = trainer.estimated_stepping_batches - trainer.global_step
+        left = optimizer_steps(trainer) - trainer.global_step
         if not done or not math.isfinite(left):
             return "? left"
         minutes, seconds = divmod(round((time.monotonic() - self._started) / done * left), 60)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,9 @@ class RunRecord(Callback):
                 "parameters": sum(p.numel() for p in pl_module.parameters()),
             }
             self._update()
+            if isinstance(hparams := pl_module.hparams, Mapping):
+                # The loggers get the module's hyperparameters as a part of the config, not a second time beside it.
+                pl_module.save_hyperparameters(dict(hparams), logger=False)
             for logger in trainer.loggers:
                 logger.log_hyperparams({**config, **facts})
 

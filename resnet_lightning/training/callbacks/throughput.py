@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 
+from ..batches import batch_size
+
 
 class Throughput(Callback):
     """Logs ``train/images_per_second``: the training speed of each epoch, without the time spent on validation.
@@ -49,7 +51,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._epoch_images += len(batch[0]) * trainer.world_size
+        self._epoch_images += batch_size(batch) * trainer.world_size
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_seconds += _now(pl_module) - self._started

@@ -1,0 +1,24 @@
+"""The length of a training."""
+
+import math
+from typing import Any
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+
+
+def optimizer_steps(trainer: Trainer) -> float:
+    """Returns the number of optimizer steps of the whole training; infinite if it has no end.
+
+    It differs from ``trainer.estimated_stepping_batches`` if a ``GradientAccumulationScheduler`` changes, from epoch to
+    epoch, how many batches a step takes; Lightning assumes the current number for the whole training.
+    """
+    steps = trainer.estimated_stepping_batches
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    scheduler = next((each for each in callbacks if isinstance(each, GradientAccumulationScheduler)), None)
+    batches = trainer.num_training_batches
+    if scheduler is None or not trainer.max_epochs or trainer.max_epochs < 0 or not math.isfinite(batches):
+        return steps
+    counts = (scheduler.get_accumulate_grad_batches(epoch) for epoch in range(trainer.max_epochs))
+    total = sum(math.ceil(batches / count) for count in counts)
+    return min(total, trainer.max_steps) if trainer.max_steps > 0 else total
