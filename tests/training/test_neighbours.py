@@ -228,11 +228,13 @@ def test_a_schedule_knows_the_steps_of_changing_accumulation():
 
 
 def test_pruning_needs_contiguous_weights():
-    prune = {"callbacks": [ModelPruning("l1_unstructured", amount=0.5)], "max_epochs": 1}
+    def prune():
+        return trainer(callbacks=[ModelPruning("l1_unstructured", amount=0.5)], max_epochs=1)
+
     with pytest.raises(InputError, match="channels_last to false"):
-        trainer(**prune).fit(classifier(), loader(pair))
+        prune().fit(classifier(), loader(pair))
     module = classifier(channels_last=False)
-    trainer(**prune).fit(module, loader(pair))
+    prune().fit(module, loader(pair))
     zeros = torch.cat([weight.flatten() == 0 for weight in module.parameters() if weight.ndim == 4])
     assert zeros.float().mean() > 0.4
 
