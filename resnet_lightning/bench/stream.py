@@ -62,12 +62,10 @@ def _read(root: Path, workers: int) -> Iterator[tuple[str, str, str]]:
     images = len(module.split("train"))
     yield "listed", _speed(images, started), f"{_memory():,.0f} MB"
     module.statistics()
-    device = torch.device("cpu")
-    loader = module.train_dataloader()
+    loader = module.device_loader("train", torch.device("cpu"))
     report = max(len(loader) // _REPORTS, 1)
     started = time.perf_counter()
-    for number, batch in enumerate(loader, 1):
-        module.on_after_batch_transfer(module.transfer_batch_to_device(batch, device, 0))
+    for number, _ in enumerate(loader, 1):
         if number % report == 0:
             yield f"read {number * 256:,}", _speed(number * 256, started), f"{_memory():,.0f} MB"
 

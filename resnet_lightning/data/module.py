@@ -2,29 +2,32 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
+from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor
 
 from ..errors import InputError
 from .augmentation import Augmentation
-from .augmentation.draws import Draws
 from .fingerprint import fingerprint_of_array, fingerprint_of_files
 from .image_spec import ImageSpec
 from .loading.files import FileNames, ImageFiles, cores, list_images
+from .loading.finish import Finish
+from .loading.images import ImageDataset, ImageLoader
+from .loading.on_device import DeviceLoader
 from .loading.order import Order
 from .loading.placement import Placement
-from .loading.resident import BatchLoader, RawBatch
+from .loading.resident import BatchLoader
 from .loading.streaming import StreamLoader, Streams
 from .normalization import Normalization, Statistics, measure
 from .splits import Classes, Holdout, Split
 
-_NOTHING = Augmentation()
+_CPU = torch.device("cpu")
 
 # Training reads the test images as well, so that an error in them is found before the training, not after.
 _SPLITS_OF_STAGE = {"fit": ("train", "val", "test"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
@@ -34,11 +37,13 @@ class ImageDataModule(LightningDataModule, ABC):
     """A data set of images.
 
     Each data set is a subclass that lists its classes and reads its arrays; see ``DigitsDataModule`` for an example.
-    The images are kept in memory once, as uint8, on the accelerator if they fit. The loaders yield raw batches without
-    worker processes, and ``on_after_batch_transfer`` augments and normalizes them on the device. A training, validation
-    or test batch is then ``(images, targets)``: (B, C, H, W) float32 and (B,) int64. With mixup or cutmix, training
-    targets are probabilities (B, num_classes) float32. A prediction batch is ``(images, numbers)``, where the numbers
-    count the images from 0.
+    The images are kept in memory once, as uint8, on the accelerator if they fit. A training, validation or test batch
+    is ``(images, targets)``: (B, C, H, W) float32 and (B,) int64. With mixup or cutmix, training targets are
+    probabilities (B, num_classes) float32. A prediction batch is ``(images, numbers)``, where the numbers count the
+    images from 0.
+
+    A Trainer that is given this data module gets loaders that augment and normalize whole batches on its device.
+    Without one, the loaders are ``DataLoader``s of torch that yield the same batches on the CPU, for any training loop.
 
     The order of the images is a function of (seed, epoch). An image's augmentation is a function of (seed, epoch,
     index). Neither depends on the number of processes or workers, or on where a run was interrupted.
@@ -236,10 +241,10 @@ class ImageDataModule(LightningDataModule, ABC):
         if not (predicting and self.predict_folder):
             self.download()
 
-    def setup(self, stage: str) -> None:
-        for name in _SPLITS_OF_STAGE[stage]:
+    def setup(self, stage: str | None = None) -> None:
+        for name in _SPLITS_OF_STAGE[stage or "fit"]:
             self.split(name)
-        if stage == "fit":
+        if stage in (None, "fit"):
             self._check_training_images(self.split("train"))
 
     def _check_training_images(self, train: Split) -> None:
@@ -272,29 +277,52 @@ class ImageDataModule(LightningDataModule, ABC):
 
     # Hooks: loaders.
 
-    def train_dataloader(self) -> BatchLoader | StreamLoader:
-        if self.trainer is None:
-            return self._loader("train")
-        # Skip the steps of this epoch that an interrupted run has already trained.
-        trainer, progress = self.trainer, self.trainer.fit_loop.epoch_loop.batch_progress
-        return self._loader("train", lambda: self._order_of(trainer.current_epoch), lambda: progress.current.ready)
+    def train_dataloader(self) -> DeviceLoader | ImageLoader:
+        return self._dataloader("train")
 
-    def val_dataloader(self) -> BatchLoader | StreamLoader | list[BatchLoader]:
-        return self._loader("val") if len(self.split("val")) else []
+    def val_dataloader(self) -> DeviceLoader | ImageLoader | list[ImageLoader]:
+        return self._dataloader("val") if len(self.split("val")) else []
 
-    def test_dataloader(self) -> BatchLoader | StreamLoader:
-        return self._loader("test")
+    def test_dataloader(self) -> DeviceLoader | ImageLoader:
+        return self._dataloader("test")
 
-    def predict_dataloader(self) -> BatchLoader | StreamLoader:
-        return self._loader("predict")
+    def predict_dataloader(self) -> DeviceLoader | ImageLoader:
+        return self._dataloader("predict")
+
+    def _dataloader(self, name: str) -> DeviceLoader | ImageLoader:
+        if trainer := self._running_trainer:
+            return self.device_loader(name, trainer.strategy.root_device)
+        raw = self._make_raw_loader(name, _CPU)
+        return ImageLoader.of(ImageDataset(raw, self.finish), getattr(raw, "num_workers", 0))
+
+    def device_loader(self, name: str, device: torch.device) -> DeviceLoader:
+        """Returns the loader of a split that a Trainer gets, which finishes its batches on ``device``.
+
+        Without a running Trainer, every iteration is epoch 0.
+        """
+        return DeviceLoader(self.raw_loader(name, device), self.finish, device, self._announce)
+
+    def _announce(self, indices: Tensor) -> None:
+        self.indices = indices
+
+    def raw_loader(self, name: str, device: torch.device = _CPU) -> BatchLoader | StreamLoader:
+        """Returns the loader of a split's raw batches, which ``finish`` augments and normalizes."""
+        raw = self._make_raw_loader(name, device)
+        return self._streams.add(name, raw) if isinstance(raw, StreamLoader) else raw
+
+    @property
+    def finish(self) -> Finish:
+        """Augments and normalizes raw batches."""
+        return Finish(self.augment, self.normalization, self.seed, self.num_classes)
 
     def _order(self, name: str) -> Order:
+        trainer = self._running_trainer
         return Order(
             self.split(name).indices,
             self.batch_size,
             seed=self.seed if name == "train" else None,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
             pairs=name == "train" and self.augment.mixes,
         )
 
@@ -308,17 +336,32 @@ class ImageDataModule(LightningDataModule, ABC):
         step = next(self._order("train").steps(self._order_of(epoch), batch_idx))
         return step.indices[: self.batch_size].tolist()
 
-    def _loader(
-        self, name: str, epoch: Callable[[], int] = lambda: 0, start: Callable[[], int] = lambda: 0
-    ) -> BatchLoader | StreamLoader:
+    @property
+    def _running_trainer(self) -> Trainer | None:
+        """The Trainer that iterates over the loaders now; after its run, they belong to the user again."""
+        running = self.trainer is not None and self.trainer.state.status == TrainerStatus.RUNNING
+        return self.trainer if running else None
+
+    def _current_epoch(self) -> int:
+        trainer = self._running_trainer
+        return self._order_of(trainer.current_epoch) if trainer else 0
+
+    def _first_step(self) -> int:
+        """The number of steps that an interrupted run has already trained in the epoch that is resumed."""
+        trainer: Any = self._running_trainer
+        loop = trainer.fit_loop.epoch_loop if trainer else None
+        return loop.batch_progress.current.ready if loop and loop.restarting else 0
+
+    def _make_raw_loader(self, name: str, device: torch.device) -> BatchLoader | StreamLoader:
         split, order = self.split(name), self._order(name)
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        trains = name == "train" and self._running_trainer is not None
+        epoch, start = (self._current_epoch, self._first_step) if trains else (_zero, _zero)
         if isinstance(split.images, Tensor):
             images = self.placement.place(split.images, device)
             return BatchLoader(images, split.targets, order, epoch, start).cropping(
                 self.augment, self.seed, self._processes
             )
-        stream = StreamLoader(
+        return StreamLoader(
             split.images,
             split.targets,
             order,
@@ -331,7 +374,6 @@ class ImageDataModule(LightningDataModule, ABC):
             num_workers=self._workers_for(order),
             unreadable=self._streams.unreadable,
         )
-        return self._streams.add(name, stream)
 
     @property
     def _processes(self) -> int:
@@ -343,27 +385,7 @@ class ImageDataModule(LightningDataModule, ABC):
         default = max(min(cores() // self._processes, 16), 1) if len(order) > 1 else 0
         return default if self.num_workers is None else self.num_workers
 
-    # Hooks: batches.
-
-    def transfer_batch_to_device(self, batch: RawBatch, device: torch.device, dataloader_idx: int) -> RawBatch:
-        """Moves images and targets; the indices stay on the CPU, where the random numbers are computed."""
-        self.indices = batch.indices
-        images, targets = (values.to(device, non_blocking=True) for values in (batch.images, batch.targets))
-        return batch._replace(images=images, targets=targets)
-
-    def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
-        """Augments a training batch and normalizes any batch; returns images (B, C, H, W) float32 and targets."""
-        to_do = self.augment.without(batch.done)
-        if batch.epoch is None or to_do == _NOTHING:
-            return self.normalize(batch.images), batch.targets
-        return to_do(
-            batch.images,
-            batch.targets,
-            Draws(batch.indices, self.seed, batch.epoch),
-            self.normalize,
-            others=batch.others,
-            num_classes=self.num_classes,
-        )
+    # Normalization.
 
     def normalize(self, images: Tensor) -> Tensor:
         """(B, C, H, W) pixels in [0, 255], uint8 or float, to float32 with mean 0 and standard deviation 1."""
@@ -437,3 +459,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def __str__(self) -> str:  # Lightning's version needs loaders with a `dataset` attribute
         return f"{type(self).__name__}(root={str(self.root)!r}, {self.num_classes} classes)"
+
+
+def _zero() -> int:
+    return 0

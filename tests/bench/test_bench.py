@@ -169,8 +169,7 @@ def batches_of(way: str, noise: bool) -> list[tuple[torch.Tensor, torch.Tensor]]
     images, labels = random_images(N) if noise else numbered_images()
     if way == "ours":
         module = (NoisyImages if noise else NumberedImages)(N, **bench_data._OPTIONS)
-        batches = (module.transfer_batch_to_device(b, torch.device("cpu"), 0) for b in module.train_dataloader())
-        return [module.on_after_batch_transfer(batch) for batch in batches]
+        return list(module.device_loader("train", torch.device("cpu")))
     return list(WholeSet(images, labels) if way == "whole set" else bench_data._dataloader(images, labels, 0))
 
 
@@ -231,7 +230,7 @@ def test_each_way_mirrors_half_of_the_images(way):
     seed_everything(0, verbose=False)
     if way == "ours":
         module = HalfBright(N, **bench_data._OPTIONS)
-        batches = [module.on_after_batch_transfer(batch)[0] for batch in module.train_dataloader()]
+        batches = [images for images, _ in module.device_loader("train", torch.device("cpu"))]
     elif way == "torchvision":
         batches = [batch for batch, _ in bench_data._dataloader(images, np.zeros(N, np.int64), 0)]
     else:

@@ -24,4 +24,5 @@ def pixels_of(data, name):
 
 def batches(data, loader):
     """The batches of a loader as a model receives them."""
-    return [data.on_after_batch_transfer(batch) for batch in loader]
+    assert loader.dataset.finish == data.finish
+    return list(loader)

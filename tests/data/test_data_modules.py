@@ -79,7 +79,7 @@ def test_only_split_seed_decides_which_images_are_held_out():
 
 
 def training_order(data):
-    return [index for batch in data.train_dataloader() for index in batch.indices.tolist()]
+    return [index for batch in data.raw_loader("train") for index in batch.indices.tolist()]
 
 
 def test_only_seed_everything_decides_the_training_order():
@@ -153,8 +153,8 @@ def test_training_batches_have_mean_0_and_standard_deviation_1():
 def test_given_statistics_are_used():
     data = DigitsDataModule(mean=[0.25], std=[0.125])
     assert [values.tolist() for values in data.statistics()] == [[0.25], [0.125]]
-    raw = next(iter(data.test_dataloader()))
-    images, targets = data.on_after_batch_transfer(raw)
+    raw = next(iter(data.raw_loader("test")))
+    images, targets = data.finish(raw)
     torch.testing.assert_close(images, (raw.images / 255 - 0.25) / 0.125)
     assert torch.equal(targets, raw.targets)
 
@@ -171,9 +171,9 @@ crops = pytest.mark.parametrize("augment", [Augmentation(crop=3), Augmentation(r
 def test_only_training_batches_are_augmented(augment):
     data = DigitsDataModule(augment=augment, mean=[0.0], std=[1.0], batch_size=64)
     pixels = data.split("train").images.permute(0, 3, 1, 2).float()
-    for loader, changed in ((data.train_dataloader(), True), (data.val_dataloader(), False)):
+    for loader, changed in ((data.raw_loader("train"), True), (data.raw_loader("val"), False)):
         raw = next(iter(loader))
-        images, _ = data.on_after_batch_transfer(raw)
+        images, _ = data.finish(raw)
         assert torch.allclose(images * 255, pixels[raw.indices], atol=1e-3) != changed
 
 
@@ -182,8 +182,8 @@ def test_augmentation_is_drawn_again_for_each_epoch_and_seed(monkeypatch, augmen
     def augmented(epoch):
         """The augmented images, by index."""
         data, found = DigitsDataModule(augment=augment), {}
-        for raw in replace(data.train_dataloader(), epoch=lambda: epoch):
-            found |= dict(zip(raw.indices.tolist(), data.on_after_batch_transfer(raw)[0], strict=True))
+        for raw in replace(data.raw_loader("train"), epoch=lambda: epoch):
+            found |= dict(zip(raw.indices.tolist(), data.finish(raw)[0], strict=True))
         return found
 
     def share_of_equal_images(other):
@@ -271,12 +271,12 @@ def test_one_value_stands_for_all_channels():
 def test_a_batch_larger_than_the_training_set_is_refused_only_in_training():
     whole = DigitsDataModule(val_split=0, batch_size=1442)
     whole.setup("fit")
-    assert [len(batch.targets) for batch in whole.train_dataloader()] == [1442]
+    assert [len(batch.targets) for batch in whole.raw_loader("train")] == [1442]
     with pytest.raises(InputError, match=r"data\.batch_size is 1443, too large for 1442 training images"):
         DigitsDataModule(val_split=0, batch_size=1443).setup("fit")
     data = DigitsDataModule(batch_size=10_000)
     data.setup("test")
-    (batch,) = data.test_dataloader()
+    (batch,) = data.raw_loader("test")
     assert len(batch.targets) == 355
 
 
@@ -316,7 +316,7 @@ def test_folds_replace_the_validation_share():
     data = DigitsDataModule(num_folds=4, val_split=0)
     assert data.validates
     assert len(data.split("val")) == 361
-    assert sum(len(batch.targets) for batch in data.val_dataloader()) == 361
+    assert sum(len(targets) for _, targets in data.val_dataloader()) == 361
     assert indices_of(DigitsDataModule(num_folds=4, val_split=0.1), "val") == indices_of(data, "val")
 
 
@@ -386,8 +386,8 @@ def test_a_reflecting_crop_is_smaller_than_the_images():
 
 def test_mixing_makes_training_targets_probabilities():
     data = DigitsDataModule(augment=Augmentation(mixup=0.4, cutmix=1.0), batch_size=31)
-    for raw in data.train_dataloader():
-        images, targets = data.on_after_batch_transfer(raw)
+    for raw in data.raw_loader("train"):
+        images, targets = data.finish(raw)
         assert images.shape == (31, 1, 8, 8)
         assert images.dtype == targets.dtype == torch.float32
         assert targets.shape == (31, 10)
@@ -395,9 +395,9 @@ def test_mixing_makes_training_targets_probabilities():
         own, other = raw.targets[:31], raw.targets[raw.others]
         allowed = torch.nn.functional.one_hot(own, 10) + torch.nn.functional.one_hot(other, 10)
         assert (targets[allowed == 0] == 0).all()
-    for loader in (data.val_dataloader(), data.test_dataloader()):
+    for loader in (data.raw_loader("val"), data.raw_loader("test")):
         for raw in loader:
-            images, targets = data.on_after_batch_transfer(raw)
+            images, targets = data.finish(raw)
             assert raw.others is None
             assert len(images) == len(targets)
             assert targets.dtype == torch.int64
@@ -407,8 +407,8 @@ def test_the_batch_size_does_not_change_how_an_image_is_mixed():
     def mixed(batch_size):
         data = DigitsDataModule(augment=Augmentation(mixup=0.4, cutmix=1.0, crop=1), batch_size=batch_size)
         found = {}
-        for raw in data.train_dataloader():
-            for number, *pair in zip(raw.indices.tolist(), *data.on_after_batch_transfer(raw), strict=False):
+        for raw in data.raw_loader("train"):
+            for number, *pair in zip(raw.indices.tolist(), *data.finish(raw), strict=False):
                 found[number] = pair
         return found
 

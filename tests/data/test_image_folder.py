@@ -301,7 +301,7 @@ def test_folds_are_refused_where_there_is_a_validation_set(tmp_path):
 def test_a_reflecting_crop_must_fit_the_images(tmp_path, options):
     write_folders(tmp_path, ["train", "test"])
     data = ImageFolderDataModule(tmp_path, batch_size=4, augment=Augmentation(crop=5, pad="reflect"), **options)
-    images, _ = data.on_after_batch_transfer(next(iter(data.train_dataloader())))
+    images, _ = next(iter(data.train_dataloader()))
     assert images.shape == (4, 3, 6, 6)
     with pytest.raises(
         InputError, match=r"augment\.crop is 6; with reflect padding, give less than the image's side of 6"

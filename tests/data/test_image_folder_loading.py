@@ -137,7 +137,7 @@ def test_batches_are_bitwise_equal_in_memory_and_from_files(tmp_path, augment):
     ):
         data = ImageFolderDataModule(tmp_path, **options, **others)
         found = all_batches(data)
-        assert isinstance(data.train_dataloader(), StreamLoader if others["resident"] is False else BatchLoader)
+        assert isinstance(data.raw_loader("train"), StreamLoader if others["resident"] is False else BatchLoader)
         for (images, targets), (right_images, right_targets) in zip(found, expected, strict=True):
             assert torch.equal(images, right_images)
             assert torch.equal(targets, right_targets)
@@ -171,7 +171,7 @@ def test_images_too_large_for_memory_are_streamed(tmp_path, caplog):
     write_folders(tmp_path, ["train", "test"])
     data = ImageFolderDataModule(tmp_path, image_size=1_000_000, batch_size=4)
     data.setup("fit")
-    assert isinstance(data.train_dataloader(), StreamLoader)
+    assert isinstance(data.raw_loader("train"), StreamLoader)
     assert "60,000.0 GB of images are streamed from files: too large for the machine's memory" in caplog.messages
 
 
@@ -179,10 +179,10 @@ def test_a_random_resized_crop_is_applied_once_and_by_the_reader(tmp_path):
     write_differing(tmp_path)
     options = {"image_size": 6, "batch_size": 4, "augment": Augmentation(resized_crop=0.2), "resident": False}
     data = ImageFolderDataModule(tmp_path, num_workers=2, **options)
-    raw_batches = list(data.train_dataloader())
+    raw_batches = list(data.raw_loader("train"))
     for batch in raw_batches:
-        assert torch.equal(data.on_after_batch_transfer(batch)[0], data.normalize(batch.images))
-    here = ImageFolderDataModule(tmp_path, num_workers=0, **options).train_dataloader()
+        assert torch.equal(data.finish(batch)[0], data.normalize(batch.images))
+    here = ImageFolderDataModule(tmp_path, num_workers=0, **options).raw_loader("train")
     for batch, right in zip(raw_batches, here, strict=True):
         assert torch.equal(batch.images, right.images)
 
@@ -202,7 +202,7 @@ def test_the_default_is_one_worker_per_core(tmp_path):
     write_folders(tmp_path, ["train", "test"])
     for given, expected in ((None, min(len(os.sched_getaffinity(0)), 16)), (3, 3), (0, 0)):
         data = ImageFolderDataModule(tmp_path, resident=False, num_workers=given, batch_size=4)
-        assert data.train_dataloader().num_workers == expected
+        assert data.raw_loader("train").num_workers == expected
 
 
 def test_an_unreadable_image_stops_a_streaming_run(tmp_path):
@@ -213,7 +213,7 @@ def test_an_unreadable_image_stops_a_streaming_run(tmp_path):
     data.setup("test")
     seen, message = 0, None
     try:  # ``pytest.raises`` would keep the frames, and with them the workers, alive
-        for _ in data.test_dataloader():
+        for _ in data.raw_loader("test"):
             seen += 1
     except InputError as error:
         message = str(error)
@@ -260,7 +260,7 @@ def test_skipped_images_are_not_predicted(tmp_path):
     damage_some(tmp_path)
     data = ImageFolderDataModule(tmp_path, on_error="skip", val_split=0, batch_size=4)
     data.setup("predict")
-    numbers = [number for batch in data.predict_dataloader() for number in batch.targets.tolist()]
+    numbers = [number for batch in data.raw_loader("predict") for number in batch.targets.tolist()]
     assert numbers == [0, 1, *range(3, 20)]
 
 
@@ -296,7 +296,7 @@ def test_a_new_loader_ends_the_workers_of_the_old_one(tmp_path):
     data = ImageFolderDataModule(tmp_path, resident=False, num_workers=1, batch_size=4)
     loaders = []  # kept, so that it is not garbage collection that ends the workers
     for _ in range(3):
-        loaders.append(data.train_dataloader())
+        loaders.append(data.raw_loader("train"))
         list(loaders[-1])
     assert len(set(multiprocessing.active_children()) - others) == 1
     data.teardown("fit")
@@ -311,7 +311,7 @@ def test_images_skipped_while_streaming_are_reported_once(tmp_path, package_warn
         tmp_path, on_error="skip", resident=False, num_workers=num_workers, val_split=0, batch_size=20
     )
     data.setup("fit")
-    training, testing = data.train_dataloader(), data.test_dataloader()
+    training, testing = (data.device_loader(name, torch.device("cpu")) for name in ("train", "test"))
     for _ in range(2):
         ((images, targets),) = batches(data, training)
         assert images.shape == (18, 3, 6, 6)

@@ -17,6 +17,14 @@ class Step(NamedTuple):
     others: Tensor | None
 
 
+class Place(NamedTuple):
+    """One image in an epoch."""
+
+    image: int
+    partner: int | None = None  # the image that it is mixed with
+    epoch: int | None = None  # None in evaluation
+
+
 @dataclass(frozen=True)
 class Order:
     """Which images one process takes at each step of an epoch.
@@ -67,6 +75,25 @@ class Order:
             first = step * whole_step + self.rank * self.batch_size
             indices = order[first : first + self.batch_size]
             yield self._with_others(order, first) if self.pairs else Step(indices, None)
+
+    @property
+    def num_places(self) -> int:
+        """The number of images that ``places`` yields."""
+        return len(self) * self.batch_size if self.seed is not None else -(-len(self.indices) // self.world_size)
+
+    def places(self, epoch: int) -> Iterator[Place | int]:
+        """Yields the images of this process in that epoch, one by one: numbers in ``indices`` in evaluation.
+
+        Several processes get equally many. In evaluation, the last images of some are repeated for this.
+        """
+        if self.seed is None:
+            for step in range(0, self.num_places * self.world_size, self.world_size):
+                yield min(step + self.rank, len(self.indices) - 1)
+            return
+        for indices, others in self.steps(epoch):
+            partners = [None] * len(indices) if others is None else indices[others].tolist()
+            for index, partner in zip(indices.tolist(), partners, strict=False):
+                yield Place(index, partner, epoch)
 
     def _with_others(self, order: Tensor, first: int) -> Step:
         places = torch.arange(first, first + self.batch_size)

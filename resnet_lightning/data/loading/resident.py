@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..augmentation import Augmentation
@@ -26,6 +27,11 @@ class RawBatch(NamedTuple):
     epoch: int | None = None  # None: not a training batch, no augmentation
     others: Tensor | None = None  # (B,) int64 on the CPU, which row each image is mixed with
     done: tuple[str, ...] = ()  # the options of the augmentation that the loader has applied already
+
+    def to(self, device: torch.device) -> "RawBatch":
+        """Moves images and targets; the indices stay on the CPU, where the random numbers are computed."""
+        images, targets = (values.to(device, non_blocking=True) for values in (self.images, self.targets))
+        return self._replace(images=images, targets=targets)
 
 
 @dataclass(frozen=True)
@@ -55,18 +61,21 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[RawBatch]:
         epoch = self.epoch()
-        take = self.take or self._unchanged
         for indices, others in self.order.steps(epoch, self.start()):
-            yield RawBatch(
-                images=take(indices, epoch),
-                targets=self.targets.index_select(0, indices),
-                indices=indices,
-                epoch=None if self.order.seed is None else epoch,
-                others=others,
-                done=self.done,
-            )
+            yield self.batch(indices, others, None if self.order.seed is None else epoch)
 
-    def _unchanged(self, indices: Tensor, epoch: int) -> Tensor:
+    def batch(self, indices: Tensor, others: Tensor | None, epoch: int | None) -> RawBatch:
+        """Returns the batch of some images; see ``RawBatch`` for the arguments."""
+        return RawBatch(
+            images=self._unchanged(indices) if self.take is None or epoch is None else self.take(indices, epoch),
+            targets=self.targets.index_select(0, indices),
+            indices=indices,
+            epoch=epoch,
+            others=others,
+            done=self.done,
+        )
+
+    def _unchanged(self, indices: Tensor) -> Tensor:
         return self.images.index_select(0, indices.to(self.images.device, non_blocking=True)).permute(0, 3, 1, 2)
 
     def cropping(self, augment: Augmentation, seed: int, processes: int) -> "BatchLoader":

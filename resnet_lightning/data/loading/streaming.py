@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,18 +40,19 @@ class _Answer(NamedTuple):
 @dataclass(frozen=True)
 class _Requests(Sampler[_Request]):
     order: Order
-    epoch: Callable[[], int]
-    start: Callable[[], int]
+    begin: list[int]  # the epoch and the first step of the next iteration
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __iter__(self) -> Iterator[_Request]:
-        epoch = self.epoch()
-        for indices, others in self.order.steps(epoch, self.start()):
-            yield _Request(
-                indices.numpy(), None if others is None else others.numpy(), None if self.order.seed is None else epoch
-            )
+        epoch, start = self.begin
+        for indices, others in self.order.steps(epoch, start):
+            yield _request(indices, others, None if self.order.seed is None else epoch)
+
+
+def _request(indices: Tensor, others: Tensor | None, epoch: int | None) -> _Request:
+    return _Request(indices.numpy(), None if others is None else others.numpy(), epoch)
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,17 @@ def _without(batch: RawBatch, readable: Tensor) -> RawBatch:
     return RawBatch(images, targets, indices, batch.epoch, others, batch.done)
 
 
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """One iteration. A DataLoader with persistent workers returns the same iterator each time."""
+
+    of_loader: Any
+
+    def __next__(self) -> _Answer:
+        answer: _Answer = next(self.of_loader)
+        return answer
+
+
 @dataclass(frozen=True)
 class StreamLoader:
     """Yields the ``RawBatch``es of one process, read from files by worker processes.
@@ -140,10 +152,18 @@ class StreamLoader:
         return len(self.order)
 
     @cached_property
+    def _reader(self) -> _Reader:
+        return _Reader(self.files, self.files.shape, self.targets, self.augment, self.seed)
+
+    @cached_property
+    def _begin(self) -> list[int]:
+        return [0, 0]
+
+    @cached_property
     def _loader(self) -> DataLoader[_Answer]:
         return DataLoader(
-            _Reader(self.files, self.files.shape, self.targets, self.augment, self.seed),
-            sampler=_Requests(self.order, self.epoch, self.start),
+            self._reader,
+            sampler=_Requests(self.order, self._begin),
             batch_size=None,  # a request is a whole batch already
             collate_fn=_unchanged,  # type: ignore[arg-type]  # torch's type takes a list of samples
             num_workers=self.num_workers,
@@ -155,27 +175,59 @@ class StreamLoader:
     def close(self) -> None:
         """Ends the worker processes; iterating starts new ones."""
         vars(self).pop("_loader", None)
-        answers = vars(self).pop("_answers", None)
+        answers: _Answers | None = vars(self).pop("_answers", None)
         if answers is not None and self.num_workers:
             # DataLoader has no public way to end persistent workers. They end when the iterator is deleted, but a
             # propagating exception keeps it alive, and ending them at exit takes five seconds.
-            answers._shutdown_workers()
+            answers.of_loader._shutdown_workers()
 
     def __iter__(self) -> Iterator[RawBatch]:
-        answers = vars(self)["_answers"] = iter(self._loader)
-        for batch, unreadable, problem in answers:
-            self.unreadable.update(unreadable)
-            error = None
-            if problem:
-                error = InputError(problem)
-            elif unreadable and self.on_error == "raise":
-                error = UnreadableImage(unreadable[0])
-            elif batch.epoch is not None and not len(batch.images if batch.others is None else batch.others):
-                error = InputError(f"no image of a batch can be read, for example {unreadable[0]!r}; check the files")
-            if error:
-                self.close()
-                raise error
-            yield batch
+        epoch, step = self.epoch(), self.start()
+        answers = self._answers_from(epoch, step)
+        while True:
+            if vars(self).get("_answers") is not answers:  # another iteration has begun, with the same workers
+                answers = self._answers_from(epoch, step)
+            answer = next(answers, None)
+            if answer is None:
+                return
+            yield self._checked(answer)
+            step += 1
+
+    def _answers_from(self, epoch: int, step: int) -> "_Answers":
+        self._begin[:] = epoch, step
+        answers = vars(self)["_answers"] = _Answers(iter(self._loader))
+        return answers
+
+    def _checked(self, answer: _Answer) -> RawBatch:
+        batch, unreadable, problem = answer
+        self.unreadable.update(unreadable)
+        error = None
+        if problem:
+            error = InputError(problem)
+        elif unreadable and self.on_error == "raise":
+            error = UnreadableImage(unreadable[0])
+        elif batch.epoch is not None and not len(batch.images if batch.others is None else batch.others):
+            error = InputError(f"no image of a batch can be read, for example {unreadable[0]!r}; check the files")
+        if error:
+            self.close()
+            raise error
+        return batch
+
+    def batch(self, indices: Tensor, others: Tensor | None, epoch: int | None) -> RawBatch:
+        """Reads the batch of some images in this process; see ``RawBatch`` for the arguments.
+
+        Raises:
+            InputError: if an image cannot be read and ``on_error`` is ``"raise"``, or if all of them are unreadable.
+        """
+        answer = self._reader[_request(indices, others, epoch)]
+        for name in set(answer.unreadable) - self.unreadable:
+            _log.warning("%s could not be read and was skipped", name)
+        if answer.unreadable and not len(answer.batch.images):
+            raise InputError(str(UnreadableImage(answer.unreadable[0])))
+        try:
+            return self._checked(answer)
+        except UnreadableImage as error:  # which cannot be raised again by the process that receives it
+            raise InputError(str(error)) from error
 
 
 class Streams:

@@ -1,0 +1,43 @@
+"""The last step of a batch: from raw pixels to augmented and normalized images, on the batch's device."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..augmentation import Augmentation
+from ..augmentation.draws import Draws
+from ..normalization import Normalization
+from .resident import RawBatch
+
+_NOTHING = Augmentation()
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Augments training batches and normalizes all batches.
+
+    Args:
+        augment: the augmentation of training batches.
+        normalization: mean and standard deviation; they have to be set.
+        seed: the seed of the run.
+        num_classes: the number of classes; with mixup, targets are probabilities of these.
+    """
+
+    augment: Augmentation
+    normalization: Normalization
+    seed: int
+    num_classes: int
+
+    def __call__(self, batch: RawBatch) -> tuple[Tensor, Tensor]:
+        """Returns images (B, C, H, W) float32, and targets: (B,) int64 or, if images are mixed, (B, K) float32."""
+        to_do = self.augment.without(batch.done)
+        if batch.epoch is None or to_do == _NOTHING:
+            return self.normalization.normalize(batch.images), batch.targets
+        return to_do(
+            batch.images,
+            batch.targets,
+            Draws(batch.indices, self.seed, batch.epoch),
+            self.normalization.normalize,
+            others=batch.others,
+            num_classes=self.num_classes,
+        )
