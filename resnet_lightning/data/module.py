@@ -25,7 +25,8 @@ from .loading.placement import Placement
 from .loading.resident import BatchLoader
 from .loading.streaming import StreamLoader, Streams
 from .normalization import Normalization, Statistics, measure
-from .splits import Classes, Holdout, Split
+from .read_check import check_class_names, check_read
+from .splits import Classes, Holdout, Split, classes_in_words
 
 _CPU = torch.device("cpu")
 
@@ -117,7 +118,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.holdout = Holdout(val_split, num_folds, fold, train_fraction, split_seed)
         self.placement = Placement(resident)
         self._normalization = Normalization(self.in_chans, mean, std, self.known_statistics)
-        self._classes = Classes.choose(self.find_classes(), classes)
+        self._classes = Classes.choose(check_class_names(type(self).__name__, self.find_classes()), classes)
         self.all_classes, self.class_names = self._classes.all_names, self._classes.names
         augment.check_images(self.in_chans, self.image_size if augment.pad == "reflect" else None)
         self._splits: dict[str, Split] = {}
@@ -129,6 +130,10 @@ class ImageDataModule(LightningDataModule, ABC):
         self.indices = torch.arange(0)  # (B,) the newest batch: the images' numbers in the data set
 
     # What a data set overrides.
+
+    def folders(self) -> Sequence[Path]:
+        """Returns the folders that the images are read from; none if they come with the package."""
+        return [self.root] if type(self).download is not ImageDataModule.download else []
 
     def find_classes(self) -> tuple[str, ...]:
         """Returns the names of all classes of the data set, by label."""
@@ -217,8 +222,19 @@ class ImageDataModule(LightningDataModule, ABC):
                     self._splits["val"] = self._without_unreadable(val, "train")
         return self._splits[name]
 
+    def in_words(self) -> str:
+        """Returns the classes, the numbers of images and their folders in one line."""
+        sizes = {name: len(self.split(name)) for name in ("train", "val", "test")}
+        counts = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size)
+        folders = ", ".join(dict.fromkeys(map(str, self.folders())))
+        return f"{classes_in_words(self.class_names)}; {counts} images" + (f" from {folders}" if folders else "")
+
     def _read_whole(self, part: str) -> Split:
-        return self._classes.select(part, *self.read(part))
+        call, side = f"{type(self).__name__}.read({part!r})", self.image_size
+        images, labels = check_read(
+            call, self.read(part), self.all_classes, self.in_chans, side, can_stream=self.can_stream
+        )
+        return self._classes.select(part, images, labels)
 
     def _without_unreadable(self, split: Split, part: str) -> Split:
         """Removes unreadable images. Called after splitting, so that a damaged file moves no other image."""

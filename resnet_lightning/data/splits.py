@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -126,21 +125,17 @@ class Classes:
             raise InputError(f"data.classes is {list(names)}; name at least two classes, each once")
         return cls(all_names, names)
 
-    def select(self, part: str, images: Any, labels: Any) -> Split:
+    def select(self, part: str, images: Tensor | ImageFiles, labels: Tensor) -> Split:
         """Takes the images of the kept classes out of a part of the data set.
 
         Args:
             part: what the part is called, for error messages.
-            images: pixels (N, H, W, C) or (N, H, W) uint8, an array or a tensor; or files, of the kept classes only.
-            labels: (N,), numbered as in ``all_names``.
+            images: pixels (N, H, W, C) uint8; or files, of the kept classes only.
+            labels: (N,) int64, numbered as in ``all_names``.
 
         Raises:
             InputError: if images and labels do not belong together, or no image is left.
         """
-        labels = torch.as_tensor(labels).long()
-        if not isinstance(images, ImageFiles):
-            images = torch.as_tensor(images)
-            images = (images.unsqueeze(-1) if images.ndim == 3 else images).contiguous()
         if len(labels) != len(images):
             raise InputError(
                 f"there are {len(images)} {part} images but {len(labels)} labels; they do not belong together"
@@ -160,6 +155,15 @@ class Classes:
         if not len(labels):
             raise InputError(f"there are no {part} images of the classes {', '.join(self.names)}")
         return Split(images, labels, torch.arange(len(labels)))
+
+
+def classes_in_words(names: Sequence[str]) -> str:
+    """Returns the number of classes and their names, such as ``"3 classes (cat, dog, fox)"``; of many, a few."""
+    shown = ", ".join(names)
+    if len(names) > 12 or len(shown) > 80:
+        first = [name if len(name) <= 20 else f"{name[:17]}..." for name in (*names[:3], names[-1])]
+        shown = ", ".join([*first[:3], *(["..."] if len(names) > 4 else []), *(first[3:] if len(names) > 3 else [])])
+    return f"{len(names)} class{'es' if len(names) > 1 else ''} ({shown})"
 
 
 def every_fifth(labels: Tensor) -> Tensor:

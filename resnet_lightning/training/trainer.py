@@ -17,6 +17,7 @@ from ..runs.checkpoint_io import WholeCheckpoints
 from . import tuner
 from .callbacks import (
     BestCheckpoint,
+    DataSummary,
     Evaluation,
     ExactResume,
     FiniteLoss,
@@ -53,7 +54,7 @@ def training_trainer(
     callbacks = _with_progress(options, console)
     if loggers and not any(isinstance(callback, LearningRateMonitor) for callback in callbacks):
         callbacks.append(LearningRateMonitor(logging_interval="epoch"))
-    callbacks += [Throughput(), GradientNorm(), FiniteLoss()]
+    callbacks += [DataSummary(console), Throughput(), GradientNorm(), FiniteLoss()]
     if folder and record:
         # ExactResume comes after all callbacks that draw random numbers when training starts.
         callbacks += [ExactResume(), record, FirstBatch(folder), Evaluation(folder)]

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from importlib.resources import files
 
@@ -8,7 +9,7 @@ from lightning import seed_everything
 from PIL import Image
 
 import resnet_lightning
-from data_modules import batches, indices_of
+from data_modules import batches, indices_of, one_line
 from image_files import random_pixels
 from resnet_lightning import (
     Augmentation,
@@ -18,6 +19,7 @@ from resnet_lightning import (
     InputError,
     MNISTDataModule,
 )
+from resnet_lightning.data.splits import classes_in_words
 
 # The digits, and what all data modules share.
 
@@ -453,6 +455,73 @@ def test_labels_outside_the_classes_are_refused(monkeypatch, labels, named):
     monkeypatch.setattr(Squares, "labels", labels)
     with pytest.raises(InputError, match=rf"the train images have labels .*{named}, but there are 2 classes"):
         Squares().setup("fit")
+
+
+PIXELS, LABELS = np.zeros((4, 4, 4, 3), np.uint8), np.array([0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("result", "found"),
+    [
+        (PIXELS, r"returned \(4, 4, 4, 3\) uint8; expected"),
+        ((PIXELS, LABELS, LABELS), r"returned as a tuple of 3 \(ndarray\); "),
+        ((PIXELS / 255, LABELS), r"images \(4, 4, 4, 3\) float64 and .* multiply by 255 and round; .* to uint8$"),
+        ((PIXELS.astype(int), LABELS), r"images \(4, 4, 4, 3\) int64 and labels \(4,\) int64; "),
+        ((PIXELS.transpose(0, 3, 1, 2), LABELS), r"images \(4, 3, 4, 4\) uint8 .*; move the channels last"),
+        ((PIXELS[..., 0], LABELS), r"images \(4, 4, 4\) uint8 .*; in_chans is 3: set it to"),
+        ((PIXELS[..., :1], LABELS), r"images \(4, 4, 4, 1\) uint8 .*; in_chans is 3: set it to"),
+        ((list("abcd"), LABELS), r"images as a list of 4 \(str\) and labels \(4,\) int64; "),
+        ((PIXELS, LABELS / 2), r"labels \(4,\) float64; .*; number the classes in the order of class_names"),
+        ((PIXELS, ["a", "b", "a", "b"]), r"labels as a list of 4 \(str\); .*; number the classes"),
+        ((PIXELS, np.eye(4, dtype=int)), r"labels \(4, 4\) int64; .*; of one-hot labels, give the argmax\(1\)$"),
+        ((None, LABELS), r"images of type NoneType and labels \(4,\) int64; "),
+    ],
+)
+def test_what_a_data_set_returns_is_checked(monkeypatch, result, found):
+    expected = r"expected images \(N, H, W, 3\) uint8 and labels \(N,\) of whole numbers from 0 to 1"
+    monkeypatch.setattr(Squares, "read", lambda self, part: result)
+    with pytest.raises(InputError, match=rf"^Squares\.read\('train'\) returned .*{expected}") as caught:
+        Squares().setup("fit")
+    assert re.search(found, one_line(caught))
+
+
+def test_images_of_another_size_than_stated_are_refused(monkeypatch):
+    monkeypatch.setattr(Squares, "image_size", 8)
+    with pytest.raises(InputError, match=r"images \(5, 4, 4, 3\) uint8 .*\(N, 8, 8, 3\) .*; image_size is 8$"):
+        Squares().setup("fit")
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 1, 1, 0, 0], np.array([0, 1, 1, 0, 0], np.uint8), [False, True, True] + 2 * [False]]
+)
+def test_labels_of_any_whole_numbers_are_taken(monkeypatch, labels):
+    monkeypatch.setattr(Squares, "labels", labels)
+    assert Squares().split("train").targets.tolist() == [0, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("ab", "the class names of Squares are 'ab'; give a list of different strings, one for each label"),
+        (("a", 1), "class 1 of Squares is 1; give a list"),
+        (["a", "b", "a"], "Squares has two classes 'a'; give a list"),
+        ((), "Squares has no class names; give a list"),
+    ],
+)
+def test_class_names_are_checked(monkeypatch, names, message):
+    monkeypatch.setattr(Squares, "class_names", names)
+    with pytest.raises(InputError, match=message):
+        Squares()
+
+
+def test_a_data_module_in_words():
+    assert DigitsDataModule().in_words() == (
+        "10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9); train 1,299, val 143, test 355 images"
+    )
+    assert DigitsDataModule(classes=[3, 5], val_split=0).in_words() == "2 classes (3, 5); train 293, test 72 images"
+    names = [f"n{number:08}" for number in range(1000)]
+    assert classes_in_words(names) == "1000 classes (n00000000, n00000001, n00000002, ..., n00000999)"
+    assert classes_in_words(["a" * 100, "b", "c"]) == f"3 classes ({'a' * 17}..., b, c)"
 
 
 @pytest.mark.parametrize("labels", [(0, 1, 1, 0), (0, 1, 1, 0, 0, 1)])

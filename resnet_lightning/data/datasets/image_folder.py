@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -106,6 +107,10 @@ class ImageFolderDataModule(ImageDataModule):
     @property
     def has_validation_set(self) -> bool:
         return self._layout.has_validation_set
+
+    def folders(self) -> Sequence[Path]:
+        parts = ("train", "val", "test") if self.has_validation_set else ("train", "test")
+        return [self._layout.folder_of(part) for part in parts]
 
     def read(self, part: str) -> tuple[Any, Any]:
         files, labels = self._list(part)

@@ -1,6 +1,7 @@
 """Callbacks for any LightningModule, one per file."""
 
 from .best_checkpoint import BestCheckpoint
+from .data_summary import DataSummary
 from .ema import MovingAverage
 from .embedding import Embedding
 from .evaluation import Evaluation
@@ -17,6 +18,7 @@ from .throughput import Throughput
 
 __all__ = [
     "BestCheckpoint",
+    "DataSummary",
     "Embedding",
     "Evaluation",
     "ExactResume",

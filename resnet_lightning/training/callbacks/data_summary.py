@@ -1,0 +1,63 @@
+"""One line about the data that a run trains on."""
+
+from collections.abc import Sequence, Sized
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+
+from ...data import ImageDataModule
+from ...data.splits import classes_in_words
+
+
+class DataSummary(Callback):
+    """Prints the classes, the numbers of images and their folders when a training starts.
+
+    For another data module than this package's, it prints what the data module and its loaders state: a
+    ``num_classes``, ``class_names`` or ``classes``, and the lengths of their data sets.
+
+    Args:
+        console: where to print.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data: Any = getattr(trainer, "datamodule", None)
+        if isinstance(data, ImageDataModule):
+            self._print(trainer, data.in_words())
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        data: Any = getattr(trainer, "datamodule", None)
+        if not isinstance(data, ImageDataModule):
+            self._print(trainer, loaders_in_words(data, trainer.train_dataloader, trainer.val_dataloaders))
+
+    def _print(self, trainer: Trainer, line: str) -> None:
+        if line and trainer.is_global_zero:
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def loaders_in_words(data: Any, training: Any, validation: Any) -> str:
+    """Returns what is known of a data module and its loaders, in one line; empty if nothing is."""
+    datasets = [getattr(loader, "dataset", None) for loader in (training, validation)]
+    lengths = [_length(dataset) for dataset in datasets]
+    counts = [f"{name} {n:,}" for name, n in zip(("train", "val"), lengths, strict=True) if n is not None]
+    parts = [_classes(data) or _classes(datasets[0]), f"{', '.join(counts)} samples" if counts else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _classes(source: Any) -> str:
+    for name in "class_names", "classes":
+        names = getattr(source, name, None)
+        if isinstance(names, Sequence) and not isinstance(names, str) and names:
+            return classes_in_words([str(item) for item in names])
+    number = getattr(source, "num_classes", None)
+    return f"{number} classes" if isinstance(number, int) else ""
+
+
+def _length(dataset: Any) -> int | None:
+    try:
+        return len(dataset) if isinstance(dataset, Sized) else None
+    except (TypeError, NotImplementedError):  # an iterable data set may have a length that is not known
+        return None
