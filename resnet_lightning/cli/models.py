@@ -1,6 +1,9 @@
 """``lightning models``: the named models, with their sizes, costs and sources."""
 
 import argparse
+import importlib
+import os
+import sys
 
 import torch
 from rich.table import Table
@@ -16,19 +19,29 @@ from .console import console
 def command(arguments: list[str]) -> None:
     description = "Lists the models, with their sizes, costs and sources."
     parser = argparse.ArgumentParser(prog="resnet-lightning models", description=description)
-    parser.add_argument("pattern", nargs="?", default="*", help="list only the names that match, such as '*preact*'")
+    parser.add_argument(
+        "pattern",
+        nargs="?",
+        default="*",
+        help="list only the names that match, such as '*preact*'; 'my_module.*' lists your own, "
+        "which my_module.py registers",
+    )
     console().print(catalogue(parser.parse_args(arguments).pattern))
 
 
 def catalogue(pattern: str = "*") -> Table:
     """A table with a row for each model whose name matches a shell pattern such as ``"*preact*"``.
 
+    A pattern such as ``"my_module.*"`` imports that module and lists the models that it registers.
+
     Raises:
-        InputError: if no name matches.
+        InputError: if no name matches, or if the module cannot be imported.
     """
-    names = list_models(pattern)
+    module, _, name = pattern.rpartition(".")
+    known = _models_of(module) if module else list_models()
+    names = [found for found in list_models(name) if found in known]
     if not names:
-        raise InputError(f"no model matches {pattern!r}; {did_you_mean(pattern, list_models())}")
+        raise InputError(f"no model matches {pattern!r}; {did_you_mean(pattern, known)}")
     table = Table("model", "parameters", "multiply-adds", "image", "published in", box=None, padding=(0, 2, 0, 0))
     table.columns[0].no_wrap = True
     for column in table.columns[1:4]:
@@ -43,14 +56,33 @@ def catalogue(pattern: str = "*") -> Table:
     return table
 
 
+def _models_of(module: str) -> list[str]:
+    """Imports a module, which may lie in the current folder, and returns the names of the models that it registers.
+
+    Raises:
+        InputError: if it cannot be imported, or if it registers no model.
+    """
+    sys.path.insert(0, os.getcwd())
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # the module's own code may raise anything
+        raise InputError(f"the module {module!r} of models cannot be imported: {error}") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    names = [name for name, model in MODELS.items() if model.factory.__module__ == module]
+    if not names:
+        raise InputError(f"the module {module!r} registers no model; decorate a function in it with register_model")
+    return names
+
+
 def multiply_adds(model: nn.Module, image_size: int) -> int:
-    """Counts the multiply-adds of the convolutions and linear layers for one color image.
+    """Counts the multiply-adds of the convolutions and linear layers for one image.
 
     Papers and torchvision call them FLOPs.
     """
     device = next(model.parameters()).device
     training = model.training
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.empty(1, 3, image_size, image_size, device=device))
+        model.eval()(torch.empty(1, getattr(model, "in_chans", 3), image_size, image_size, device=device))
     model.train(training)
     return counter.get_total_flops() // 2  # the counter counts a multiply-add as two operations

@@ -38,7 +38,7 @@ _METHODS = {"features_only": "keep_features", "frozen_stages": "freeze_stages"}
 
 
 def register_model(
-    source: str, *, image_size: int, statistics: PixelStatistics = IMAGENET
+    source: str, *, image_size: int | None = None, statistics: PixelStatistics = IMAGENET
 ) -> Callable[[Factory], Factory]:
     """Registers the decorated function, which builds a network, under its name.
 
@@ -64,7 +64,8 @@ def register_model(
     Raises:
         InputError: if an argument is missing or invalid, or if another model has the name.
     """
-    if not isinstance(source, str) or not source.strip():
+    # Without parentheses, the decorated function arrives as the source.
+    if not isinstance(source, str) or not source.strip() or image_size is None:
         example = '@register_model("Doe 2026, Table 1", image_size=32)'
         raise InputError(f"register_model needs the model's source and image size: {example}")
     check_int("image_size", image_size, at_least=1)

@@ -1,5 +1,7 @@
 """The table of the models."""
 
+import sys
+
 import pytest
 import torch
 import torchvision
@@ -7,6 +9,7 @@ import torchvision
 from resnet_lightning import InputError, create_model, list_models
 from resnet_lightning.cli.main import main
 from resnet_lightning.cli.models import catalogue, multiply_adds
+from resnet_lightning.models.registry import MODELS
 
 
 @pytest.mark.parametrize(
@@ -52,3 +55,52 @@ def test_a_pattern_that_no_model_matches_is_named(capsys):
         catalogue("resnet21")
     assert main(["models", "resnet21"]) == 2
     assert capsys.readouterr().err.startswith("error: no model matches 'resnet21'")
+
+
+@pytest.fixture
+def own_models(tmp_path, monkeypatch):
+    """A file in the current folder that registers two models."""
+    (tmp_path / "own_models.py").write_text(
+        "from torch import nn\n"
+        "from resnet_lightning import BasicBlock, ResNet, register_model\n"
+        "@register_model('Doe 2026', image_size=16)\n"
+        "def thin_resnet(**options) -> ResNet:\n"
+        "    return ResNet(BasicBlock, (1, 1), (4, 8), stem='cifar', **options)\n"
+        "@register_model('nobody', image_size=8)\n"
+        "class Pixels(nn.Sequential):\n"
+        "    def __init__(self, num_classes=10, in_chans=1):\n"
+        "        super().__init__(nn.Flatten(), nn.Linear(in_chans * 64, num_classes))\n"
+        "        self.in_chans = in_chans\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    before = dict(MODELS)
+    yield
+    MODELS.clear()
+    MODELS.update(before)
+    sys.modules.pop("own_models", None)
+
+
+@pytest.mark.usefixtures("own_models")
+def test_models_of_ones_own_are_listed(capsys):
+    assert main(["models", "own_models.*"]) == 0
+    printed = capsys.readouterr().out
+    rows = [line.split() for line in printed.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["Pixels", "thin_resnet"]
+    assert rows[0][1] == f"{64 * 10 + 10}"
+    assert rows[1][4:] == ["16", "Doe", "2026"]
+
+    assert main(["models", "own_models.thin*"]) == 0
+    assert "Pixels" not in capsys.readouterr().out
+    assert list(catalogue("*hin_resnet").columns[0].cells) == ["thin_resnet"]
+
+
+@pytest.mark.usefixtures("own_models")
+def test_a_module_without_models_is_named(capsys, tmp_path):
+    for pattern, message in (
+        ("nowhere.*", "the module 'nowhere' of models cannot be imported: No module named 'nowhere'"),
+        ("json.*", "the module 'json' registers no model; decorate a function in it with register_model"),
+        ("own_models.thick", "no model matches 'own_models.thick'; known: Pixels, thin_resnet"),
+    ):
+        assert main(["models", pattern]) == 2
+        assert message in capsys.readouterr().err
