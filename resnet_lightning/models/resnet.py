@@ -14,6 +14,7 @@ from .blocks import ORDERS, ResidualBlock
 from .feature_info import FeatureInfo, FeatureMap, Indices, take_indices
 from .head import input_size, output_size
 from .layers import ACT_LAYERS, NORM_LAYERS, ActLayer, NormLayer, out_of_place, resolve
+from .scripting import as_graph
 from .shortcuts import SHORTCUTS, ShortcutLayer
 from .stages import Stage, check_output_stride, check_stages, make_stages, total_stride
 from .stems import STEMS, Stem
@@ -240,6 +241,10 @@ class ResNet(nn.Module):
                 maps[i] = x
         return maps
 
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Returns what ``torch.jit.script`` compiles; see ``as_graph``."""
+        return as_graph(self, check_image_size)
+
     # The head.
 
     @property
@@ -434,6 +439,8 @@ def check_image_size(images: Tensor, reduction: int) -> None:
     Raises:
         InputError: if the images are too small; the message names the smallest size.
     """
+    if torch.jit.is_tracing():  # torch.jit.trace warns of every condition
+        return
     smallest = reduction // 2 + 1
     height, width = images.shape[-2:]
     if height < smallest or width < smallest:
