@@ -16,7 +16,7 @@ from .head import input_size, output_size
 from .layers import ACT_LAYERS, NORM_LAYERS, ActLayer, NormLayer, out_of_place, resolve
 from .scripting import as_graph
 from .shortcuts import SHORTCUTS, ShortcutLayer
-from .stages import Stage, check_output_stride, check_stages, make_stages, total_stride
+from .stages import Stage, check_output_stride, check_stages, make_stages, set_initial_variances, total_stride
 from .stems import STEMS, Stem
 
 POOLS: dict[str, Callable[[int], nn.Module]] = {
@@ -140,6 +140,7 @@ class ResNet(nn.Module):
         for name, (blocks, channels, reduction) in zip(self.stage_names, stages, strict=True):
             self.add_module(name, Stage(*blocks))
             features.append(FeatureMap(channels, reduction, name))
+        set_initial_variances([getattr(self, name) for name in self.stage_names])
         if zero_init_residual:
             for module in self.modules():
                 if isinstance(module, ResidualBlock):

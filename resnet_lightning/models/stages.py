@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
+from .shortcuts import NoShortcut
+
+# Networks of more blocks start with other running variances.
+_DEEP = 100
 
 
 class Stage(nn.Sequential):
@@ -93,6 +97,27 @@ def make_stages(
             channels = made.out_planes
             blocks.append(made)
         yield blocks, channels, reduction
+
+
+def set_initial_variances(stages: Sequence[nn.Sequential]) -> None:
+    """Sets the running variances with which a very deep network is evaluated before its training.
+
+    In training, a block adds a branch of variance 1 to its shortcut, so that the k-th block of a stage gets variance k
+    (De & Smith 2020, *Batch Normalization Biases Residual Blocks Towards the Identity Function in Deep Networks*,
+    section 3). In evaluation with running variances of 1, each block doubles the variance instead, and after 250
+    blocks the maps exceed float32. The first norm of the k-th block of a stage therefore starts with k. Training
+    does not use running statistics and replaces them. Networks with up to 100 blocks and blocks without a shortcut are
+    left as they are.
+    """
+    if sum(map(len, stages)) <= _DEEP:
+        return
+    for stage in stages:
+        for k, block in enumerate(stage, start=1):
+            if isinstance(getattr(block, "downsample", None), NoShortcut):
+                continue
+            variances = (getattr(module, "running_var", None) for module in block.modules())
+            if (variance := next((found for found in variances if found is not None), None)) is not None:
+                variance.fill_(k)
 
 
 def check_stages(depths: Sequence[int], planes: Sequence[int], strides: Sequence[int]) -> None:

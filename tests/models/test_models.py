@@ -202,7 +202,7 @@ def named(request):
     return request.param, create_model(request.param)
 
 
-# Fresh networks run in training mode: with the initial statistics, the maps of a deep one grow beyond float32.
+# Fresh networks run in training mode: with the initial statistics, the maps of a deep one have large values.
 def test_logits_are_finite_at_any_size_and_the_head_of_the_pooled_last_map(named):
     name, net = named
     for height, width in image_sizes(net):
