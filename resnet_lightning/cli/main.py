@@ -7,7 +7,7 @@ import sys
 from ..errors import InputError
 
 SUBCOMMANDS = (
-    *("models", "configs", "bench", "cross_validate", "runs", "report", "explain", "export", "features"),
+    *("new", "models", "configs", "bench", "cross_validate", "runs", "report", "explain", "export", "features"),
     "completion",
 )
 """Each is a file in this folder. The commands that need a trainer, such as ``fit``, are in command_line.py."""
