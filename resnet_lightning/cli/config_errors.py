@@ -70,12 +70,24 @@ def _wrong_value(message: str) -> str:
     key = re.search(r'[Kk]ey "([^"]+)"', message)
     if errors[0].startswith("Expected") and key:
         value = next((line for line in lines if line.startswith("Given value:")), "")
-        return f"{key[1]}: {' or: '.join(errors)}. {value}"
+        hint = (
+            "; write a word that YAML reads as a value, such as no, on or 1e3, in quotes"
+            if _is_no_name(message)
+            else ""
+        )
+        return f"{key[1]}: {' or: '.join(errors)}. {value}{hint}"
     if not key or key[1].rpartition(".")[2] in errors[0].partition(": ")[2]:
         return errors[0]
     if inner := re.match(r'Parser key "([^"]+)": (.*)', errors[0]):
         return f"{key[1]}.{inner[1]}: {inner[2]}"
     return f"{key[1]}: {errors[0]}"
+
+
+def _is_no_name(message: str) -> bool:
+    """Whether a string was expected and YAML read a truth value or a number."""
+    return "<class 'str'>" in message and bool(
+        re.search(r"Given value: (True|False|[-+.\de]+|inf|nan)$", message, re.M)
+    )
 
 
 def argument_names() -> set[str]:

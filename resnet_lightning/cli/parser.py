@@ -6,7 +6,7 @@ from types import NoneType
 from typing import Any, Literal, get_args
 
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, get_loader, set_loader
 from lightning.pytorch.cli import LightningArgumentParser
 
 from ..build import import_by_path
@@ -14,9 +14,12 @@ from ..data import Augmentation, ImageDataModule
 from ..errors import InputError, did_you_mean
 from ..training.classifier import ImageClassifier
 from .config_errors import GROUPS, OBJECT_KEYS, argument_names, one_line, parameters_of, unknown_option
+from .strict_yaml import StrictError, check_yaml
 
 # The mappings with a fixed set of keys. The keys of other mappings depend on classes, which may be the user's.
 _KNOWN_PLACES = {"", *(f"{group}." for group in GROUPS), "data.init_args.", "data.init_args.augment."}
+
+_load_yaml = get_loader("yaml")  # jsonargparse's own, which reads 1e-3 as a number
 
 
 class Parser(LightningArgumentParser):
@@ -29,15 +32,25 @@ class Parser(LightningArgumentParser):
     def __init__(self, *args: Any, command: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.command = command
+        # For values on the command line and in the environment, and for files that a config names.
+        set_loader("yaml", _load_strictly, (yaml.YAMLError,))
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         raise InputError(one_line(message)) from ex
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
-        config = super().parse_args(*args, **kwargs)
+        try:
+            config = super().parse_args(*args, **kwargs)
+        except StrictError as error:
+            raise InputError(str(error)) from error
         if config.get("subcommand"):
             _check_values(config[config.subcommand])
         return config
+
+
+def _load_strictly(text: str) -> Any:
+    check_yaml(text)
+    return _load_yaml(text)
 
 
 def add_run_options(parser: Parser) -> None:
@@ -74,8 +87,12 @@ def check_config_file(path: str) -> None:
         nearby = [str(other) for other in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
         raise InputError(f"there is no config {path!r}" + (f"; {did_you_mean(path, nearby)}" if nearby else ""))
     try:
-        content = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = file.read_text()
+        check_yaml(text)
+        content = yaml.safe_load(text)
+    except StrictError as error:
+        raise InputError(f"the config {path!r}: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" (line {mark.line + 1}: {getattr(error, 'problem', '')})" if mark else ""
         raise InputError(f"the config {path!r} is not YAML{place}") from error

@@ -20,6 +20,7 @@ class ImageSpec:
         shorter_side: the length to which a file's shorter side is scaled before its centre is cropped.
         mean: of each channel, for pixels in [0, 1].
         std: the standard deviation of each channel, likewise.
+        white_level: the pixel value of white in grey images of more than 8 bits; None if there were none.
     """
 
     class_names: tuple[str, ...]
@@ -28,6 +29,7 @@ class ImageSpec:
     shorter_side: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    white_level: float | None = None
 
     @property
     def is_square(self) -> bool:
@@ -48,6 +50,8 @@ class ImageSpec:
         """
         values: dict[str, Any] = {}
         for field in fields(cls):
+            if field.name not in entries and field.default is None:  # added later
+                continue
             if field.name not in entries:
                 raise InputError(f"the checkpoint does not state the {field.name} of its images; train the model again")
             is_right, what = _EXPECTED[field.name]
@@ -80,4 +84,5 @@ _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "shorter_side": (_is_count, "a length in pixels"),
     "mean": (_list_of(_is_number), "a list of numbers"),
     "std": (_list_of(_is_number), "a list of numbers"),
+    "white_level": (lambda value: value is None or (_is_number(value) and value > 0), "a positive number"),
 }

@@ -83,6 +83,8 @@ class ImageDataModule(LightningDataModule, ABC):
     """Whether ``read`` may return ``ImageFiles`` instead of an array."""
     num_workers: int | None = None
     on_error: str = "raise"
+    white_level: float | None = None
+    """The pixel value of white in grey image files of more than 8 bits; None if there are none."""
     known_statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
     """Mean and standard deviation of each channel in [0, 1]; None measures them on the training images."""
 
@@ -165,7 +167,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def files(self, names: Iterable[str]) -> ImageFiles:
         """Returns images in any folder, which are scaled and cropped like those of the data set."""
-        return ImageFiles(FileNames(names), *self.sizes(), self.in_chans)
+        return ImageFiles(FileNames(names), *self.sizes(), self.in_chans, white_level=self.white_level)
 
     @abstractmethod
     def read(self, part: str) -> tuple[Any, Any]:
@@ -449,6 +451,7 @@ class ImageDataModule(LightningDataModule, ABC):
             shorter_side=shorter_side or min(height, width),
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
+            white_level=self.white_level,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -468,6 +471,11 @@ class ImageDataModule(LightningDataModule, ABC):
             raise InputError(
                 f"the checkpoint was trained on the classes {', '.join(state_dict['class_names'])}, "
                 f"but this data set has {', '.join(self.class_names)}"
+            )
+        if (before := state_dict.get("white_level")) and self.white_level not in (None, before):
+            raise InputError(
+                f"the checkpoint was trained on images whose white is {before:g}, but it is {self.white_level:g} here; "
+                f"give --data.white_level {before:g}"
             )
         self._normalization.set(torch.tensor(state_dict["mean"]), torch.tensor(state_dict["std"]))
         self._trained_on = state_dict.get("trained_on")

@@ -23,6 +23,7 @@ class PredictionDataModule(ImageDataModule):
         shorter_side: the length to which a file's shorter side is scaled before its centre is cropped.
         mean: of each channel, for pixels in [0, 1].
         std: likewise.
+        white_level: the pixel value of white in grey images of more than 8 bits.
         predict_folder: the folder.
         batch_size: images per step, in each process.
         num_workers: processes that read files; one for each core by default, at most 16.
@@ -36,12 +37,16 @@ class PredictionDataModule(ImageDataModule):
         shorter_side: int,
         mean: Sequence[float],
         std: Sequence[float],
+        white_level: float | None = None,
         predict_folder: str | os.PathLike[str] | None = None,
         batch_size: int = 128,
         num_workers: int | None = None,
     ) -> None:
         height, width = image_size
-        self._spec = ImageSpec(tuple(class_names), in_chans, (height, width), shorter_side, tuple(mean), tuple(std))
+        self._spec = ImageSpec(
+            tuple(class_names), in_chans, (height, width), shorter_side, tuple(mean), tuple(std), white_level
+        )
+        self.white_level = white_level
         self.in_chans = in_chans
         self.image_size = height if height == width else None
         self.num_workers = num_workers
@@ -59,12 +64,14 @@ class PredictionDataModule(ImageDataModule):
         Args:
             state: the data module's state in the checkpoint.
             options: the user's options. Folder, batch size and workers are kept; mean, standard deviation and image
-                size override those of the checkpoint.
+                size override those of the checkpoint. A white level counts if the checkpoint has none.
 
         Raises:
             InputError: if an entry is missing in the checkpoint.
         """
         given = {name: options[name] for name in ("mean", "std") if options.get(name)}
+        if not state.get("white_level") and options.get("white_level"):
+            given["white_level"] = options["white_level"]
         if side := options.get("image_size"):
             given |= {"image_size": (side, side), "shorter_side": options.get("shorter_side") or side}
         kept = {name: options[name] for name in ("predict_folder", "batch_size", "num_workers") if name in options}

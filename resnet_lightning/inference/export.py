@@ -210,7 +210,7 @@ def _package_images(trained: LoadedModel) -> Iterator[Tensor]:
 def _folder_images(trained: LoadedModel, folder: Path) -> Iterator[Tensor]:
     """Yields the first ``MOST_FILES`` images below a folder, (1, H, W, C) each."""
     for name in list_images(folder)[:MOST_FILES]:
-        image = read_image(name, trained.data.in_chans).permute(1, 2, 0).contiguous()
+        image = read_image(name, trained.data.in_chans, trained.data.white_level).permute(1, 2, 0).contiguous()
         if trained.data.image_size is None and image.shape[:2] != trained.data.image_spec.image_size:
             height, width = trained.data.image_spec.image_size
             raise InputError(

@@ -127,7 +127,8 @@ def _code(trained: LoadedModel, file: str) -> str:
         arguments = _arguments({**options, **own, "pretrained": file})
         net = f"net = create_model({hparams['backbone']!r}, {arguments}).eval()"
     mean, std = (values.tolist() for values in data.statistics())
-    pixels = f"read_image(file, channels={data.in_chans})"
+    white = "" if data.white_level is None else f", white_level={data.white_level:g}"
+    pixels = f"read_image(file, channels={data.in_chans}{white})"
     if data.image_size is not None:
         pixels = f"scale_and_cut({pixels}, shorter_side={data.sizes()[1]}, size={data.image_size})"
     decode = "read_image, scale_and_cut" if data.image_size is not None else "read_image"

@@ -15,12 +15,13 @@ from ..augmentation import Augmentation
 from ..loading.cache import DecodedCache, default_cache_folder
 from ..loading.decode import size_of
 from ..loading.files import FileNames, ImageFiles
+from ..loading.white_level import find_white_level
 from ..module import ImageDataModule
 from ..splits import Split
 from .folder_layout import FolderLayout
 
 _PARTS_OF_STAGE = {"fit": ("train", "val", "test"), "validate": ("train", "val"), "test": ("test",)}
-_MEASURED = 1000  # images on which mean and standard deviation are measured when images are streamed
+_MEASURED = 1000  # images on which the white level, and those that are streamed also mean and std, are measured
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -35,15 +36,20 @@ class ImageFolderDataModule(ImageDataModule):
     lower case. Hidden files and folders, and those of systems and network drives, such as ``@eaDir`` and
     ``__MACOSX``, are ignored.
 
-    Images of every mode are converted to RGB. If they fit in memory, they are decoded once and cached on disk, so that
-    the next run starts immediately. Otherwise, or with ``resident: false``, worker processes stream them from files.
-    Images of several sizes need ``image_size``. See ``ImageDataModule`` for the other arguments.
+    Images of every mode are converted to RGB and turned upright as their EXIF orientation states; of several frames,
+    the first is used. Grey images of more than 8 bits for each pixel are scaled by one white level for the whole data
+    set. If images fit in memory, they are decoded once and cached on disk, so that the next run starts immediately.
+    Otherwise, or with ``resident: false``, worker processes stream them from files. Images of several sizes need
+    ``image_size``. See ``ImageDataModule`` for the other arguments.
 
     Args:
         root: the folder.
         image_size: the side of the images, cropped from the centre; None if all files have one size.
         shorter_side: scale each file's shorter side to this before the crop; ``image_size`` by default. ImageNet's
             usual choice is 256 for 224.
+        white_level: the pixel value of white in grey images of more than 8 bits, such as 4095 for 12 bits in 16. By
+            default it follows from the largest value of up to 1,000 training images: 1 for floats up to 1, otherwise
+            the largest value of 8, 10, 12, 14, 16, 24 or 32 bits. An image with larger values is an error.
         augment: the augmentation of training batches.
         num_workers: processes that stream files; by default one per core, at most 16.
         on_error: what to do with an image that cannot be read: ``raise`` an error, or ``skip`` it and report the number
@@ -64,6 +70,7 @@ class ImageFolderDataModule(ImageDataModule):
         *,
         image_size: int | None = None,
         shorter_side: int | None = None,
+        white_level: float | None = None,
         augment: Augmentation = Augmentation(flip=True),
         num_workers: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
@@ -75,6 +82,8 @@ class ImageFolderDataModule(ImageDataModule):
             raise InputError(f"data.image_size is {image_size}; give the side in pixels")
         if shorter_side is not None and shorter_side < (image_size or shorter_side + 1):
             raise InputError(f"data.shorter_side is {shorter_side}; set data.image_size as well, to at most this")
+        if white_level is not None and not 0 < white_level < float("inf"):
+            raise InputError(f"data.white_level is {white_level}; give the pixel value of white, larger than 0")
         if num_workers is not None and num_workers < 0:
             raise InputError(f"data.num_workers is {num_workers}; give 0 (none) or more processes")
         if on_error not in ("raise", "skip"):
@@ -82,6 +91,7 @@ class ImageFolderDataModule(ImageDataModule):
         if not 0 <= cache_gb < float("inf"):
             raise InputError(f"data.cache_gb is {cache_gb}; give a size in gigabytes, 0 for no cache")
         self._size = image_size
+        self._given_white_level = white_level
         self._shorter_side = shorter_side or image_size or 0
         self.num_workers = num_workers
         self.on_error = on_error
@@ -101,6 +111,15 @@ class ImageFolderDataModule(ImageDataModule):
     def sizes(self) -> tuple[int | None, int]:
         return (self._size, self._shorter_side) if self._size else super().sizes()
 
+    @cached_property
+    def white_level(self) -> float | None:  # type: ignore[override]  # measured on the training images when first needed
+        """The pixel value of white in grey images of more than 8 bits: given or measured; None if there are none."""
+        if "train" not in self._names:
+            self._list_names("train")
+        names = self._names["train"]
+        step = max(len(names) // _MEASURED, 1)
+        return find_white_level([names[number] for number in range(0, len(names), step)], self._given_white_level)
+
     def find_classes(self) -> tuple[str, ...]:
         return self._layout.find_classes()
 
@@ -114,7 +133,6 @@ class ImageFolderDataModule(ImageDataModule):
 
     def read(self, part: str) -> tuple[Any, Any]:
         files, labels = self._list(part)
-        self._names[part] = files.names
         if len(files) and not self._size:
             height, width = self._size_of_training_images
             if files.shape[:2] != (height, width):
@@ -139,9 +157,16 @@ class ImageFolderDataModule(ImageDataModule):
         return self._names["train"]  # also if they are decoded: their pixels depend on the library that decodes them
 
     def _list(self, part: str) -> tuple[ImageFiles, Tensor]:
+        targets = self._list_names(part)
+        names, white = self._names[part], self.white_level
+        return ImageFiles(names, self._size, self._shorter_side, self.in_chans, white_level=white), targets
+
+    def _list_names(self, part: str) -> Tensor:
+        """Lists the files of a part, and returns their labels (N,)."""
         labels = [self.all_classes.index(name) for name in self.class_names]
         names, targets = self._layout.list_part(part, self.class_names, labels)
-        return ImageFiles(FileNames(names), self._size, self._shorter_side, self.in_chans), targets
+        self._names[part] = FileNames(names)
+        return targets
 
     def _decodes(self, files: ImageFiles) -> bool:
         """Whether all files are decoded into memory instead of streamed."""

@@ -136,6 +136,7 @@ class ImageFiles:
             ``size``.
         channels: 1 for grey, 3 for colour.
         expected_size: the height and width that unscaled files must have; by default those of the first file.
+        white_level: the pixel value of white in grey images of more than 8 bits; None if there are none.
     """
 
     names: FileNames
@@ -143,6 +144,7 @@ class ImageFiles:
     shorter_side: int
     channels: int
     expected_size: tuple[int, int] | None = None
+    white_level: float | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -171,7 +173,7 @@ class ImageFiles:
             UnreadableImage: if the file cannot be read.
             InputError: if no size was given and this image differs in size from the first.
         """
-        image = read_image(self.names[number], self.channels)
+        image = read_image(self.names[number], self.channels, self.white_level)
         if self.size:
             return scale_and_cut(image, self.shorter_side, self.size)
         height, width, _ = self.shape
@@ -192,7 +194,7 @@ class ImageFiles:
         Raises:
             UnreadableImage: if the file cannot be read.
         """
-        image = read_image(self.names[number], self.channels)
+        image = read_image(self.names[number], self.channels, self.white_level)
         height, width, _ = self.shape
         box = draw(*(np.array([side]) for side in image.shape[-2:]))
         top, left, rows, columns = (int(value[0]) for value in box)
@@ -237,7 +239,9 @@ class ImageFiles:
         The files are not read. Writing to a file changes its modification time, or at least its change time, which
         programs cannot set.
         """
-        digest = hashlib.blake2b(repr(("1", self.size, self.shorter_side, self.channels)).encode(), digest_size=16)
+        # The first entry is the version of the rules by which files are decoded.
+        rules = ("2", self.size, self.shorter_side, self.channels, self.white_level)
+        digest = hashlib.blake2b(repr(rules).encode(), digest_size=16)
         for name in self.names:
             try:
                 state = os.stat(name)
