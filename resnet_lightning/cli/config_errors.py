@@ -85,7 +85,7 @@ def _wrong_value(message: str) -> str:
 
 def _is_no_name(message: str) -> bool:
     """Whether a string was expected and YAML read a truth value or a number."""
-    return "<class 'str'>" in message and bool(
+    return "Expected a <class 'str'>" in message and bool(
         re.search(r"Given value: (True|False|[-+.\de]+|inf|nan)$", message, re.M)
     )
 
