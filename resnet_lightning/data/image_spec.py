@@ -66,6 +66,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
@@ -84,5 +88,5 @@ _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "shorter_side": (_is_count, "a length in pixels"),
     "mean": (_list_of(_is_number), "a list of numbers"),
     "std": (_list_of(_is_number), "a list of numbers"),
-    "white_level": (lambda value: value is None or (_is_number(value) and value > 0), "a positive number"),
+    "white_level": (lambda value: value is None or _is_positive(value), "a positive number"),
 }
