@@ -135,6 +135,10 @@ def _check_values(config: Namespace) -> None:
         raise InputError(f"seed_everything is {seed}; give an integer from 0 to {2**32 - 1}")
     if not isinstance(config.model.backbone, str) or not config.model.backbone:
         raise InputError(f"model.backbone is {config.model.backbone!r}; give the name of a model or a dotted path")
+    if not isinstance(config.model.get("loss"), str | None):
+        raise InputError(
+            "model.loss is a mapping or a number; give a name or a dotted path, and its arguments as model.loss_args"
+        )
     data = config.data.get("init_args") or Namespace()
     augment = data.get("augment", Namespace())
     _check_mapping("data.augment", augment)

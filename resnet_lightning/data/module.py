@@ -202,6 +202,12 @@ class ImageDataModule(LightningDataModule, ABC):
         return len(self.class_names)
 
     @property
+    def class_counts(self) -> Tensor:
+        """The number of training images of each class (num_classes,) int64."""
+        train = self.split("train")
+        return train.targets[train.indices].bincount(minlength=self.num_classes)
+
+    @property
     def seed(self) -> int:
         """The last seed of ``seed_everything``, or 0: the seed of the order and of the augmentations."""
         return int(os.environ.get("PL_GLOBAL_SEED", "0"))

@@ -60,7 +60,9 @@ def check_state_dict(
         raise InputError(f"the weights in {source} do not fit this net: {listed}")
 
 
-def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: str | Sequence[str] = ()) -> None:
+def load_pretrained(
+    net: nn.Module, pretrained: Pretrained, may_differ: str | Sequence[str] = (), head: str = "fc"
+) -> None:
     """Loads weights into a network whose head and number of input channels may differ, and prints what was loaded.
 
     Keys may have the prefixes of this package's classifier, DDP, ``torch.compile``, FSDP and averaged models. A head
@@ -74,6 +76,7 @@ def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: str | Se
             enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, or a state dict.
         may_differ: shell patterns of keys that may be missing from the weights, unexpected or of another shape, such as
             ``"fc.*"`` for weights without a head. These parameters keep their random initialization.
+        head: the name of the layer that may have another size.
 
     Raises:
         InputError: if the weights are not found or cannot be read, or if keys do not fit; the message names them.
@@ -99,8 +102,8 @@ def load_pretrained(net: nn.Module, pretrained: Pretrained, may_differ: str | Se
 
     # Old files lack the batch counters, which norms do not need.
     allowed = [*as_patterns(may_differ), "*.num_batches_tracked"]
-    if any(differs(key) for key in weights if key.startswith("fc.")):
-        allowed.append("fc.*")
+    if any(differs(key) for key in weights if key.startswith(f"{head}.")):
+        allowed.append(f"{head}.*")
     unused = [key for key in weights if _matches(key, allowed) and differs(key)]
     weights = {key: tensor for key, tensor in weights.items() if key not in unused}
     try:
@@ -186,6 +189,8 @@ def _without_prefix(
         networks = ", ".join(repr(prefix) for prefix in best)
         raise InputError(f"{source} contains several networks, under {networks}; give the state dict of one of them")
     prefix = best[0] if best else ""
+    if prefix == "backbone.":  # of this package's classifier, whose loss may have weights too
+        found = {key: tensor for key, tensor in found.items() if not key.startswith("loss.")}
     weights = {key.removeprefix(prefix): tensor for key, tensor in found.items()}
     if len(weights) < len(found):
         raise InputError(f"{source} contains some weights twice, with the prefix {prefix!r} and without it")

@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from lightning.pytorch.loggers import CSVLogger
@@ -54,15 +55,21 @@ def find_run(base: Path, name: str, config: str) -> Path | None:
         name: the run's name.
         config: the whole config as YAML. Options such as ``trainer.max_epochs`` may differ.
     """
-    wanted = flatten(yaml.safe_load(config), leave_out=_MAY_CHANGE)
+    wanted = _settings(config)
     files = sorted((base / name).glob("*/config.yaml"), key=lambda file: file.parent.name, reverse=True)
     for file in files:
         with contextlib.suppress(yaml.YAMLError, OSError):
-            found = flatten(yaml.safe_load(file.read_text()), leave_out=_MAY_CHANGE)
+            found = _settings(file.read_text())
             # For the other processes of this run, the folder is locked by their first process.
             if found == wanted and (not is_first_process() or can_lock(file.parent)):
                 return file.parent
     return None
+
+
+def _settings(config: str) -> dict[str, Any]:
+    """Returns the options that may not change. The config of an older version lacks options, which are null today."""
+    flat = flatten(yaml.safe_load(config), leave_out=_MAY_CHANGE)
+    return {name: value for name, value in flat.items() if value is not None}
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

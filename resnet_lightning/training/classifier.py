@@ -1,36 +1,37 @@
 """The LightningModule that trains any backbone to classify images."""
 
-import inspect
 import math
 import os
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from lightning import LightningModule
-from lightning.pytorch.callbacks import ModelPruning
+from lightning.pytorch.callbacks import ModelPruning, WeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from ..build import build, import_by_path
 from ..checkpoint_file import check_checksum
 from ..errors import InputError
-from ..models import create_model
+from .backbones import make_backbone
 from .batches import images_and_targets, images_of
+from .configured_metrics import ConfiguredMetrics
+from .data_protocol import class_names
 from .finetuning import step_schedule, unfreeze_head
 from .fsdp import broadcast_buffers, shard
 from .length import optimizer_steps
 from .loader_metrics import LoaderMetrics
+from .losses import BALANCED, ClassifierLoss, balanced_weights
+from .lr_factors import find_factors, freeze
 from .metrics import EpochMetrics
 from .optim import copy_settings, fast_forward, make_optimizer, make_scheduler, parameter_groups
+from .optimizer_modes import OptimizerModes, has_modes
 
 
 class ImageClassifier(LightningModule):
-    """Trains a backbone with cross-entropy and reports accuracy: images (B, C, H, W) -> logits (B, num_classes).
+    """Trains a backbone to classify images: (B, C, H, W) -> logits (B, num_classes).
 
     Targets are labels (B,) or, for mixed images, class probabilities (B, num_classes).
 
@@ -44,14 +45,29 @@ class ImageClassifier(LightningModule):
         num_classes: the size of the logits.
         in_chans: the number of image channels.
         backbone_args: further arguments of the backbone, such as ``{stem: cifar}``. For fine-tuning, give
-            ``pretrained`` (a path) and ``frozen_stages``. See ``create_model``.
+            ``pretrained`` (a path) and ``frozen_stages``. See ``create_model``. A function that has no such arguments
+            gets them too; see ``freeze_first_stages`` for what its stages are.
+        loss: a class of ``torch.nn``, or the dotted path of a class or of a function of logits and targets; None is
+            ``CrossEntropyLoss``. In Python, it may also be a module or function, which loading a checkpoint then needs
+            again. See ``LossAdapter`` for what a loss has to take and return. Its parameters are trained.
+        loss_args: its arguments.
+        class_weights: how much the loss of an image counts, by class; ``balanced`` counts all classes equally, with
+            weights in inverse proportion to their number of training images. The mean is a weighted one.
+        metrics: further metrics of validation and test, by the name under which they are logged: the name of a class of
+            ``torchmetrics``, the dotted path of a ``torchmetrics.Metric``, or ``{class_path: ..., init_args: ...}``. A
+            metric with a value for each class is logged as ``val/NAME/CLASS``. See ``ConfiguredMetrics``.
         lr: the learning rate; with a schedule, its peak.
-        optimizer: a class of ``torch.optim``, or a dotted path.
+        lr_factors: factors of the learning rate by shell pattern of the backbone's parameter names, such as
+            ``{"fc.*": 10, "layer1.*": 0.1}``. The most specific pattern counts: the one with the most characters that
+            are not wildcards. 0 freezes parameters, and the running statistics that belong to them.
+        optimizer: a class of ``torch.optim``, or a dotted path. If it has ``train()`` and ``eval()``, as schedule-free
+            optimizers do, it is in eval mode for evaluations and in checkpoints.
         optimizer_args: its other arguments. Weight decay is not applied to norms and biases.
         scheduler: a class of ``torch.optim.lr_scheduler``, or a dotted path. It is stepped after every optimizer step
             and sized to the run's length. None keeps the learning rate constant.
         scheduler_args: its other arguments. Milestones below 1 are fractions of the run.
-        label_smoothing: the fraction of the target that is spread over all classes (Szegedy et al. 2016, section 7).
+        label_smoothing: the fraction of the target that is spread over all classes (Szegedy et al. 2016, section 7). It
+            applies to training; validation and test compute the loss without it.
         channels_last: use the channels_last memory format, which is faster on most hardware.
         compile: compile the backbone with ``torch.compile``.
 
@@ -73,6 +89,11 @@ class ImageClassifier(LightningModule):
         label_smoothing: float = 0.0,
         channels_last: bool = True,
         compile: bool = False,
+        loss: str | Any = None,  # or a module or function
+        loss_args: dict[str, Any] | None = None,
+        class_weights: list[float] | Literal["balanced"] | None = None,
+        metrics: dict[str, str | dict[str, Any]] | None = None,
+        lr_factors: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -84,26 +105,40 @@ class ImageClassifier(LightningModule):
         hparams = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         if isinstance(backbone, nn.Module):
             del hparams["backbone"]
+        if loss is not None and not isinstance(loss, str):
+            if not callable(loss):
+                raise InputError(
+                    f"model.loss is {loss!r}; give the name of a loss, and its arguments as model.loss_args"
+                )
+            del hparams["loss"]
         if backbone_args and "pretrained" in backbone_args:
             # A checkpoint holds all weights, and the pretrained file may be gone when it is loaded.
             hparams["backbone_args"] = {k: v for k, v in backbone_args.items() if k not in ("pretrained", "may_differ")}
         # Without arguments, `save_hyperparameters()` stores the parser's config under LightningCLI, not these values.
         self.save_hyperparameters(hparams)
 
-        self.backbone = make_backbone(backbone, num_classes, in_chans, backbone_args or {})
+        self.backbone, self._frozen = make_backbone(backbone, num_classes, in_chans, backbone_args or {})
+        self._lr_factors = find_factors(self.backbone, lr_factors or {})
+        self._frozen += freeze(self.backbone, self._lr_factors)
+        self.loss = ClassifierLoss(loss or "CrossEntropyLoss", loss_args or {}, num_classes, label_smoothing)
+        if class_weights is not None and class_weights != BALANCED:
+            self.loss.set_class_weights(class_weights)
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
         if compile:
             self.backbone.compile()  # in place: the state dict keeps its keys
         self.lr = lr  # Lightning's learning-rate finder reads and sets it
+        self._is_balanced = class_weights == BALANCED
         self._lr_before = lr  # the learning rate in the checkpoint that is resumed
         self._schedule_fits: tuple[float, float] = (lr, 0)  # the learning rate and the steps that it was built for
+        self._modes = OptimizerModes()
         # Built and discarded, so that a wrong option raises an error here and not when training starts.
         self._make_dummy_optimizer(total_steps=1000)
 
         self.train_metrics = EpochMetrics()
-        self.val_metrics = EpochMetrics(top_5=num_classes >= 10)
-        self.test_metrics = EpochMetrics(top_5=num_classes >= 10)
+        top_5 = num_classes >= 10
+        self.val_metrics = EpochMetrics(top_5=top_5, configured=ConfiguredMetrics(metrics or {}, num_classes))
+        self.test_metrics = EpochMetrics(top_5=top_5, configured=ConfiguredMetrics(metrics or {}, num_classes))
         self.loader_metrics = LoaderMetrics()
 
     @classmethod
@@ -124,29 +159,38 @@ class ImageClassifier(LightningModule):
         layout = torch.channels_last if self.hparams["channels_last"] else torch.contiguous_format
         return self.backbone(images.contiguous(memory_format=layout))
 
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode of all modules, except that frozen running statistics stay as they are."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        loss, _ = self._step(batch, self.train_metrics)
-        return loss
+        images, targets = images_and_targets(batch)
+        logits = self(images)
+        losses, weights = self.loss(logits, targets, training=True)
+        self.train_metrics.update(losses.detach(), logits.detach(), targets, weights)
+        return losses.mean() if weights is None else losses.sum() / weights.sum()
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._step(batch, self.loader_metrics.of("val", self.val_metrics, dataloader_idx))
+        self._evaluate(batch, self.loader_metrics.of("val", self.val_metrics, dataloader_idx))
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Returns the logits (B, num_classes), for callbacks."""
-        _, logits = self._step(batch, self.loader_metrics.of("test", self.test_metrics, dataloader_idx))
-        return logits
+        return self._evaluate(batch, self.loader_metrics.of("test", self.test_metrics, dataloader_idx))
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Returns class probabilities (B, num_classes), float32. The batch may be images alone."""
         return self(images_of(batch)).float().softmax(dim=1)
 
-    def _step(self, batch: Any, metrics: EpochMetrics) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, batch: Any, metrics: EpochMetrics) -> Tensor:
+        """Adds a batch to the metrics, and returns its logits (B, num_classes)."""
         images, targets = images_and_targets(batch)
-        logits = self(images)
-        losses = F.cross_entropy(logits, targets, label_smoothing=self.hparams["label_smoothing"], reduction="none")
-        # In evaluation, a process may have no images in the last step.
-        metrics.update(losses.detach(), logits.detach(), targets)
-        return losses.mean(), logits
+        logits = self(images)  # in the last step, a process may have no images
+        losses, weights = self.loss(logits, targets)
+        metrics.update(losses, logits, targets, weights)
+        return logits
 
     def on_validation_epoch_start(self) -> None:
         self.loader_metrics.start("val", self.val_metrics, self.trainer.val_dataloaders)
@@ -158,18 +202,51 @@ class ImageClassifier(LightningModule):
         self.log_dict({f"train/{name}": metric for name, metric in self.train_metrics.by_name().items()})
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.loader_metrics.by_name("val", self.val_metrics), add_dataloader_idx=False)
+        self._log("val", self.val_metrics)
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict(self.loader_metrics.by_name("test", self.test_metrics), add_dataloader_idx=False)
+        self._log("test", self.test_metrics)
+
+    def _log(self, stage: str, metrics: EpochMetrics) -> None:
+        self.log_dict(self.loader_metrics.by_name(stage, metrics), add_dataloader_idx=False)
+        values = self.loader_metrics.compute_configured(stage, metrics, class_names(self.trainer))
+        # These are the values over all processes. Lightning would warn without sync_dist.
+        self.log_dict(values, add_dataloader_idx=False, sync_dist=True)
 
     def configure_model(self) -> None:
         if self.device_mesh is not None:  # set by ModelParallelStrategy
             shard(self.backbone, self.device_mesh)
 
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self._modes = OptimizerModes()
+            if self._is_balanced:
+                self._balance()
+
+    def _balance(self) -> None:
+        """Computes balanced class weights, and stores them for checkpoints."""
+        weights = balanced_weights(getattr(self.trainer, "datamodule", None), class_names(self.trainer))
+        self.loss.set_class_weights(weights)
+        self.hparams["class_weights"] = weights
+
     def on_validation_start(self) -> None:
+        self._start_evaluation()
         if self.device_mesh is not None:
             broadcast_buffers(self.backbone)
+
+    def on_test_start(self) -> None:
+        self._start_evaluation()
+
+    def _start_evaluation(self) -> None:
+        self._modes.eval(self.trainer)
+        if self._is_balanced and self.loss.class_weights is None:  # neither trained nor loaded
+            self._balance()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._modes.train(self.trainer)
+
+    def on_train_end(self) -> None:
+        self._modes.eval(self.trainer)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if isinstance(self.trainer.strategy, FSDPStrategy):
@@ -177,7 +254,8 @@ class ImageClassifier(LightningModule):
                 "FSDP1 flattens the weights, so that weight decay cannot spare norms and biases; use FSDP2, as in "
                 "configs/overlays/fsdp.yaml"
             )
-        prunes = any(isinstance(callback, ModelPruning) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        prunes = any(isinstance(callback, ModelPruning) for callback in callbacks)
         if prunes and self.hparams["channels_last"]:
             raise InputError(
                 "ModelPruning cannot prune weights in the channels_last memory format; set model.channels_last to false"
@@ -186,8 +264,12 @@ class ImageClassifier(LightningModule):
         total_steps = optimizer_steps(self.trainer)
         if self.hparams["scheduler"] and not math.isfinite(total_steps):
             raise InputError("the schedule needs the length of the run, which is unlimited; give --trainer.max_epochs")
-        optimizer, scheduler = self._make_optimizer(parameter_groups(self.backbone), total_steps)
+        optimizer, scheduler = self._make_optimizer(self._parameter_groups(), total_steps)
         self._schedule_fits = self.lr, total_steps
+        if has_modes(optimizer) and any(isinstance(callback, WeightAveraging) for callback in callbacks):
+            raise InputError(
+                f"optimizer {self.hparams['optimizer']!r} averages the weights itself; leave out the moving average"
+            )
         if scheduler is None:
             return optimizer
         if isinstance(scheduler, ReduceLROnPlateau):
@@ -202,15 +284,27 @@ class ImageClassifier(LightningModule):
         options = hparams["scheduler_args"] or {}
         return optimizer, make_scheduler(hparams["scheduler"], optimizer, int(total_steps), options)
 
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        trained = nn.ModuleDict({"backbone": self.backbone, "loss": self.loss})
+        return parameter_groups(trained, {f"backbone.{name}": factor for name, factor in self._lr_factors.items()})
+
     def _make_dummy_optimizer(self, total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
-        """Returns the configured optimizer and schedule for two parameters that belong to no model."""
-        groups = [{"params": [nn.Parameter(torch.zeros(1))], **options} for options in ({}, {"weight_decay": 0.0})]
+        """Returns the configured optimizer and schedule for parameters that belong to no model, one in each group."""
+        groups = [{**group, "params": [nn.Parameter(torch.zeros(1))]} for group in self._parameter_groups()]
         return self._make_optimizer(groups, total_steps)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         step_schedule(scheduler, lambda: super(ImageClassifier, self).lr_scheduler_step(scheduler, metric))
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._modes.save(self.trainer, checkpoint)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._modes.load(checkpoint)
+        weights = checkpoint.get("hyper_parameters", {}).get("class_weights")
+        if self._is_balanced and self.loss.class_weights is None and weights not in (None, BALANCED):
+            self.loss.set_class_weights(weights)  # the training images may be on another machine
+            self.hparams["class_weights"] = weights
         self._lr_before = checkpoint.get("hyper_parameters", {}).get("lr", self.lr)
 
     def on_train_start(self) -> None:
@@ -236,29 +330,3 @@ class ImageClassifier(LightningModule):
             copy_settings(self.trainer.optimizers[0], dummy)
         else:
             fast_forward(self.trainer.lr_scheduler_configs[0].scheduler, dummy, schedule, steps)
-
-
-def make_backbone(backbone: str | nn.Module, num_classes: int, in_chans: int, options: Mapping[str, Any]) -> nn.Module:
-    """Builds the backbone that a config names; see ``ImageClassifier`` for the arguments.
-
-    Raises:
-        InputError: if there is no such backbone, or it does not take these options.
-    """
-    if isinstance(backbone, nn.Module):
-        return backbone
-    for name in ("num_classes", "in_chans"):
-        if name in options:
-            raise InputError(f"{name} follows the data and cannot be set in model.backbone_args; leave it out")
-    if options.get("features_only"):
-        raise InputError("a classifier needs logits; leave features_only out of backbone_args")
-    if "." not in backbone:
-        return create_model(backbone, **{"num_classes": num_classes, "in_chans": in_chans, **options})
-    factory = import_by_path("backbone", backbone)
-    defaults: dict[str, Any] = {"num_classes": num_classes}
-    # Many backbones of other libraries have no such argument and take RGB images.
-    if in_chans != 3 or "in_chans" in inspect.signature(factory).parameters:
-        defaults["in_chans"] = in_chans
-    model = build(f"backbone {backbone!r}", factory, **{**defaults, **options})
-    if not isinstance(model, nn.Module):
-        raise InputError(f"backbone {backbone!r} returned a {type(model).__name__}, not a torch module")
-    return model

@@ -36,7 +36,12 @@ def check_combination(trainer: Trainer, model: ImageClassifier, data: ImageDataM
             )
         if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
             who = "checkpoint" if isinstance(callback, ModelCheckpoint) else type(callback).__name__
-            _check_monitor(f"{who}.monitor", callback.monitor, model, validates)
+            _check_monitor(f"{who}.monitor", callback.monitor, model, data, validates)
+    if data.augment.mixes and not model.loss.own.takes_probabilities:
+        raise InputError(
+            f"loss {model.loss.name!r} takes labels only, but mixup and cutmix give class probabilities; leave them "
+            "out of data.augment, or give another loss"
+        )
     if model.hparams["scheduler"] == "ReduceLROnPlateau" and not validates:
         raise InputError("ReduceLROnPlateau monitors val/loss, but this run does not validate; set data.val_split")
     is_fused = (model.hparams["optimizer_args"] or {}).get("fused")
@@ -67,11 +72,12 @@ def check_machines(trainer: Trainer) -> None:
         )
 
 
-def _check_monitor(option: str, monitor: str, model: ImageClassifier, validates: bool) -> None:
+def _check_monitor(option: str, monitor: str, model: ImageClassifier, data: ImageDataModule, validates: bool) -> None:
     stage = monitor.partition("/")[0]
     if stage == "val" and not validates:
         raise InputError(f"{option} is {monitor}, but this run does not validate; set data.val_split")
     known = {f"{stage}/{name}" for stage in ("train", "val") for name in model.val_metrics.by_name()}
     known = known - {"train/acc5"} | {"train/images_per_second"}
+    known |= {f"val/{name}" for name in model.val_metrics.configured.names(data.class_names)}
     if monitor not in known and stage in ("train", "val", "test", monitor):
         raise InputError(f"{option} is {monitor!r}, which is not measured; {did_you_mean(monitor, known)}")

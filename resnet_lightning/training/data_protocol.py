@@ -41,3 +41,8 @@ def image_data(trainer: Trainer) -> ImageData:
     """Returns the data module of a trainer."""
     data: Any = getattr(trainer, "datamodule", None)  # the Trainer sets it without declaring it
     return data
+
+
+def class_names(trainer: Trainer) -> Sequence[str]:
+    """Returns the names of the classes, in the order of the labels; none if the data module has no names."""
+    return getattr(getattr(trainer, "datamodule", None), "class_names", ())

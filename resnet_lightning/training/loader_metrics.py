@@ -58,6 +58,19 @@ class LoaderMetrics(nn.ModuleDict):
                 named[f"{stage}/{name}/{loader}"] = metric
         return named
 
+    def compute_configured(self, stage: str, first: EpochMetrics, class_names: Sequence[str]) -> dict[str, Tensor]:
+        """Returns the values of the configured metrics of all loaders, named likewise, and starts these metrics anew."""
+        values: dict[str, Tensor] = {}
+        names = self._loaders.get(stage, [""])
+        for number, loader in enumerate(names):
+            configured = self.of(stage, first, number).configured
+            computed = {} if configured is None else configured.compute(class_names)
+            if not number:
+                values.update({f"{stage}/{name}": value for name, value in computed.items()})
+            if len(names) > 1:
+                values.update({f"{stage}/{name}/{loader}": value for name, value in computed.items()})
+        return values
+
 
 def leave_inference_mode(module: nn.Module) -> None:
     """Makes the states of metrics that were reset in inference mode, as by ``trainer.validate``, usable outside it."""

@@ -4,28 +4,50 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from .configured_metrics import ConfiguredMetrics
+
+
+class WeightedMean(MeanMetric):
+    """Mean of values that are already multiplied by their weights.
+
+    ``MeanMetric`` applies weights only together with a check for NaN, which makes every step wait for the device.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(nan_strategy="disable")
+
+    def update(self, values: Tensor, weights: Tensor | None = None) -> None:  # type: ignore[override]
+        """Adds the values of a batch (B,), and their weights (B,); without weights, all count the same."""
+        if weights is None:
+            super().update(values)
+        else:
+            self.mean_value += values.sum()
+            self.weight += weights.sum()
+
 
 class EpochMetrics(nn.Module):
     """Mean loss and accuracy over the images of an epoch, accumulated on the device.
 
     Args:
         top_5: whether to compute top-5 accuracy too.
+        configured: further metrics to update. They are not in ``by_name``, since they may have many values.
     """
 
-    def __init__(self, *, top_5: bool = False) -> None:
+    def __init__(self, *, top_5: bool = False, configured: ConfiguredMetrics | None = None) -> None:
         super().__init__()
-        # The check for NaN would make every step wait for the device.
-        self.loss = MeanMetric(nan_strategy="disable")
-        self.acc = MeanMetric(nan_strategy="disable")
-        self.acc5 = MeanMetric(nan_strategy="disable") if top_5 else None
+        self.configured = configured
+        self.loss = WeightedMean()
+        self.acc = WeightedMean()
+        self.acc5 = WeightedMean() if top_5 else None
 
-    def update(self, losses: Tensor, logits: Tensor, targets: Tensor) -> None:
+    def update(self, losses: Tensor, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> None:
         """Adds the values of a batch, which may be empty.
 
         Args:
-            losses: the loss of each image (B,).
+            losses: the loss of each image (B,), multiplied by its weight.
             logits: (B, num_classes).
             targets: labels (B,) or class probabilities (B, num_classes).
+            weights: how much the loss of each image counts (B,); None if all count the same.
         """
         for metric in self.by_name().values():
             # Converting the model to bfloat16 also converts its metrics, and bfloat16 cannot count beyond 256. The
@@ -34,15 +56,16 @@ class EpochMetrics(nn.Module):
                 metric.set_dtype(torch.float32)
         if not len(targets):
             return
-        # One value per image: without the check for NaN, MeanMetric ignores weights, such as the size of the batch.
-        self.loss.update(losses)
+        self.loss.update(losses, weights)
         self.acc.update(top_k_hits(logits, targets, 1))
         if self.acc5 is not None:
             self.acc5.update(top_k_hits(logits, targets, 5))
+        if self.configured is not None:
+            self.configured.update(logits, targets)
 
-    def by_name(self) -> dict[str, MeanMetric]:
+    def by_name(self) -> dict[str, WeightedMean]:
         """Returns the metrics by the names under which they are logged: ``loss``, ``acc``, ``acc5``, without stage."""
-        named: dict[str, MeanMetric | None] = {"loss": self.loss, "acc": self.acc, "acc5": self.acc5}
+        named: dict[str, WeightedMean | None] = {"loss": self.loss, "acc": self.acc, "acc5": self.acc5}
         return {name: metric for name, metric in named.items() if metric is not None}
 
 

@@ -10,9 +10,13 @@ from torch.optim import lr_scheduler
 
 from ..build import build, import_by_path
 from ..errors import InputError, did_you_mean
+from .optimizer_modes import has_modes
 
 # The arguments of torch's schedules that set the length of the run.
 _LENGTH_ARGUMENTS = ("total_steps", "T_max", "total_iters")
+
+# The arguments of torch's schedules that are learning rates, and may be lists with one for each parameter group.
+_RATE_ARGUMENTS = ("max_lr", "base_lr", "min_lr")
 
 
 def _find(what: str, name: str, home: ModuleType, base: type) -> Callable[..., Any]:
@@ -25,16 +29,30 @@ def _find(what: str, name: str, home: ModuleType, base: type) -> Callable[..., A
     return getattr(home, name)
 
 
-def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+def parameter_groups(module: nn.Module, factors: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
     """Returns two groups: the weights, and the norms and biases, without weight decay.
 
     He et al. 2018, *Bag of Tricks for Image Classification*, section 3.1: "no bias decay".
+
+    Args:
+        module: its parameters that require a gradient are grouped.
+        factors: the factors of the learning rate that are not 1, by parameter name. Each group then has one factor, as
+            its ``lr_factor``.
     """
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1]},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    parameters: dict[float, list[nn.Parameter]] = {1.0: []}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            parameters.setdefault((factors or {}).get(name, 1.0), []).append(parameter)
+    groups: list[dict[str, Any]] = []
+    for factor, some in parameters.items():
+        own: list[dict[str, Any]] = [
+            {"params": [p for p in some if p.ndim > 1]},
+            {"params": [p for p in some if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        if factors:
+            own = [{**group, "lr_factor": factor} for group in own if group["params"]]
+        groups += own
+    return groups
 
 
 def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping[str, Any]) -> optim.Optimizer:
@@ -42,7 +60,7 @@ def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping
 
     Args:
         name: a class of ``torch.optim``, or a dotted path.
-        groups: parameters or parameter groups.
+        groups: parameters or parameter groups. The learning rate of a group with an ``lr_factor`` is multiplied by it.
         lr: the learning rate.
         options: its other arguments.
 
@@ -51,6 +69,10 @@ def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping
     """
     if "lr" in options:
         raise InputError("the learning rate belongs in model.lr, not in model.optimizer_args")
+    groups = [
+        {"lr": lr * group["lr_factor"], **group} if isinstance(group, dict) and "lr_factor" in group else group
+        for group in groups
+    ]
     factory = _find("optimizer", name, optim, optim.Optimizer)
     _check_numbers(f"optimizer {name!r}", factory, options)
     return build(f"optimizer {name!r}", factory, groups, lr=lr, **options)
@@ -95,6 +117,8 @@ def make_scheduler(
     if "cycle_momentum" in accepted:
         filled["cycle_momentum"] = False
     filled.update(options)
+    for argument in _RATE_ARGUMENTS:
+        filled.update(_for_each_group(optimizer, argument, filled))
     if "milestones" in filled:
         filled["milestones"] = _in_steps(filled["milestones"], total_steps)
     if "pct_start" in accepted:
@@ -102,6 +126,15 @@ def make_scheduler(
             filled.get("pct_start", accepted["pct_start"].default), filled["total_steps"]
         )
     return build(f"scheduler {name!r}", factory, optimizer, **filled)
+
+
+def _for_each_group(optimizer: optim.Optimizer, argument: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a learning rate among the options as a list, multiplied by the factor of each group."""
+    factors = [group.get("lr_factor", 1.0) for group in optimizer.param_groups]
+    rate = options.get(argument)
+    if not isinstance(rate, int | float) or set(factors) == {1.0}:
+        return {}
+    return {argument: [rate * factor for factor in factors]}
 
 
 def _in_steps(milestones: Any, total_steps: int) -> list[int]:
@@ -121,10 +154,14 @@ def _safe_pct_start(pct_start: Any, total_steps: int) -> Any:
 def copy_settings(restored: optim.Optimizer, new: optim.Optimizer) -> None:
     """Gives a restored optimizer the settings of a new one, whose groups are in the same order.
 
-    Groups that a callback has added after them keep their settings.
+    Groups that a callback has added after them keep their settings. Some optimizers also keep a state in their groups,
+    such as a number of steps; it stays as it was restored.
     """
+    arguments = inspect.signature(type(new)).parameters
+    takes_any = any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values())
+    state = set() if takes_any else new.defaults.keys() - arguments.keys()
     for group, new_group in zip(restored.param_groups[: len(new.param_groups)], new.param_groups, strict=True):
-        group.update({name: value for name, value in new_group.items() if name != "params"})
+        group.update({name: value for name, value in new_group.items() if name not in {"params", *state}})
 
 
 def fast_forward(
@@ -141,6 +178,8 @@ def fast_forward(
         schedule: that of ``optimizer``, at its start. It is stepped too.
         steps: the number of optimizer steps already made.
     """
+    if has_modes(optimizer):
+        optimizer.train()  # type: ignore[attr-defined]
     optimizer.step()  # torch warns if a schedule is stepped before its optimizer
     for _ in range(steps):
         schedule.step()

@@ -1,11 +1,16 @@
 """Lightning's learning-rate and batch-size finders, run on the model and data of a config."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from lightning import Trainer
 from lightning.pytorch.tuner import Tuner
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from ..data import ImageDataModule
 from ..errors import InputError
@@ -30,9 +35,10 @@ def find_lr(trainer: Trainer, model: ImageClassifier, data: ImageDataModule, pat
     Raises:
         InputError: if too few losses are finite.
     """
-    found = Tuner(trainer).lr_find(
-        model, datamodule=data, min_lr=1e-5, max_lr=10, num_training=STEPS, update_attr=False
-    )
+    with _lr_factors():
+        found = Tuner(trainer).lr_find(
+            model, datamodule=data, min_lr=1e-5, max_lr=10, num_training=STEPS, update_attr=False
+        )
     assert found is not None  # as it is in a fast_dev_run
     rates, losses = np.array(found.results["lr"]), np.array(found.results["loss"])
     rates, losses = rates[np.isfinite(losses)], losses[np.isfinite(losses)]
@@ -44,6 +50,28 @@ def find_lr(trainer: Trainer, model: ImageClassifier, data: ImageDataModule, pat
     suggestion = float(rates[np.gradient(losses).argmin()])
     figures.save(figures.learning_rates(rates.tolist(), losses.tolist(), suggestion), path)
     return suggestion
+
+
+@contextlib.contextmanager
+def _lr_factors() -> Iterator[None]:
+    """Multiplies the learning rate of each group by its factor in every step. Lightning's finder sets one for all."""
+    rates: list[float] = []
+
+    def multiply(optimizer: Optimizer, *_: Any) -> None:
+        rates[:] = [group["lr"] for group in optimizer.param_groups]
+        for group in optimizer.param_groups:
+            group["lr"] *= group.get("lr_factor", 1.0)
+
+    def restore(optimizer: Optimizer, *_: Any) -> None:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    hooks = [register_optimizer_step_pre_hook(multiply), register_optimizer_step_post_hook(restore)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def find_batch_size(trainer: Trainer, model: ImageClassifier, data: ImageDataModule) -> int:

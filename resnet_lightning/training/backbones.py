@@ -1,0 +1,60 @@
+"""Builds the backbone that a config names: a model of this package, or any function that returns a module."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from ..build import build, import_by_path
+from ..errors import InputError
+from ..models import create_model
+from ..models.freezing import freeze_first_stages, head_of
+from ..models.weights import load_pretrained
+
+# The options that every backbone gets, unless its function has an argument of that name.
+_OURS = "pretrained", "may_differ", "frozen_stages"
+
+
+def make_backbone(
+    backbone: str | nn.Module, num_classes: int, in_chans: int, options: Mapping[str, Any]
+) -> tuple[nn.Module, list[nn.Module]]:
+    """Builds the backbone that a config names; see ``ImageClassifier`` for the arguments.
+
+    Returns:
+        The backbone, and its frozen modules that have to be put into eval mode again after each ``train()``.
+
+    Raises:
+        InputError: if there is no such backbone, or it does not take these options.
+    """
+    if isinstance(backbone, nn.Module):
+        return backbone, []
+    for name in ("num_classes", "in_chans"):
+        if name in options:
+            raise InputError(f"{name} follows the data and cannot be set in model.backbone_args; leave it out")
+    if options.get("features_only"):
+        raise InputError("a classifier needs logits; leave features_only out of backbone_args")
+    if "." not in backbone:
+        return create_model(backbone, **{"num_classes": num_classes, "in_chans": in_chans, **options}), []
+    factory = import_by_path("backbone", backbone)
+    accepted = _arguments(factory)
+    defaults: dict[str, Any] = {"num_classes": num_classes}
+    # Many backbones of other libraries have no such argument and take RGB images.
+    if in_chans != 3 or "in_chans" in accepted:
+        defaults["in_chans"] = in_chans
+    ours = {name: options[name] for name in _OURS if name in options and name not in accepted}
+    own = {name: value for name, value in options.items() if name not in ours}
+    model = build(f"backbone {backbone!r}", factory, **{**defaults, **own})
+    if not isinstance(model, nn.Module):
+        raise InputError(f"backbone {backbone!r} returned a {type(model).__name__}, not a torch module")
+    if pretrained := ours.get("pretrained"):
+        load_pretrained(model, pretrained, ours.get("may_differ") or (), head_of(model) or "fc")
+    stages = ours.get("frozen_stages")
+    return model, [] if stages is None else freeze_first_stages(model, stages)
+
+
+def _arguments(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(factory).parameters
+    except (ValueError, TypeError):  # written in C
+        return {}
