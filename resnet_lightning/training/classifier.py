@@ -89,7 +89,7 @@ class ImageClassifier(LightningModule):
         label_smoothing: float = 0.0,
         channels_last: bool = True,
         compile: bool = False,
-        loss: str | Any = None,  # or a module or function
+        loss: str | Any | None = None,  # or a module or function
         loss_args: dict[str, Any] | None = None,
         class_weights: list[float] | Literal["balanced"] | None = None,
         metrics: dict[str, str | dict[str, Any]] | None = None,
@@ -297,7 +297,8 @@ class ImageClassifier(LightningModule):
         step_schedule(scheduler, lambda: super(ImageClassifier, self).lr_scheduler_step(scheduler, metric))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._modes.save(self.trainer, checkpoint)
+        if self._modes.is_used:
+            self._modes.save(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._modes.load(checkpoint)

@@ -27,6 +27,7 @@ class OptimizerModes:
     def __init__(self) -> None:
         self._is_training = False
         self._kept: list[Tensor] | None = None  # the weights of train mode
+        self.is_used = False  # whether a trained optimizer has modes
 
     def train(self, trainer: Trainer) -> None:
         """Switches to train mode; to be called before each training step."""
@@ -34,6 +35,7 @@ class OptimizerModes:
             return
         self._is_training = True
         for optimizer in _with_modes(trainer):
+            self.is_used = True
             optimizer.train()
         if self._kept is not None:
             with torch.no_grad():
@@ -54,8 +56,6 @@ class OptimizerModes:
 
     def save(self, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         """Replaces the weights in a checkpoint by those of eval mode, and adds those of train mode."""
-        if not _with_modes(trainer):
-            return
         was_training = self._is_training
         self.eval(trainer)
         weights = trainer.strategy.lightning_module_state_dict()
