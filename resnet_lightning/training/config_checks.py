@@ -76,8 +76,7 @@ def _check_monitor(option: str, monitor: str, model: ImageClassifier, data: Imag
     stage = monitor.partition("/")[0]
     if stage == "val" and not validates:
         raise InputError(f"{option} is {monitor}, but this run does not validate; set data.val_split")
-    known = {f"{stage}/{name}" for stage in ("train", "val") for name in model.val_metrics.by_name()}
-    known = known - {"train/acc5"} | {"train/images_per_second"}
-    known |= {f"val/{name}" for name in model.val_metrics.configured.names(data.class_names)}
+    known = {f"val/{name}" for name in model.val_metrics.names(data.class_names)}
+    known |= {f"train/{name}" for name in (*model.train_metrics.by_name(), "images_per_second")}
     if monitor not in known and stage in ("train", "val", "test", monitor):
         raise InputError(f"{option} is {monitor!r}, which is not measured; {did_you_mean(monitor, known)}")

@@ -59,7 +59,7 @@ class LoaderMetrics(nn.ModuleDict):
         return named
 
     def compute_configured(self, stage: str, first: EpochMetrics, class_names: Sequence[str]) -> dict[str, Tensor]:
-        """Returns the values of the configured metrics of all loaders, named likewise, and starts these metrics anew."""
+        """Returns the values of the configured metrics of all loaders, named likewise, and resets these metrics."""
         values: dict[str, Tensor] = {}
         names = self._loaders.get(stage, [""])
         for number, loader in enumerate(names):

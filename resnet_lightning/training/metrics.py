@@ -1,5 +1,7 @@
 """Computes loss and accuracy over an epoch."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -67,6 +69,10 @@ class EpochMetrics(nn.Module):
         """Returns the metrics by the names under which they are logged: ``loss``, ``acc``, ``acc5``, without stage."""
         named: dict[str, WeightedMean | None] = {"loss": self.loss, "acc": self.acc, "acc5": self.acc5}
         return {name: metric for name, metric in named.items() if metric is not None}
+
+    def names(self, class_names: Sequence[str]) -> list[str]:
+        """Returns the names under which values are logged, without stage: also ``f1``, or ``f1/cat`` for a class."""
+        return [*self.by_name(), *(self.configured.names(class_names) if self.configured else [])]
 
 
 def top_k_hits(logits: Tensor, targets: Tensor, k: int) -> Tensor:
