@@ -29,19 +29,30 @@ class Junction(nn.Module):
 
 
 class ZeroPad(nn.Module):
-    """Subsamples by ``stride`` and appends channels of zeros (He et al. 2015, option A). It has no parameters."""
+    """Subsamples by ``stride`` and appends channels of zeros (He et al. 2015, option A). It has no parameters.
 
-    def __init__(self, new_planes: int, stride: int) -> None:
+    Attributes:
+        sources: None, or for each output channel the input channel that it copies, where ``in_planes`` stands for zeros
+            (out_planes,). It is set when channels are pruned; see ``models.pruning``.
+    """
+
+    sources: Tensor | None
+
+    def __init__(self, in_planes: int, out_planes: int, stride: int) -> None:
         super().__init__()
-        self.new_planes = new_planes
+        self.in_planes = in_planes
+        self.out_planes = out_planes
         self.stride = stride
+        self.register_buffer("sources", None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(x, (0, 0, 0, 0, 0, self.new_planes))
+        if self.sources is None:
+            return F.pad(x, (0, 0, 0, 0, 0, self.out_planes - self.in_planes))
+        return F.pad(x, (0, 0, 0, 0, 0, 1)).index_select(1, self.sources.to(x.device))
 
     def extra_repr(self) -> str:
-        return f"new_planes={self.new_planes}, stride={self.stride}"
+        return f"{self.in_planes}, {self.out_planes}, stride={self.stride}"
 
 
 def zero_pad(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer) -> nn.Module:
@@ -54,7 +65,7 @@ def zero_pad(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer
         raise InputError(f"the shortcut zero_pad can only add channels, but the block maps {in_planes} to {out_planes}")
     if stride == 1 and in_planes == out_planes:
         return nn.Identity()
-    return ZeroPad(out_planes - in_planes, stride)
+    return ZeroPad(in_planes, out_planes, stride)
 
 
 def projection(in_planes: int, out_planes: int, stride: int, norm_layer: NormLayer) -> nn.Module:
