@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -27,7 +28,8 @@ class Stage(nn.Sequential):
     checkpointing = False
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.checkpointing and torch.is_grad_enabled()):
+        traced = isinstance(x, torch.fx.Proxy) or torch.jit.is_tracing()  # a graph of calls cannot recompute
+        if not self.checkpointing or not torch.is_grad_enabled() or traced:
             return super().forward(x)
         blocks = list(self)
         length = round(math.sqrt(len(blocks)))

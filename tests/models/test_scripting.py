@@ -27,6 +27,9 @@ NETS = {
 }
 
 
+IMAGES = torch.randn(2, 3, 16, 16)
+
+
 @pytest.fixture(params=NETS)
 def net(request):
     return randomize_norms(NETS[request.param]())
@@ -102,3 +105,16 @@ def test_a_traced_net_computes_the_same_for_other_sizes(net):
     with torch.no_grad():
         for other in (images, torch.randn(3, 3, 48, 33)):
             assert torch.equal(traced(other), net(other))
+
+
+@pytest.mark.parametrize(
+    "graph_of", [torch.jit.script, torch.fx.symbolic_trace, lambda net: torch.jit.trace(net, IMAGES)]
+)
+def test_gradient_checkpointing_does_not_reach_a_graph(graph_of):
+    net = tiny().eval()
+    expected = net(IMAGES)
+    net.set_grad_checkpointing()
+    found = graph_of(net)(IMAGES)
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    assert net.layer1[0].conv1.weight.grad.any()
