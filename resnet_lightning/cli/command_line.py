@@ -9,18 +9,26 @@ from typing import Any, NoReturn
 from jsonargparse import Namespace
 from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich.console import Console
 
 from .. import __version__
+from ..checkpoint_file import check_checksum
 from ..data import ImageDataModule
 from ..errors import InputError
 from ..runs.folder import find_run
 from ..runs.subprocesses import end_with_parent, folder_of_parent
 from ..training.callbacks import BestCheckpoint, Interrupted, PredictionWriter, RunRecord, Throughput
+from ..training.checkpoint_checks import (
+    check_checkpoint_callbacks,
+    check_checkpoint_options,
+    is_measured_in_validation,
+)
 from ..training.classifier import ImageClassifier
 from ..training.config_checks import check_combination, check_machines
 from ..training.resume_checks import changes, check_checkpoint, check_resumable
+from ..training.stop_reason import stop_reason
 from ..training.trainer import evaluating_trainer, find_callback, training_trainer, tuning_trainer
 from . import run_config, summary
 from .arguments import option_values, resolve
@@ -29,6 +37,7 @@ from .console import shown_log
 from .find import find
 from .known_warnings import silence_known_warnings
 from .main import SUBCOMMANDS
+from .monitored_modes import settle_modes
 from .parser import Parser, add_run_options
 from .run_session import INTERRUPTED, RunSession
 
@@ -79,6 +88,7 @@ class CommandLine(LightningCLI):
         self.console = console
         self.command = shlex.join(["lightning", *arguments])
         self.parsers: dict[str, Parser] = {}  # by subcommand
+        self.best: BestCheckpoint | None = None  # the callback that keeps the best checkpoint of a training
         of_command = {
             name: {"command": name, "allow_abbrev": False, "usage": f"lightning {name} --config CONFIG [options]"}
             for name in self.subcommands()
@@ -145,6 +155,10 @@ class CommandLine(LightningCLI):
         if options.ckpt_path is not None and resolved.checkpoint_path is None:  # it is in a config file
             resolved = resolved.starting_from(options.ckpt_path)
         self.resolved = resolved
+        if self.config.subcommand == "fit":
+            check_checkpoint_options(options.checkpoint.as_dict(), options.trainer.as_dict())
+            for line in settle_modes(options, resolved.arguments):
+                self._print(f"[yellow]{line}")
         # If the option were set, Lightning would now override the user's options with the hyperparameters of the
         # checkpoint. It is restored in `before_instantiate_classes`.
         options.ckpt_path = None
@@ -214,13 +228,18 @@ class CommandLine(LightningCLI):
         if folder:
             name, command = self.resolved.run_name, self.command
             record = RunRecord(name, self.config_text, folder, config.ckpt_path, command)
-        best = config.checkpoint if self.datamodule.validates else None
+        has_metric = self.datamodule.validates or not is_measured_in_validation(config.checkpoint.monitor or "val")
+        best = config.checkpoint if has_metric else None
+        self.best = best
         return training_trainer(config.trainer, self.console, record, best)
 
     def after_instantiate_classes(self) -> None:
         check_machines(self.trainer)
         if self.subcommand == "fit":
             check_combination(self.trainer, self.model, self.datamodule)
+            if folder := self.session.folder:
+                is_new = self.resolved.checkpoint_path is None
+                check_checkpoint_callbacks(self.trainer, self.best, folder / "checkpoints", is_new)
         path, checkpoint = self.resolved.checkpoint_path, self.resolved.checkpoint
         if path and checkpoint is not None:
             check_checkpoint(path, checkpoint, self.trainer, self.model, self.datamodule)
@@ -252,12 +271,19 @@ class CommandLine(LightningCLI):
         speed = throughput.images_per_second if throughput else 0.0  # before the test loads the checkpoint's
         last = folder / "checkpoints" / "last.ckpt" if folder else None
         was_trained = last is not None and last.is_file()
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", "") or (str(last) if was_trained else "")
+        # Not that of `trainer.checkpoint_callback`, which may be the user's.
+        best = (self.best.best_path if self.best else "") or (str(last) if was_trained else "")
+        if best and isinstance(self.trainer.strategy, ModelParallelStrategy):
+            check_checksum(best)  # it does not read with our plugin
+        reason = stop_reason(self.trainer)
+        if reason:
+            self._print(f"[yellow]The training ended early, in epoch {self.trainer.current_epoch}: {reason}.")
         self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
         if folder is None or record is None:
             self._print("One batch was trained, validated and tested. Nothing was saved.")
             return
-        record.finish(training_seconds=round(seconds, 3), images_per_second=round(speed, 1))
+        early = {"reason": reason} if reason else {}
+        record.finish(training_seconds=round(seconds, 3), images_per_second=round(speed, 1), **early)
         summary.draw_learning_curves(folder, self.resolved.run_name)
         checkpoint = self.resolved.checkpoint
         if checkpoint is not None and self.trainer.global_step == checkpoint["global_step"]:

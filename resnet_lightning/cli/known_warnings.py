@@ -14,6 +14,8 @@ KNOWN_WARNINGS = {
     r"You're using the WeightAveraging callback with a model that overrides": (
         "configure_model only acts on sharded models, which config_checks.py does not allow with an average"
     ),
+    r"`\.fit\(ckpt_path=None\)` was called without a model": "with OnExceptionCheckpoint, Lightning looks for its file",
+    r"\.fit\(ckpt_path=\"last\"\) is set, but there is no last checkpoint": "checkpoint_checks.py makes sure of that",
     r"Found \d+ module\(s\) in eval mode at the start of training": "frozen stages stay in eval mode",
     r"Total length of `list` across ranks is zero": "with data.val_split 0 there are no validation images",
     r"The number of training batches .* is smaller than the logging interval Trainer": "metrics are logged by epoch",

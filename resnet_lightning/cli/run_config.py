@@ -9,6 +9,7 @@ from lightning import Callback, LightningDataModule
 from ..data import PredictionDataModule
 from ..runs.wandb_logger import make_resumable, wandb_is_usable
 from ..training.callbacks import MovingAverage
+from ..training.checkpoint_checks import is_measured_in_validation
 from ..training.trainer import as_list
 
 
@@ -26,9 +27,12 @@ def complete(config: Namespace, command: str, folder: Path | None, checkpoint: d
             _predict_without_training_data(config, checkpoint.get("run"))
         # The checkpoint holds all weights, and the file of the pretrained weights may be gone.
         (config.model.backbone_args or {}).pop("pretrained", None)
-    if config.checkpoint.save_on_train_epoch_end is None and (config.checkpoint.monitor or "").startswith("val/"):
-        # Save right after the validation. A checkpoint from the end of the epoch does not resume exactly.
-        config.checkpoint.save_on_train_epoch_end = False
+    if config.checkpoint.save_on_train_epoch_end is None:
+        if is_measured_in_validation(config.checkpoint.monitor):
+            # Save right after the validation. A checkpoint from the end of the epoch does not resume exactly.
+            config.checkpoint.save_on_train_epoch_end = False
+        elif (config.checkpoint.monitor or "").startswith("train/"):
+            config.checkpoint.save_on_train_epoch_end = True  # in the validation, it is still that of the epoch before
     for callback in as_list(config.trainer.callbacks):
         if getattr(callback, "class_path", "").endswith(".EMAWeightAveraging"):
             callback.class_path = _path_of(MovingAverage)

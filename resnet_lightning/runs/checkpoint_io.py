@@ -88,3 +88,19 @@ def is_whole(path: Path) -> bool:
             return archive.testzip() is None
     except Exception:  # damaged bytes raise many kinds of exceptions
         return False
+
+
+def has_finite_weights(path: Path) -> bool:
+    """Returns False if weights, or running statistics of norms, in a checkpoint are NaN or infinite."""
+    try:
+        checkpoint = read_checkpoint(path)
+        weights = [*checkpoint["state_dict"].items(), *checkpoint.get("current_model_state", {}).items()]
+    except (InputError, KeyError):  # not the checkpoint of a run; whoever reads it raises the error
+        return True
+    # Other buffers may be infinite, such as the mask of an attention.
+    trained = ("weight", "bias", "running_mean", "running_var")
+    return all(
+        bool((value.isfinite() if name.endswith(trained) else ~value.isnan()).all())
+        for name, value in weights
+        if value.is_floating_point()
+    )

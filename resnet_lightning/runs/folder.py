@@ -12,7 +12,7 @@ import yaml
 from lightning.pytorch.loggers import CSVLogger
 
 from ..errors import InputError
-from .checkpoint_io import is_whole
+from .checkpoint_io import has_finite_weights, is_whole
 from .configs import flatten
 from .lock import can_lock
 from .subprocesses import is_first_process
@@ -73,16 +73,17 @@ def _settings(config: str) -> dict[str, Any]:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Returns the newest checkpoint of a run that is not damaged.
+    """Returns the newest checkpoint of a run that is not damaged and whose weights are finite.
 
-    The first process reports damaged checkpoints and renames them.
+    The first process reports other checkpoints and renames them.
     """
     for path in _newest_first(folder / "checkpoints"):
         with contextlib.suppress(FileNotFoundError):  # another process of this run has just renamed it
-            if is_whole(path):
+            what = "is damaged" if not is_whole(path) else "" if has_finite_weights(path) else "has NaN in its weights"
+            if not what:
                 return path
             if is_first_process():
-                _log.warning("%s is damaged: renamed to %s.damaged", path, path.name)
+                _log.warning("%s %s: renamed to %s.damaged", path, what, path.name)
                 path.replace(path.with_name(f"{path.name}.damaged"))
     return None
 

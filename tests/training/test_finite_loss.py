@@ -1,17 +1,20 @@
 """A training whose loss is no longer finite ends there, and leaves nothing that could be taken for a result."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
-from lightning import LightningModule, Trainer
+import yaml
+from lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torch.nn import functional as F
 
 from resnet_lightning import DigitsDataModule
 from resnet_lightning.cli.main import main
 from resnet_lightning.errors import InputError
+from resnet_lightning.runs.checkpoint_io import WholeCheckpoints
 from resnet_lightning.training.callbacks import BestCheckpoint, FiniteLoss
 from runs_alike import DDP, DIGITS, SMALL
 
@@ -92,3 +95,76 @@ def test_any_module_and_an_infinite_loss(tmp_path):
     trainer = Trainer(accelerator="cpu", max_epochs=1, callbacks=[FiniteLoss()], enable_progress_bar=False, **quiet)
     with pytest.raises(InputError, match=r"the loss is inf at step 0 \(epoch 0, batch 0\): learning rate 0.1"):
         trainer.fit(Scored([0.0], losses=float("inf")), DigitsDataModule())
+
+
+# Weights.
+
+
+class Spoil(Callback):
+    """Sets a weight to NaN, or to infinity, in one step, as the optimizer step of a step with a finite loss does.
+
+    Args:
+        step: the step.
+        value: the value.
+    """
+
+    def __init__(self, step: int, value: float = float("nan")) -> None:
+        self.step = step
+        self.value = value
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step == self.step:
+            with torch.no_grad():
+                next(pl_module.parameters()).view(-1)[3] = self.value
+
+
+STEPS = 3  # an epoch
+SHORT = [*FIT, "--trainer.limit_train_batches", str(STEPS), "--trainer.max_epochs", "2", "--resume", "run"]
+
+
+def spoil(**arguments):
+    entry = {"class_path": f"{__name__}.Spoil", "init_args": arguments}
+    Path("spoil.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [entry]}}))
+    return ["--config", "spoil.yaml"]
+
+
+def saved_steps():
+    found = {}
+    for path in Path("run/checkpoints").glob("*.ckpt"):
+        saved = torch.load(path, weights_only=True)
+        assert all(value.isfinite().all() for value in saved["state_dict"].values()), path
+        found[path.stem] = saved["global_step"]
+    return found
+
+
+@pytest.mark.parametrize("monitor", ["val/loss", "val/acc"])
+@pytest.mark.parametrize(("step", "value"), [(STEPS, "nan"), (2 * STEPS, "nan"), (2 * STEPS, "inf")])
+def test_weights_that_are_not_finite_are_never_saved(step, value, monitor, capsys):
+    more = [*spoil(step=step, value=float(value)), "--checkpoint.monitor", monitor]
+    assert main([*SHORT, *more]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"the weights are NaN or infinite after step {step}: learning rate " in line
+    assert line.endswith("a smaller --model.lr may help")
+    state = json.loads(Path("run/run.json").read_text())
+    assert state["state"] == "failed"
+    assert state["reason"] in line
+    assert all(saved < step for saved in saved_steps().values())
+    if step > STEPS:
+        assert saved_steps() == {"last": STEPS, "best": STEPS}
+        assert main(SHORT) == 0  # the same command without what spoiled it
+        assert saved_steps()["last"] == 2 * STEPS
+
+
+def test_a_run_resumes_from_its_newest_finite_checkpoint(capsys):
+    """Older versions have saved such weights."""
+    assert main(SHORT) == 0
+    last = Path("run/checkpoints/last.ckpt")
+    saved = torch.load(last, weights_only=True)
+    next(iter(saved["state_dict"].values())).view(-1)[0] = float("nan")
+    WholeCheckpoints().save_checkpoint(saved, last)
+    capsys.readouterr()
+    assert main(SHORT) == 0
+    printed = "".join(capsys.readouterr())
+    assert "run/checkpoints/last.ckpt has NaN in its weights: renamed to last.ckpt.damaged" in printed
+    assert f"Resumes from step {STEPS} of run/checkpoints/previous.ckpt" in printed
+    assert saved_steps()["last"] == 2 * STEPS

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torchmetrics import Metric
 
+from .gradient_norm import local_part
+
 _log = logging.getLogger(__name__)
 
 
@@ -35,7 +37,9 @@ class ExactResume(Callback):
         own = {"random": _random_states(pl_module.device), "metrics": _metric_states(pl_module)}
         batches: Any = trainer.fit_loop.epoch_loop.batch_progress
         if batches.current.completed % trainer.accumulate_grad_batches and not batches.is_last_batch:
-            own["gradients"] = {n: _local(p.grad).cpu() for n, p in pl_module.named_parameters() if p.grad is not None}
+            own["gradients"] = {
+                n: local_part(p.grad).cpu() for n, p in pl_module.named_parameters() if p.grad is not None
+            }
         states: list[Any] = [own]
         if trainer.world_size > 1:
             states = [None] * trainer.world_size
@@ -100,13 +104,8 @@ def _restore_random_states(states: dict[str, Any], device: torch.device) -> None
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
-def _local(tensor: Tensor) -> Tensor:
-    """Returns this process's part of a tensor, which is the whole tensor unless it is sharded."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
 def _sharded_like(parameter: Tensor, local: Tensor) -> Tensor:
-    """Returns the tensor that is sharded in the same way as a parameter and has this local part; undoes ``_local``."""
+    """Returns the tensor that is sharded like a parameter and has this local part; undoes ``local_part``."""
     if not isinstance(parameter, DTensor):
         return local
     mesh, placements = parameter.device_mesh, parameter.placements

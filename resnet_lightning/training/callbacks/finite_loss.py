@@ -1,4 +1,4 @@
-"""Stops a training whose loss is NaN or infinite."""
+"""Stops a training whose loss or weights are NaN or infinite."""
 
 import math
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from ...errors import InputError
 from ..data_protocol import image_data
-from .gradient_norm import gradient_norm
+from .gradient_norm import gradient_norm, local_part
 
 
 class FiniteLoss(Callback):
@@ -17,6 +18,9 @@ class FiniteLoss(Callback):
 
     A single process on a GPU checks the loss one step later, so that no step waits for the device. No checkpoint is
     written in between.
+
+    The loss is finite in the step that makes the weights infinite. They are checked before each checkpoint and at the
+    end of the training.
 
     Raises:
         InputError: naming the step, the learning rate, the gradient norm and the images of the batch.
@@ -42,9 +46,11 @@ class FiniteLoss(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._check(trainer, self._loss)
         self._loss = None
+        check_weights(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._check(trainer, self._loss)
+        check_weights(trainer)
 
     def _may_defer(self, trainer: Trainer) -> bool:
         return trainer.strategy.root_device.type == "cuda" and trainer.world_size == 1
@@ -62,6 +68,33 @@ class FiniteLoss(Callback):
             messages = [None] * trainer.world_size
             torch.distributed.all_gather_object(messages, None if is_finite else message)
         raise InputError(next(message for message in messages if message))
+
+
+def check_weights(trainer: Trainer) -> None:
+    """Checks that all weights and the running statistics of norms are finite, in all processes together.
+
+    Raises:
+        InputError: if not.
+    """
+    if trainer.strategy.reduce_boolean_decision(_is_finite(trainer.lightning_module)):
+        return
+    lr = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else 0.0
+    raise InputError(
+        f"the weights are NaN or infinite after step {trainer.global_step}: learning "
+        f"rate {lr:.3g}; they were not saved; a smaller --model.lr may help"
+    )
+
+
+def _is_finite(module: LightningModule) -> bool:
+    statistics = (b for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var")))
+    tensors = (local_part(t.detach()) for t in (*module.parameters(), *statistics) if not is_lazy(t))
+    # One transfer from the device. The sum of a tensor could overflow; its extremes cannot.
+    are_finite = [
+        torch.stack(tensor.aminmax()).isfinite().all().to(module.device)
+        for tensor in tensors
+        if tensor.is_floating_point() and tensor.numel()
+    ]
+    return not are_finite or bool(torch.stack(are_finite).all())
 
 
 class _Loss:

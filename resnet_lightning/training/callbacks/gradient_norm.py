@@ -49,3 +49,8 @@ def gradient_norm(module: LightningModule) -> Tensor:
     """Returns the Euclidean norm of all gradients of a module together, over all processes if the module is sharded."""
     norm = get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """Returns this process's part of a tensor, which is the whole tensor unless it is sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ...runs.checkpoint_io import save_together
+from .finite_loss import check_weights
 from .preemption import Interrupted, SignalReceiver, requeue_after
 
 
@@ -22,6 +23,8 @@ class LastCheckpoint(Callback):
 
     It saves only between two optimizer steps: no gradients are accumulated, no validation is running, and everything
     is logged. A resumed run therefore equals the uninterrupted one.
+
+    Weights that are NaN or infinite are never saved: the training fails.
 
     It must be the first of the trainer's callbacks, so that it saves before anything happens to the next batch.
 
@@ -81,6 +84,7 @@ class LastCheckpoint(Callback):
     # What to save.
 
     def _save(self, trainer: Trainer) -> None:
+        check_weights(trainer)  # before the previous checkpoint is replaced
         last = self.folder / "last.ckpt"
         if trainer.is_global_zero and last.exists():
             previous = self.folder / "previous.ckpt"

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 import yaml
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ...atomic_write import atomic_write_text
 from ...errors import InputError
 from ...runs.provenance import now, provenance
+from .best_checkpoint import BestCheckpoint, with_moved_paths
 from .preemption import Interrupted
 
 
@@ -24,8 +25,8 @@ class RunRecord(Callback):
     """Writes ``config.yaml`` and ``run.json`` into the run's folder, and config and metrics into each checkpoint.
 
     ``run.json`` contains the command that started the run, the versions of code and packages, and the run's state:
-    ``running``, ``finished``, ``stopped`` (by a signal) or ``failed``. The loggers get the config and the versions as
-    hyperparameters.
+    ``running``, ``finished``, ``stopped`` (by a signal) or ``failed``, and the reason if it ended early. The loggers
+    get the config and the versions as hyperparameters.
 
     A checkpoint gets the config, the state of the data module, under the same key for all data modules, and the metrics
     logged so far. A resumed run continues with these metrics and drops those that were logged after the checkpoint.
@@ -83,7 +84,8 @@ class RunRecord(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         was_stopped = isinstance(exception, Interrupted | KeyboardInterrupt | SIGTERMException)
-        self._update(state="stopped" if was_stopped else "failed", ended=now())
+        reason = " ".join(str(exception).split()) or type(exception).__name__
+        self._update(state="stopped" if was_stopped else "failed", ended=now(), reason=reason)
 
     def finish(self, **facts: Any) -> None:
         """Writes into ``run.json`` that the run is finished, and further facts such as its speed."""
@@ -118,6 +120,11 @@ class RunRecord(Callback):
             if isinstance(callback, EarlyStopping) and callback.state_key in checkpoint["callbacks"]:
                 # Lightning would restore the patience of the checkpoint, even if the config has changed.
                 checkpoint["callbacks"][callback.state_key]["patience"] = callback.patience
+            is_other = isinstance(callback, ModelCheckpoint) and not isinstance(callback, BestCheckpoint)
+            if is_other and callback.state_key in checkpoint["callbacks"]:
+                # If this folder is a copy, Lightning would go on with the files of the original.
+                state = checkpoint["callbacks"][callback.state_key]
+                checkpoint["callbacks"][callback.state_key] = with_moved_paths(state, callback.dirpath)
         if trainer.state.fn == "fit" and trainer.is_global_zero:
             self._replace_metrics(trainer, checkpoint["run"].get("metrics", ""))
             for logger in _row_counting_loggers(trainer):
