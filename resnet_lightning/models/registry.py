@@ -51,6 +51,9 @@ def register_model(
 
         create_model("narrow_resnet20", num_classes=10, features_only=True)
 
+    Another process knows the name once it has imported the function's module. In a config, the dotted path
+    ``my_module.narrow_resnet20`` imports it, and so does every checkpoint of that run.
+
     The function takes ``num_classes`` and ``in_chans``, by name or among its ``**options``. It may return any torch
     module; the options ``features_only`` and ``frozen_stages`` need the methods ``keep_features`` and
     ``freeze_stages`` of ``ResNet``. Calling the decorated function is the same as calling ``create_model`` with its
@@ -69,10 +72,12 @@ def register_model(
         example = '@register_model("Doe 2026, Table 1", image_size=32)'
         raise InputError(f"register_model needs the model's source and image size: {example}")
     check_int("image_size", image_size, at_least=1)
+    if len(statistics) != 2 or any(len(values) != 3 for values in statistics):
+        raise InputError(f"statistics is {statistics!r}; give mean and standard deviation, each of three colors")
 
     def register(factory: Factory) -> Factory:
         name = _new_name(factory)
-        MODELS[name] = NamedModel(factory, source, image_size, statistics)
+        MODELS[name] = NamedModel(factory, source, image_size, PixelStatistics(*statistics))
 
         @functools.wraps(factory)
         def model(**options: Any) -> nn.Module:

@@ -59,6 +59,15 @@ def test_options_reach_a_function_that_does_not_tell_which_it_takes():
         create_model("untyped", num_clases=3)
 
 
+def test_statistics_of_ones_own_are_those_that_timm_reads():
+    @register_model("a test", image_size=64, statistics=((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))
+    def dark(**options) -> ResNet:
+        return ResNet(BasicBlock, (1, 1), (4, 8), **options)
+
+    cfg = create_model("dark").pretrained_cfg
+    assert (cfg["mean"], cfg["std"], cfg["input_size"]) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (3, 64, 64))
+
+
 class Flat(nn.Module):
     """A linear classifier of pixels."""
 
