@@ -1,14 +1,23 @@
 """Imports classes by name and builds objects from the options in a config."""
 
+import contextlib
 import importlib
 import inspect
+import os
 import re
-from collections.abc import Callable
+import sys
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import InputError, did_you_mean
 
 T = TypeVar("T")
+
+# The folders of Python's own modules and of installed packages.
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 def import_by_path(what: str, path: str) -> Callable[..., Any]:
@@ -19,16 +28,78 @@ def import_by_path(what: str, path: str) -> Callable[..., Any]:
         path: the full name.
 
     Raises:
-        InputError: if it does not exist or cannot be called.
+        InputError: if it does not exist or cannot be called, or if an import fails. The message gives the reason, with
+            the file and line at which the import failed.
     """
-    module, _, name = path.rpartition(".")
+    module_name, _, name = path.rpartition(".")
+    cannot = f"{what} {path!r} cannot be imported"
+    if not module_name or module_name.startswith("."):
+        raise InputError(f"{cannot}: give its full name, such as my_module.{name or 'Name'}")
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise InputError(f"{what} {path!r} cannot be imported: {error}") from error
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # the module's own code may raise anything
+        raise InputError(f"{cannot}: {_reason(error, module_name)}") from error
+    if not hasattr(module, name):
+        classes = [known for known, value in vars(module).items() if not known.startswith("_") and callable(value)]
+        hint = did_you_mean(name, classes) if classes else ""
+        if len(hint) > 200:  # no name is similar, and the module has too many to list
+            hint = ""
+        raise InputError(f"{cannot}: {module_name!r} has no {name!r}" + (f"; {hint}" if hint else ""))
+    found = getattr(module, name)
     if not callable(found):
         raise InputError(f"{what} {path!r} is not a class or a function")
     return found
+
+
+@contextlib.contextmanager
+def importable_from(folders: Iterable[str | os.PathLike[str]]) -> Iterator[None]:
+    """Makes the Python files in folders importable by their names, until the end of the ``with`` statement.
+
+    The folders come first in ``sys.path``, as the folder of a script does.
+    """
+    added = [folder for folder in dict.fromkeys(map(os.path.abspath, folders)) if folder not in sys.path]
+    sys.path[:0] = added
+    importlib.invalidate_caches()  # a file may be newer than the last look into its folder
+    try:
+        yield
+    finally:
+        for folder in added:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(folder)
+
+
+def imported_from(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Returns the absolute paths of those folders from which Python files have been imported."""
+    files = [file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
+    code = {os.path.dirname(file) for file in files if not file.startswith((*_LIBRARIES, os.path.dirname(__file__)))}
+    return [folder for folder in dict.fromkeys(map(os.path.abspath, folders)) if folder in code]
+
+
+def _reason(error: BaseException, module: str) -> str:
+    """Returns why the import of a module failed, with file and line where code of the module raised the error."""
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+        is_top = "." not in error.name
+        hint = f"; the file {error.name}.py belongs in the current folder or beside the config" if is_top else ""
+        return f"there is no module {error.name!r}{hint}"
+    if isinstance(error, SyntaxError):
+        return f"{error.msg} ({_short(error.filename or '')}, line {error.lineno})"
+    message = str(error).strip() or "no message"
+    reason = message if isinstance(error, ImportError) else f"{type(error).__name__}: {message}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    frames = [frame for frame in frames if frame.filename != __file__]
+    # The deepest line of the user's own code says more than the line in a library that raised the error.
+    own = [frame for frame in frames if not any(frame.filename.startswith(library) for library in _LIBRARIES)]
+    if place := (own or frames)[-1:]:
+        reason += f" ({_short(place[0].filename)}, line {place[0].lineno})"
+    return reason
+
+
+def _short(file: str) -> str:
+    """Returns a path relative to the current folder if it is inside it."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return file
 
 
 def build(what: str, factory: Callable[..., T], /, *args: Any, **options: Any) -> T:

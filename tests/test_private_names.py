@@ -19,6 +19,7 @@ USED = [
     ("lightning.pytorch.callbacks.ModelCheckpoint", "_save_checkpoint", "training/callbacks/best_checkpoint.py"),
     ("lightning.pytorch.loggers.WandbLogger", "_experiment", "runs/wandb_logger.py"),
     ("lightning.pytorch.loggers.WandbLogger", "_wandb_init", "runs/wandb_logger.py"),
+    ("lightning.pytorch.loops.fit_loop._FitLoop", "_data_fetcher", "training/callbacks/loader_replay.py"),
     ("lightning.pytorch.loops.fit_loop._FitLoop", "_restarting", "training/callbacks/exact_resume.py"),
     ("lightning.pytorch.strategies.DDPStrategy", "_layer_sync", "training/config_checks.py"),
     (

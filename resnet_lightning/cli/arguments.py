@@ -22,12 +22,15 @@ class RunArguments:
         run_name: the name of the first config file, or the name stored in the checkpoint.
         checkpoint_path: the value of ``--ckpt_path``, or the newest checkpoint in the folder of ``--resume``.
         checkpoint: the content of that file.
+        code_folders: the folders that may hold classes of the user's own: those of the configs, or those that the
+            checkpoint names, and the current folder.
     """
 
     arguments: tuple[str, ...]
     run_name: str = "run"
     checkpoint_path: str | None = None
     checkpoint: dict[str, Any] | None = None
+    code_folders: tuple[str, ...] = (".",)
 
     def starting_from(self, path: str) -> Self:
         """Returns a copy that starts from another checkpoint.
@@ -71,7 +74,8 @@ def resolve(
         checkpoint_path = str(newest)
     checkpoint = None if checkpoint_path is None else _read_checkpoint(checkpoint_path)
     if configs:
-        return RunArguments(tuple(arguments), Path(configs[0]).stem, checkpoint_path, checkpoint)
+        folders = (*(str(Path(path).parent) for path in configs), ".")
+        return RunArguments(tuple(arguments), Path(configs[0]).stem, checkpoint_path, checkpoint, folders)
     if checkpoint is None:
         if resume:
             raise InputError(
@@ -82,7 +86,8 @@ def resolve(
     if run is None:
         raise InputError(f"{checkpoint_path!r} stores no config; give the one that it was trained with as --config")
     arguments = [arguments[0], "--config", run["config"], *arguments[1:]]
-    return RunArguments(tuple(arguments), run["name"], checkpoint_path, checkpoint)
+    folders = (".", *run.get("code_folders", ()))
+    return RunArguments(tuple(arguments), run["name"], checkpoint_path, checkpoint, folders)
 
 
 def _with_config_paths(arguments: Sequence[str]) -> list[str]:

@@ -14,8 +14,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from rich.console import Console
 
 from .. import __version__
+from ..build import importable_from, imported_from
 from ..checkpoint_file import check_checksum
-from ..data import ImageDataModule
 from ..errors import InputError
 from ..runs.folder import find_run
 from ..runs.subprocesses import end_with_parent, folder_of_parent
@@ -25,13 +25,14 @@ from ..training.checkpoint_checks import (
     check_checkpoint_options,
     is_measured_in_validation,
 )
-from ..training.classifier import ImageClassifier
 from ..training.config_checks import check_combination, check_machines
+from ..training.model_protocol import leave_out_unsafe_hparams, runs_stage
 from ..training.resume_checks import changes, check_checkpoint, check_resumable
 from ..training.stop_reason import stop_reason
 from ..training.trainer import evaluating_trainer, find_callback, training_trainer, tuning_trainer
 from . import run_config, summary
-from .arguments import option_values, resolve
+from .arguments import RunArguments, option_values, resolve
+from .chosen_classes import chosen_classes
 from .config_errors import error_in_class
 from .console import shown_log
 from .find import find
@@ -59,7 +60,9 @@ def run(arguments: list[str]) -> int:
     try:
         with shown_log(console), RunSession() as session:
             try:
-                CommandLine(arguments, session, console)
+                resolved = resolve(arguments, session.open_folder, folder_of_parent())
+                with importable_from(resolved.code_folders):
+                    CommandLine(arguments, resolved, session, console)
             except Interrupted as stop:  # printed before W&B is finished: a scheduler does not wait long
                 command = f"{summary.program()} fit --resume {session.folder}"
                 summary.print_line(console, f"[yellow]{stop}. To resume: {command}")
@@ -78,12 +81,15 @@ class CommandLine(LightningCLI):
     An option on the command line always overrides that of a config or a checkpoint.
 
     Args:
-        arguments: the command line without the program's name.
+        arguments: the command line without the program's name, as typed.
+        resolved: the same command line with its overlays, configs and checkpoint.
         session: the session of this run; this class sets its folder and loggers.
         console: where to print.
     """
 
-    def __init__(self, arguments: list[str], session: RunSession, console: Console) -> None:
+    def __init__(self, arguments: list[str], resolved: RunArguments, session: RunSession, console: Console) -> None:
+        self.resolved = resolved
+        self.chosen = chosen_classes(resolved.arguments)
         self.session = session
         self.console = console
         self.command = shlex.join(["lightning", *arguments])
@@ -94,8 +100,9 @@ class CommandLine(LightningCLI):
             for name in self.subcommands()
         }
         super().__init__(
-            ImageClassifier,
-            ImageDataModule,
+            self.chosen.model_base,
+            self.chosen.data_base,
+            subclass_mode_model=not self.chosen.is_flat,
             subclass_mode_data=True,
             seed_everything_default=0,
             trainer_defaults={"default_root_dir": "runs"},
@@ -111,7 +118,7 @@ class CommandLine(LightningCLI):
             save_config_callback=None,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            args=arguments,
+            args=list(resolved.arguments),
         )
 
     # Options.
@@ -129,8 +136,10 @@ class CommandLine(LightningCLI):
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         # --help lists the most used options first. Lightning would list the trainer's forty options first.
-        parser.add_lightning_class_args(ImageDataModule, "data", subclass_mode=True)
-        parser.add_lightning_class_args(ImageClassifier, "model")
+        chosen = self.chosen
+        # Any other module may bring its own loaders.
+        parser.add_lightning_class_args(chosen.data_base, "data", subclass_mode=True, required=chosen.is_flat)
+        parser.add_lightning_class_args(chosen.model_base, "model", subclass_mode=not chosen.is_flat)
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(Trainer, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
@@ -140,15 +149,16 @@ class CommandLine(LightningCLI):
         self.parsers[parser.command] = parser
         best = {"monitor": "val/acc", "mode": "max", "filename": "best", "enable_version_counter": False}
         parser.set_defaults({f"checkpoint.{name}": value for name, value in best.items()})
-        for name in "num_classes", "in_chans":
-            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+        place = "model" if self.chosen.is_flat else "model.init_args"
+        for name, value_of in self.chosen.linked():
+            parser.link_arguments("data", f"{place}.{name}", compute_fn=value_of, apply_on="instantiate")
         add_run_options(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         if "--print_schema" in args:
             self._print_schema(parser, args)
-        resolved = resolve(args, self.session.open_folder, folder_of_parent())
-        self.config = parser.parse_args(list(resolved.arguments))
+        resolved = self.resolved
+        self.config = parser.parse_args(args)
         options = self.options
         if options.overlay:
             raise InputError("overlay belongs on the command line, as --overlay NAME; leave it out of the config")
@@ -213,6 +223,8 @@ class CommandLine(LightningCLI):
             if not isinstance(error, InputError) and (line := error_in_class(error)):
                 raise InputError(line) from error
             raise
+        for module in filter(None, (self.model, self.datamodule)):
+            leave_out_unsafe_hparams(module)
         self.session.loggers = self.trainer.loggers
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -227,8 +239,10 @@ class CommandLine(LightningCLI):
         record = None
         if folder:
             name, command = self.resolved.run_name, self.command
-            record = RunRecord(name, self.config_text, folder, config.ckpt_path, command)
-        has_metric = self.datamodule.validates or not is_measured_in_validation(config.checkpoint.monitor or "val")
+            code_folders = imported_from(self.resolved.code_folders)
+            record = RunRecord(name, self.config_text, folder, config.ckpt_path, command, code_folders)
+        validates = runs_stage("val", self.model, self.datamodule)
+        has_metric = validates or not is_measured_in_validation(config.checkpoint.monitor or "val")
         best = config.checkpoint if has_metric else None
         self.best = best
         return training_trainer(config.trainer, self.console, record, best)
@@ -278,7 +292,10 @@ class CommandLine(LightningCLI):
         reason = stop_reason(self.trainer)
         if reason:
             self._print(f"[yellow]The training ended early, in epoch {self.trainer.current_epoch}: {reason}.")
-        self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
+        if runs_stage("test", self.model, self.datamodule):
+            self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
+        else:
+            self._print(f"[dim]{type(self.model).__name__} has no test_step or no test data: nothing is tested.")
         if folder is None or record is None:
             self._print("One batch was trained, validated and tested. Nothing was saved.")
             return
@@ -305,8 +322,9 @@ class CommandLine(LightningCLI):
     def predict(self, **kwargs: Any) -> None:
         """Writes the predictions into the run's folder."""
         self.trainer.predict(**kwargs, weights_only=True, return_predictions=False)
-        if self.session.folder:
-            summary.print_table(self.console, {"predictions": str(self.session.folder / "predictions.csv")})
+        file = self.session.folder / "predictions.csv" if self.session.folder else None
+        if file and file.is_file():
+            summary.print_table(self.console, {"predictions": str(file)})
 
     def _print(self, text: str) -> None:
         summary.print_line(self.console, text)

@@ -113,7 +113,8 @@ def _check_shape(mapping: dict[Any, Any], place: str = "") -> None:
         if is_object and key == "class_path" and not isinstance(value, str):
             raise InputError(f"{name} is {value!r}; give the name of a class")
         # A group may also be a string: the path of a file with its options or, for data, a class.
-        if (is_object and key == "init_args") or (not place and key in GROUPS and not isinstance(value, str)):
+        is_group = not place and key in GROUPS and not isinstance(value, str) and (key, value) != ("data", None)
+        if is_group or (is_object and key == "init_args"):
             _check_mapping(name, value)
         if value == {} and place in _KNOWN_PLACES and key.rstrip("+") not in argument_names() | OBJECT_KEYS:
             raise InputError(unknown_option(name))
@@ -133,20 +134,22 @@ def _check_values(config: Namespace) -> None:
     seed = config.get("seed_everything")
     if isinstance(seed, int) and not 0 <= seed < 2**32:
         raise InputError(f"seed_everything is {seed}; give an integer from 0 to {2**32 - 1}")
-    if not isinstance(config.model.backbone, str) or not config.model.backbone:
-        raise InputError(f"model.backbone is {config.model.backbone!r}; give the name of a model or a dotted path")
-    if not isinstance(config.model.get("loss"), str | None):
-        raise InputError(
-            "model.loss is a mapping or a number; give a name or a dotted path, and its arguments as model.loss_args"
-        )
-    data = config.data.get("init_args") or Namespace()
-    augment = data.get("augment", Namespace())
-    _check_mapping("data.augment", augment)
-    groups: list[tuple[str, Namespace, Sequence[Any]]] = [
-        ("model", config.model, [ImageClassifier]),
-        ("data", data, _with_bases(import_by_path("", config.data.class_path))),
-        ("data.augment", augment, [Augmentation]),
-    ]
+    groups: list[tuple[str, Namespace, Sequence[Any]]] = []
+    if "class_path" not in config.model:
+        if not isinstance(config.model.backbone, str) or not config.model.backbone:
+            raise InputError(f"model.backbone is {config.model.backbone!r}; give the name of a model or a dotted path")
+        if not isinstance(config.model.get("loss"), str | None):
+            raise InputError(
+                "model.loss is a mapping or a number; give a name or a dotted path, and its arguments as "
+                "model.loss_args"
+            )
+        groups.append(("model", config.model, [ImageClassifier]))
+    if config.data is not None:
+        data = config.data.get("init_args") or Namespace()
+        if bases := _with_bases(import_by_path("data module", config.data.class_path)):
+            augment = data.get("augment", Namespace())
+            _check_mapping("data.augment", augment)
+            groups += [("data", data, bases), ("data.augment", augment, [Augmentation])]
     for callback in config.trainer.callbacks if isinstance(config.trainer.callbacks, list) else []:
         name = callback.class_path
         groups.append((name.rpartition(".")[2], callback.get("init_args") or Namespace(), [import_by_path("", name)]))

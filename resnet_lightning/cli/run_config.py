@@ -26,7 +26,8 @@ def complete(config: Namespace, command: str, folder: Path | None, checkpoint: d
         if command == "predict":
             _predict_without_training_data(config, checkpoint.get("run"))
         # The checkpoint holds all weights, and the file of the pretrained weights may be gone.
-        (config.model.backbone_args or {}).pop("pretrained", None)
+        model = config.model.get("init_args", Namespace()) if "class_path" in config.model else config.model
+        (model.get("backbone_args") or {}).pop("pretrained", None)
     if config.checkpoint.save_on_train_epoch_end is None:
         if is_measured_in_validation(config.checkpoint.monitor):
             # Save right after the validation. A checkpoint from the end of the epoch does not resume exactly.
@@ -47,6 +48,8 @@ def complete(config: Namespace, command: str, folder: Path | None, checkpoint: d
 
 def _predict_without_training_data(config: Namespace, run: dict[str, Any] | None) -> None:
     """Replaces the data set by the folder to predict: the checkpoint stores all other information that is needed."""
+    if config.data is None:
+        return
     options = config.data.get("init_args") or Namespace()
     is_ours = config.data.class_path.startswith("resnet_lightning.")  # the user's own class may read images differently
     if run is None or not is_ours or not options.get("predict_folder"):

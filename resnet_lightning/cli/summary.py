@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
 from ..runs import figures
 from ..runs.reader import parse_metrics
-from ..training.classifier import ImageClassifier
+from ..training.data_protocol import image_data
+from ..training.model_protocol import backbone_of, net_name
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def print_table(console: Console, rows: Mapping[str, str]) -> None:
     console.print(table)
 
 
-def print_start(console: Console, name: str, model: ImageClassifier, trainer: Trainer, folder: Path | None) -> None:
+def print_start(console: Console, name: str, model: LightningModule, trainer: Trainer, folder: Path | None) -> None:
     """Prints what is about to be trained, on which devices and in which folder."""
     where = f", in {folder}" if folder else ""
     device = trainer.strategy.root_device.type
@@ -66,28 +67,38 @@ def print_resumption(console: Console, checkpoint_path: str, step: int, changes:
         print_line(console, f"[yellow]{change}")
 
 
-def print_result(console: Console, result: TrainingResult, model: ImageClassifier, trainer: Trainer) -> None:
+def print_result(console: Console, result: TrainingResult, model: LightningModule, trainer: Trainer) -> None:
     """Prints the results of a training, and useful next commands."""
-    accuracy = trainer.callback_metrics.get("test/acc")
-    speed = f"{result.images_per_second:,.0f} images a second"
+    speed = f"; {result.images_per_second:,.0f} images a second without it" if result.images_per_second else ""
     print_table(
         console,
         {
-            **({} if accuracy is None else {"test accuracy": f"[bold green]{accuracy.item():.2%}[/]"}),
+            **_test_results(trainer),
             "model": _size(model),
-            "training": f"{result.seconds:.1f} s with validation; {speed} without it",
+            "training": f"{result.seconds:.1f} s with validation{speed}",
             "folder": str(result.folder),
         },
     )
     if result.best:
         length = "max_steps" if (trainer.max_steps or 0) > 0 else "max_epochs"
+        predict = {"label your images": f"predict --ckpt_path {result.best} --data.predict_folder FOLDER"}
+        if image_data(trainer) is None:
+            predict = {}
         commands = {
             "test it again": f"test --ckpt_path {result.best}",
-            "label your images": f"predict --ckpt_path {result.best} --data.predict_folder FOLDER",
+            **predict,
             "train longer": f"fit --ckpt_path {result.last} --trainer.{length} N",
         }
         for purpose, command in commands.items():
             print_line(console, f"[dim]{purpose:18}[/] {program()} {command}")
+
+
+def _test_results(trainer: Trainer) -> dict[str, str]:
+    """Returns a row with the test accuracy or, if a module does not log ``test/acc``, a row for each test metric."""
+    metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test")}
+    if "test/acc" in metrics:
+        return {"test accuracy": f"[bold green]{metrics['test/acc']:.2%}[/]"}
+    return {name: f"{value:.4f}" for name, value in metrics.items()}
 
 
 def print_metrics(console: Console, trainer: Trainer) -> None:
@@ -115,6 +126,6 @@ def program() -> str:
     return called.name if on_path and Path(on_path).resolve() == called.resolve() else str(called)
 
 
-def _size(model: ImageClassifier) -> str:
-    count = sum(parameter.numel() for parameter in model.backbone.parameters())
-    return f"{model.hparams['backbone']}, {count:,} parameters"
+def _size(model: LightningModule) -> str:
+    count = sum(parameter.numel() for parameter in (backbone_of(model) or model).parameters())
+    return f"{net_name(model)}, {count:,} parameters"

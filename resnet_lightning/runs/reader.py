@@ -79,8 +79,11 @@ class Run:
     @property
     def epochs(self) -> int:
         """The number of completed epochs."""
-        logged = (self.curves[name] for name in ("train/loss", "val/loss", "val/acc") if name in self.curves)
-        return next((points[-1][0] + 1 for points in logged), 0)
+        usual: tuple[str, ...] = ("train/loss", "val/loss", "val/acc")
+        names = [name for name in usual if name in self.curves][:1]
+        if not names:  # a module of the user's own; the learning rate is logged when an epoch begins
+            names = [name for name in self.curves if not name.startswith("lr-")]
+        return max((self.curves[name][-1][0] + 1 for name in names), default=0)
 
     @property
     def max_epochs(self) -> int | None:

@@ -53,7 +53,8 @@ def batch_size(batch: Any) -> int:
     if isinstance(batch, Tensor):
         return len(batch) if batch.ndim else 0
     parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, Sequence) else ()
-    return next((len(part) for part in parts if isinstance(part, Tensor) and part.ndim), 0)
+    # Several loaders yield a batch of batches.
+    return next((size for part in parts if not isinstance(part, str) and (size := batch_size(part))), 0)
 
 
 def _entry(batch: Mapping[Any, Any], what: str, names: Collection[str]) -> Tensor:

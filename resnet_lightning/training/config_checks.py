@@ -2,7 +2,7 @@
 
 import os
 
-from lightning import Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
@@ -10,9 +10,10 @@ from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from ..data import ImageDataModule
 from ..errors import InputError, did_you_mean
 from .classifier import ImageClassifier
+from .model_protocol import runs_stage
 
 
-def check_combination(trainer: Trainer, model: ImageClassifier, data: ImageDataModule) -> None:
+def check_combination(trainer: Trainer, model: LightningModule, data: LightningDataModule | None) -> None:
     """Checks that the options of a training work together.
 
     Raises:
@@ -23,9 +24,10 @@ def check_combination(trainer: Trainer, model: ImageClassifier, data: ImageDataM
             "checkpoints must be single files; give save_distributed_checkpoint: false, as in "
             "configs/overlays/fsdp.yaml"
         )
-    validates = data.validates and bool(trainer.limit_val_batches)
+    fix = "set data.val_split" if isinstance(data, ImageDataModule) else "the module or its data has no validation"
+    validates = runs_stage("val", model, data) and bool(trainer.limit_val_batches)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, BaseFinetuning):
+        if isinstance(callback, BaseFinetuning) and isinstance(model, ImageClassifier):
             raise InputError(
                 f"{type(callback).__name__} adds weights to the optimizer in the middle of the schedule; "
                 "freeze stages with --model.backbone_args.frozen_stages instead"
@@ -36,8 +38,18 @@ def check_combination(trainer: Trainer, model: ImageClassifier, data: ImageDataM
             )
         if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
             who = "checkpoint" if isinstance(callback, ModelCheckpoint) else type(callback).__name__
-            _check_monitor(f"{who}.monitor", callback.monitor, model, data, validates)
-    if data.augment.mixes and not model.loss.own.takes_probabilities:
+            if not validates and callback.monitor.startswith("val"):
+                raise InputError(f"{who}.monitor is {callback.monitor}, but this run does not validate; {fix}")
+            if isinstance(model, ImageClassifier):
+                _check_monitor(f"{who}.monitor", callback.monitor, model, data)
+    if isinstance(model, ImageClassifier):
+        _check_classifier(trainer, model, data, validates)
+
+
+def _check_classifier(
+    trainer: Trainer, model: ImageClassifier, data: LightningDataModule | None, validates: bool
+) -> None:
+    if isinstance(data, ImageDataModule) and data.augment.mixes and not model.loss.own.takes_probabilities:
         raise InputError(
             f"loss {model.loss.name!r} takes labels only, but mixup and cutmix give class probabilities; leave them "
             "out of data.augment, or give another loss"
@@ -72,11 +84,9 @@ def check_machines(trainer: Trainer) -> None:
         )
 
 
-def _check_monitor(option: str, monitor: str, model: ImageClassifier, data: ImageDataModule, validates: bool) -> None:
+def _check_monitor(option: str, monitor: str, model: ImageClassifier, data: LightningDataModule | None) -> None:
     stage = monitor.partition("/")[0]
-    if stage == "val" and not validates:
-        raise InputError(f"{option} is {monitor}, but this run does not validate; set data.val_split")
-    known = {f"val/{name}" for name in model.val_metrics.names(data.class_names)}
+    known = {f"val/{name}" for name in model.val_metrics.names(getattr(data, "class_names", ()))}
     known |= {f"train/{name}" for name in (*model.train_metrics.by_name(), "images_per_second")}
     if monitor not in known and stage in ("train", "val", "test", monitor):
         raise InputError(f"{option} is {monitor!r}, which is not measured; {did_you_mean(monitor, known)}")

@@ -37,10 +37,15 @@ class ImageData(Protocol):
         """Returns the indices in the data set of the images that this process trains on in a step."""
 
 
-def image_data(trainer: Trainer) -> ImageData:
-    """Returns the data module of a trainer."""
+_NAMES = "class_names", "name_of", "to_pixels"
+
+
+def image_data(trainer: Trainer) -> ImageData | None:
+    """Returns the data module of a trainer; None if there is none, or if it does not know its images and classes."""
     data: Any = getattr(trainer, "datamodule", None)  # the Trainer sets it without declaring it
-    return data
+    # Not `hasattr`: it would compute the properties.
+    is_image_data = data is not None and all(hasattr(type(data), name) or name in vars(data) for name in _NAMES)
+    return data if is_image_data else None
 
 
 def class_names(trainer: Trainer) -> Sequence[str]:

@@ -4,22 +4,25 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from lightning import Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from ..data import ImageDataModule
 from ..errors import InputError
 from ..models.weights import check_state_dict
 from ..runs.configs import MISSING, differences, flatten
-from .classifier import ImageClassifier
 
 # Arguments of a backbone that may change: they leave its layers and its logits in eval mode as they are.
 _MAY_CHANGE = {"pretrained", "may_differ", "frozen_stages", "drop_rate", "drop_path_rate"}
 
 
 def check_checkpoint(
-    path: str, checkpoint: Mapping[str, Any], trainer: Trainer, model: ImageClassifier, data: ImageDataModule
+    path: str,
+    checkpoint: Mapping[str, Any],
+    trainer: Trainer,
+    model: LightningModule,
+    data: LightningDataModule | None,
 ) -> None:
     """Checks that a checkpoint belongs to a model and its data.
 
@@ -28,7 +31,7 @@ def check_checkpoint(
         checkpoint: the content of the file.
         trainer: the trainer that loads it.
         model: the model that gets its weights.
-        data: the data module; the checkpoint must have been trained on the same classes.
+        data: the data module; the checkpoint must have been trained on the same classes. None if there is none.
 
     Raises:
         InputError: if it does not.
@@ -39,8 +42,10 @@ def check_checkpoint(
     if isinstance(trainer.strategy, ModelParallelStrategy):
         check_is_sharded(path, checkpoint)
     check_net(path, checkpoint.get("hyper_parameters", {}), model.hparams)
-    check_state_dict(model.state_dict(), checkpoint["state_dict"], repr(path))
-    if "run" in checkpoint:
+    # A module that overrides configure_model may have no layers yet.
+    if model.strict_loading and not (is_overridden("configure_model", model) and not list(model.parameters())):
+        check_state_dict(model.state_dict(), checkpoint["state_dict"], repr(path))
+    if "run" in checkpoint and data is not None:
         data.load_state_dict(checkpoint["run"]["data"])
 
 
@@ -104,19 +109,24 @@ def check_training(path: str, before: Mapping[str, Any], now: Mapping[str, Any])
     Raises:
         InputError: naming the first difference.
     """
-    data = [config["data"]["class_path"].rpartition(".")[2] for config in (before, now)]
+    data = [_class_name(config.get("data")) or "the module's own data" for config in (before, now)]
     if data[0] != data[1]:
         raise InputError(
             f"{path!r} was trained on {data[0]}, but this run uses {data[1]}; to fine-tune on other images, "
             "give its path as --model.backbone_args.pretrained"
         )
-    models = before["model"], now["model"]
+    classes = [_class_name(config["model"]) or "ImageClassifier" for config in (before, now)]
+    if classes[0] != classes[1]:
+        raise InputError(f"{path!r} is a checkpoint of {classes[0]}, but the model of this run is {classes[1]}")
+    models = [config["model"].get("init_args") or config["model"] for config in (before, now)]
+    if not all("optimizer" in model and "scheduler" in model and "backbone" in model for model in models):
+        return  # not an ImageClassifier: which of its options its optimizer depends on is unknown
     optimizer = [model["optimizer"] for model in models]
     if optimizer[0] != optimizer[1]:
         raise InputError(
             f"{path!r} was trained with optimizer {optimizer[0]!r}, whose state {optimizer[1]!r} cannot take over"
         )
-    frozen = [(model["backbone_args"] or {}).get("frozen_stages") for model in models]
+    frozen = [(model.get("backbone_args") or {}).get("frozen_stages") for model in models]
     if frozen[0] != frozen[1]:
         raise InputError(
             f"{path!r} was trained with frozen_stages {frozen[0]}, and its optimizer state covers those weights only; "
@@ -133,6 +143,12 @@ def check_training(path: str, before: Mapping[str, Any], now: Mapping[str, Any])
         raise InputError(
             f"{path!r} was trained with scheduler {schedule[0]!r}, whose state {schedule[1]!r} cannot take over"
         )
+
+
+def _class_name(config: Any) -> str | None:
+    """Returns the name of the class in a part of a config; None if it names none."""
+    path = config.get("class_path") if isinstance(config, dict) else config
+    return path.rpartition(".")[2] if isinstance(path, str) else None
 
 
 def check_is_sharded(path: str, checkpoint: Mapping[str, Any]) -> None:

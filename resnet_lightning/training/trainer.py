@@ -24,6 +24,8 @@ from .callbacks import (
     FirstBatch,
     GradientNorm,
     LastCheckpoint,
+    LoaderReplay,
+    MonitoredMetric,
     PredictionWriter,
     RunProgress,
     RunRecord,
@@ -57,7 +59,7 @@ def training_trainer(
     callbacks += [DataSummary(console), Throughput(), GradientNorm(), FiniteLoss()]
     if folder and record:
         # ExactResume comes after all callbacks that draw random numbers when training starts.
-        callbacks += [ExactResume(), record, FirstBatch(folder), Evaluation(folder)]
+        callbacks += [ExactResume(), LoaderReplay(), record, FirstBatch(folder), Evaluation(folder)]
         if options["enable_checkpointing"] is not False:
             callbacks = _with_checkpoints(callbacks, folder / "checkpoints", best)
     return _trainer(options, callbacks, loggers)
@@ -110,7 +112,7 @@ def _with_checkpoints(callbacks: Sequence[Callback], folder: Path, best: BestChe
     if best is None:
         return callbacks
     best.dirpath = best.dirpath or str(folder)  # the constructor would make the path absolute
-    return [*callbacks, best]
+    return [*callbacks, MonitoredMetric(best), best]
 
 
 def _loggers(options: Mapping[str, Any]) -> list[Logger]:

@@ -10,6 +10,8 @@ from .finite_loss import FiniteLoss
 from .first_batch import FirstBatch
 from .gradient_norm import GradientNorm
 from .last_checkpoint import LastCheckpoint
+from .loader_replay import LoaderReplay
+from .monitored_metric import MonitoredMetric
 from .prediction_writer import PredictionWriter
 from .preemption import Interrupted
 from .progress_bar import RunProgress
@@ -27,6 +29,8 @@ __all__ = [
     "GradientNorm",
     "Interrupted",
     "LastCheckpoint",
+    "LoaderReplay",
+    "MonitoredMetric",
     "MovingAverage",
     "PredictionWriter",
     "RunProgress",

@@ -56,7 +56,8 @@ class Embedding(Callback):
             return
         features = torch.cat(self._features)[: self.images]
         labels = torch.cat(self._labels)[: len(features)]
-        names = image_data(trainer).class_names
+        data = image_data(trainer)
+        names = data.class_names if data else [str(label) for label in range(int(labels.max()) + 1)]
         figure = figures.embedding(principal_components(features).numpy(), labels.numpy(), names)
         figures.save(figure, self.path)
 

@@ -4,6 +4,7 @@ import base64
 import heapq
 import io
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,11 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from ...atomic_write import atomic_write_text
 from ...runs import figures
-from ..data_protocol import image_data
+from ..batches import images_of
+from ..data_protocol import ImageData, image_data
+from ..model_protocol import labels_of, logits_of
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, order=True)
@@ -33,9 +38,10 @@ class Mistake:
 class Evaluation(Callback):
     """Writes the confusion matrix and the worst mistakes of a test to ``evaluation.json`` and as figures.
 
-    The module's ``test_step`` has to return logits (B, num_classes), and the batches have to be images and labels (B,)
-    of this package's data modules; without logits nothing is written. Loggers that have a ``log_evaluation`` receive
-    the evaluation too.
+    The module's ``test_step`` has to return logits (B, num_classes), and the batches have to begin with images and
+    labels (B,); otherwise nothing is written. The mistakes require a data module that names and shows its images, see
+    ``data_protocol.py``; without one, the classes are numbered. Loggers that have a ``log_evaluation`` receive the
+    evaluation too.
 
     Args:
         folder: the run's folder.
@@ -60,34 +66,26 @@ class Evaluation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+        logits, labels = logits_of(outputs), labels_of(batch)
+        if logits is None or labels is None or len(labels) != len(logits):
             return
-        images, labels = batch
-        confidences, predictions = outputs.float().softmax(1).max(1)
+        confidences, predictions = logits.float().softmax(1).max(1)
         if self._confusion is None:
-            self._confusion = _confusion_matrix(outputs.shape[1], outputs.device)
+            self._confusion = _confusion_matrix(logits.shape[1], logits.device)
         self._confusion.update(predictions, labels)
+        data = image_data(trainer)
+        if data is None:
+            return
         least = self._mistakes[-1].confidence if len(self._mistakes) == self.worst else -1.0
         wrong = confidences.where(predictions != labels, -1.0).double()
         confidence, rows = wrong.topk(min(self.worst, len(wrong)))
         found = torch.stack(
             [confidence, rows, labels[rows], predictions[rows]], 1
         ).tolist()  # one transfer from the device
-        self._mistakes += [self._mistake(trainer, images, *values) for values in found if values[0] > max(least, -0.5)]
+        self._mistakes += [
+            _mistake(data, images_of(batch), *values) for values in found if values[0] > max(least, -0.5)
+        ]
         self._mistakes = heapq.nlargest(self.worst, self._mistakes)
-
-    def _mistake(
-        self, trainer: Trainer, images: Tensor, confidence: float, row: float, label: float, prediction: float
-    ) -> Mistake:
-        data = image_data(trainer)
-        row = int(row)
-        return Mistake(
-            confidence,
-            data.name_of("test", int(data.indices[row])),
-            data.class_names[int(label)],
-            data.class_names[int(prediction)],
-            _as_png(data.to_pixels(images[row : row + 1])[0]),
-        )
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         own = None if self._confusion is None else self._confusion.compute().cpu(), self._mistakes
@@ -96,12 +94,16 @@ class Evaluation(Callback):
             gathered = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, own)
         matrices = [matrix for matrix, _ in gathered if matrix is not None]
-        if not matrices or not trainer.is_global_zero:
+        if not trainer.is_global_zero:
             return
+        if not matrices:
+            _log.info("the test_step returns no logits (B, num_classes): no confusion matrix, no list of mistakes")
+            return
+        data = image_data(trainer)
         mistakes = heapq.nlargest(self.worst, (mistake for _, found in gathered for mistake in found))
         evaluation = {
             "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,
-            "classes": list(image_data(trainer).class_names),
+            "classes": list(data.class_names) if data else [str(number) for number in range(len(matrices[0]))],
             "metrics": {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("test/")},
             "confusion": torch.stack(matrices).sum(0).tolist(),
             "mistakes": [asdict(mistake) for mistake in mistakes],
@@ -125,6 +127,19 @@ class Evaluation(Callback):
 def _confusion_matrix(classes: int, device: torch.device) -> MulticlassConfusionMatrix:
     """Returns a metric that is not synchronized: a process without images has no metric that could take part."""
     return MulticlassConfusionMatrix(classes, validate_args=False, sync_on_compute=False).to(device)
+
+
+def _mistake(
+    data: ImageData, images: Tensor, confidence: float, row: float, label: float, prediction: float
+) -> Mistake:
+    row = int(row)
+    return Mistake(
+        confidence,
+        data.name_of("test", int(data.indices[row])),
+        data.class_names[int(label)],
+        data.class_names[int(prediction)],
+        _as_png(data.to_pixels(images[row : row + 1])[0]),
+    )
 
 
 def _as_png(pixels: Tensor) -> str:

@@ -1,10 +1,8 @@
 """Adds to checkpoints what Lightning leaves out, so that a resumed run equals the uninterrupted one."""
 
 import logging
-import random
 from typing import Any
 
-import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
@@ -12,6 +10,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torchmetrics import Metric
 
+from ..random_states import random_states, restore_random_states
 from .gradient_norm import local_part
 
 _log = logging.getLogger(__name__)
@@ -24,8 +23,8 @@ class ExactResume(Callback):
     metrics in an unfinished epoch, and the last logged values of all metrics. If the number of processes has changed,
     it restores only the logged values, and the run is no longer exactly the same.
 
-    It does not save the order of the images. That is up to the loader; the loaders of this package compute it from
-    seed, epoch and step.
+    It does not save the order of the images. The loaders of this package compute it from seed, epoch and step, and
+    ``LoaderReplay`` takes care of other loaders.
 
     It must come after all callbacks that draw random numbers when training starts.
     """
@@ -34,9 +33,11 @@ class ExactResume(Callback):
         self._state: dict[str, Any] | None = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        own = {"random": _random_states(pl_module.device), "metrics": _metric_states(pl_module)}
+        own = {"random": random_states(pl_module.device), "metrics": _metric_states(pl_module)}
         batches: Any = trainer.fit_loop.epoch_loop.batch_progress
-        if batches.current.completed % trainer.accumulate_grad_batches and not batches.is_last_batch:
+        # A module that optimizes manually accumulates gradients as it likes.
+        is_accumulating = batches.current.completed % trainer.accumulate_grad_batches and not batches.is_last_batch
+        if is_accumulating or not pl_module.automatic_optimization:
             own["gradients"] = {
                 n: local_part(p.grad).cpu() for n, p in pl_module.named_parameters() if p.grad is not None
             }
@@ -57,7 +58,7 @@ class ExactResume(Callback):
         trainer.callback_metrics.update({name: v.to(pl_module.device) for name, v in self._state["logged"].items()})
         if len(self._state["processes"]) == trainer.world_size:
             own = self._state["processes"][trainer.global_rank]
-            _restore_random_states(own["random"], pl_module.device)
+            restore_random_states(own["random"], pl_module.device)
             _restore_metrics(pl_module, own["metrics"])
             parameters = dict(pl_module.named_parameters())
             for name, gradient in own.get("gradients", {}).items():
@@ -82,26 +83,6 @@ class ExactResume(Callback):
         # In a resumed epoch, Lightning does not step schedules that monitor a metric, since it lacks the metrics. Here
         # they were restored.
         trainer.fit_loop._restarting = False
-
-
-def _random_states(device: torch.device) -> dict[str, Any]:
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    states = {
-        "torch": torch.get_rng_state(),
-        "numpy": (kind, np.asarray(keys).tolist(), *rest),  # plain values, which torch.load(weights_only=True) accepts
-        "python": random.getstate(),
-    }
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _restore_random_states(states: dict[str, Any], device: torch.device) -> None:
-    torch.set_rng_state(states["torch"])
-    np.random.set_state(states["numpy"])
-    random.setstate(states["python"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _sharded_like(parameter: Tensor, local: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class FiniteLoss(Callback):
         self._loss, self._batch_idx = None, batch_idx
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        lr = trainer.optimizers[0].param_groups[0]["lr"]
+        lr = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
         self._loss = _Loss(loss, trainer.current_epoch, self._batch_idx, trainer.global_step, lr)
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:

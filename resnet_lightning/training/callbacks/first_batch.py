@@ -12,6 +12,8 @@ from ..data_protocol import image_data
 class FirstBatch(Callback):
     """Writes the first augmented training batch to ``pictures/first_batch.png`` and logs it to W&B.
 
+    A data module that cannot show its images, see ``data_protocol.py``, has no such picture.
+
     Args:
         folder: the run's folder.
         images: the maximum number of images.
@@ -24,7 +26,10 @@ class FirstBatch(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step or batch_idx or not trainer.is_global_zero:
             return
-        pixels = image_data(trainer).to_pixels(batch[0][: self.images]).cpu().numpy()
+        data = image_data(trainer)
+        if data is None:
+            return
+        pixels = data.to_pixels(batch[0][: self.images]).cpu().numpy()
         path = self.folder / "pictures" / "first_batch.png"
         figures.save_mosaic(pixels, path)
         for logger in trainer.loggers:

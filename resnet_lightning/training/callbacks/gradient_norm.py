@@ -41,6 +41,8 @@ class GradientNorm(Callback):
         self._steps = self._steps + is_finite
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(self._steps, Tensor):
+            return  # a module that optimizes manually may make no optimizer step in an epoch
         # The value is the same in each process. Without sync_dist, Lightning warns.
         pl_module.log("train/grad_norm", self._sum / self._steps, sync_dist=True)
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from ...atomic_write import atomic_write_text
 from ...errors import InputError
 from ...runs.provenance import now, provenance
+from ..model_protocol import net_name
 from .best_checkpoint import BestCheckpoint, with_moved_paths
 from .preemption import Interrupted
 
@@ -37,13 +38,23 @@ class RunRecord(Callback):
         folder: the run's folder.
         checkpoint: the path of the checkpoint that the run resumes from; None for a new run.
         command: the command line that starts the run.
+        code_folders: the folders of the user's own classes; a checkpoint names them, so that a test finds the classes.
 
     Raises:
         InputError: at the start of training, if the processes are about to resume from different checkpoints.
     """
 
-    def __init__(self, name: str, config: str, folder: Path, checkpoint: str | None = None, command: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        config: str,
+        folder: Path,
+        checkpoint: str | None = None,
+        command: str = "",
+        code_folders: Sequence[str] = (),
+    ) -> None:
         self.name = name
+        self.code_folders = list(code_folders)
         self.config = config
         self.command = command
         self.folder = folder
@@ -72,7 +83,7 @@ class RunRecord(Callback):
                 "ended": None,
                 **facts,
                 "device": f"{trainer.world_size} x {_device_name(trainer.strategy.root_device)}",
-                "net": config.get("model", {}).get("backbone"),
+                "net": net_name(pl_module),
                 "parameters": sum(p.numel() for p in pl_module.parameters()),
             }
             self._update()
@@ -112,6 +123,8 @@ class RunRecord(Callback):
             "data": state,
             "metrics": self._read_metrics(trainer),
         }
+        if self.code_folders:
+            checkpoint["run"]["code_folders"] = self.code_folders
         for logger in _row_counting_loggers(trainer):
             checkpoint["run"]["rows"] = logger.rows
 
