@@ -8,8 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from ...data.loading.resident import BatchLoader
-from ...data.loading.streaming import StreamLoader
+from ...data.loading.on_device import DeviceLoader
 from ..random_states import random_states, restore_random_states
 
 _log = logging.getLogger(__name__)
@@ -137,7 +136,7 @@ def _loaders(trainer: Trainer) -> list[Any]:
 
 def _continues(loader: Any) -> bool:
     """Whether a loader can resume inside an epoch on its own."""
-    return isinstance(loader, BatchLoader | StreamLoader) or hasattr(loader, "load_state_dict")
+    return isinstance(loader, DeviceLoader) or hasattr(loader, "load_state_dict")
 
 
 def _generators(loaders: Sequence[Any]) -> list[torch.Generator]:
