@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ..errors import InputError
+from .configured_metrics import ConfiguredMetrics
+
 Mode = Literal["min", "max"]
 
 _OURS: dict[str, Mode] = {"loss": "min", "acc": "max", "acc5": "max"}
@@ -19,7 +22,19 @@ def best_mode(monitor: str, metrics: Mapping[str, Any]) -> Mode | None:
     stage, _, name = monitor.partition("/")
     if stage not in _STAGES:
         return None
-    return _OURS.get(name)
+    return _OURS.get(name) or _declared(name.partition("/")[0], metrics)
+
+
+def _declared(name: str, metrics: Mapping[str, Any]) -> Mode | None:
+    if name not in metrics:
+        return None
+    for num_classes in 10, 2:  # the number is that of the data, which are not read yet; some metrics take two only
+        try:
+            is_higher = ConfiguredMetrics({name: metrics[name]}, num_classes).higher_is_better(name)
+        except InputError:
+            continue
+        return None if is_higher is None else "max" if is_higher else "min"
+    return None
 
 
 def in_words(mode: Mode) -> str:

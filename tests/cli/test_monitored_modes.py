@@ -52,6 +52,22 @@ def test_the_mode_of_the_best_checkpoint_follows_the_metric(layers, options, mod
     assert modes(*configs, *options)[0] == mode
 
 
+METRICS = {"f1": {"class_path": "MulticlassF1Score", "init_args": {"average": "macro"}}, "far": "HammingDistance"}
+
+
+@pytest.mark.parametrize(("metric", "mode"), [("f1", "max"), ("far", "min")])
+def test_the_mode_follows_a_metric_of_the_config(metric, mode):
+    other = {"min": "max", "max": "min"}[mode]
+    before = config("before.yaml", checkpoint={"monitor": {"min": "val/acc", "max": "val/loss"}[mode], "mode": other})
+    more = config(model={"metrics": METRICS}, **callback(monitor=f"val/{metric}"))
+    assert modes(*before, *more, f"--checkpoint.monitor=val/{metric}") == (mode, [mode])
+
+
+def test_the_mode_of_a_metric_of_the_config_can_be_contradicted(capsys):
+    more = config(model={"metrics": METRICS}, checkpoint={"monitor": "val/far", "mode": "max"})
+    assert "checkpoint.mode is max, but val/far is better when it is smaller" in error_line(capsys, *FIT, *more)
+
+
 @pytest.mark.parametrize("name", ["EarlyStopping", "lightning.pytorch.callbacks.EarlyStopping", "ModelCheckpoint"])
 def test_the_modes_of_callbacks_follow_their_metrics(name):
     content = callback(name, monitor="val/acc")
