@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 from lightning import Callback, LightningDataModule
 
 from ..data import PredictionDataModule
+from ..runs import mlflow_logger, tensorboard_logger
 from ..runs.wandb_logger import make_resumable, wandb_is_usable
 from ..training.callbacks import MovingAverage
 from ..training.checkpoint_checks import is_measured_in_validation
@@ -37,13 +38,32 @@ def complete(config: Namespace, command: str, folder: Path | None, checkpoint: d
     for callback in as_list(config.trainer.callbacks):
         if getattr(callback, "class_path", "").endswith(".EMAWeightAveraging"):
             callback.class_path = _path_of(MovingAverage)
-    for logger in as_list(config.trainer.logger):
-        if getattr(logger, "class_path", "").endswith(".WandbLogger"):
-            logger.init_args.save_dir = str(folder or config.trainer.default_root_dir)
+    step = checkpoint["global_step"] if command == "fit" and checkpoint is not None else None
+    _complete_loggers(config.trainer, command, folder, step)
+
+
+def _complete_loggers(trainer: Namespace, command: str, folder: Path | None, step: int | None) -> None:
+    """Lets the loggers of W&B, TensorBoard and MLflow write into the run's folder and continue a resumed run."""
+    place = folder or Path(trainer.default_root_dir)
+    kept = []
+    for logger in as_list(trainer.logger):
+        kind = getattr(logger, "class_path", "").removeprefix("lightning.pytorch.loggers.")
+        if kind.endswith(".WandbLogger") or kind == "WandbLogger":
+            logger.init_args.save_dir = str(place)
             if command == "fit" and folder:
                 make_resumable(logger, folder)
             if logger.init_args.get("mode") is None and not wandb_is_usable():
                 logger.init_args.mode = "offline"
+        elif kind == "TensorBoardLogger":
+            tensorboard_logger.prepare(logger, place, step)
+        elif kind == "MLFlowLogger":
+            mlflow_logger.prepare(logger, place)
+        writes_at_once = kind in ("TensorBoardLogger", "MLFlowLogger")
+        # A loop rather than a set: the same logger may come from the checkpoint's config and from an overlay.
+        if logger not in kept and not (trainer.fast_dev_run and writes_at_once):
+            kept.append(logger)
+    if isinstance(trainer.logger, list):
+        trainer.logger = kept
 
 
 def _predict_without_training_data(config: Namespace, run: dict[str, Any] | None) -> None:

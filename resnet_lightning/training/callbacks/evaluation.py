@@ -17,6 +17,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from ...atomic_write import atomic_write_text
 from ...runs import figures
+from ...runs.panels import log_evaluation
 from ..batches import images_of
 from ..data_protocol import ImageData, image_data
 from ..model_protocol import labels_of, logits_of
@@ -40,8 +41,8 @@ class Evaluation(Callback):
 
     The module's ``test_step`` has to return logits (B, num_classes), and the batches have to begin with images and
     labels (B,); otherwise nothing is written. The mistakes require a data module that names and shows its images, see
-    ``data_protocol.py``; without one, the classes are numbered. Loggers that have a ``log_evaluation`` receive the
-    evaluation too.
+    ``data_protocol.py``; without one, the classes are numbered. With several test loaders, the evaluation is
+    that of the first. The loggers receive it too.
 
     Args:
         folder: the run's folder.
@@ -67,7 +68,7 @@ class Evaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         logits, labels = logits_of(outputs), labels_of(batch)
-        if logits is None or labels is None or len(labels) != len(logits):
+        if dataloader_idx or logits is None or labels is None or len(labels) != len(logits):
             return
         confidences, predictions = logits.float().softmax(1).max(1)
         if self._confusion is None:
@@ -109,9 +110,7 @@ class Evaluation(Callback):
             "mistakes": [asdict(mistake) for mistake in mistakes],
         }
         self._write(evaluation)
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_evaluation"):
-                logger.log_evaluation(evaluation)
+        log_evaluation(trainer.loggers, evaluation, self.folder / "pictures", trainer.global_step)
 
     def _write(self, evaluation: dict[str, Any]) -> None:
         atomic_write_text(self.folder / "evaluation.json", json.dumps(evaluation))

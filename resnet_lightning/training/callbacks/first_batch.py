@@ -6,11 +6,13 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 
 from ...runs import figures
+from ...runs.panels import log_figure
+from ..batches import images_of
 from ..data_protocol import image_data
 
 
 class FirstBatch(Callback):
-    """Writes the first augmented training batch to ``pictures/first_batch.png`` and logs it to W&B.
+    """Writes the first augmented training batch to ``pictures/first_batch.png`` and logs it.
 
     A data module that cannot show its images, see ``data_protocol.py``, has no such picture.
 
@@ -29,9 +31,7 @@ class FirstBatch(Callback):
         data = image_data(trainer)
         if data is None:
             return
-        pixels = data.to_pixels(batch[0][: self.images]).cpu().numpy()
+        pixels = data.to_pixels(images_of(batch)[: self.images]).cpu().numpy()
         path = self.folder / "pictures" / "first_batch.png"
         figures.save_mosaic(pixels, path)
-        for logger in trainer.loggers:
-            if hasattr(logger, "log_image"):
-                logger.log_image("train/first_batch", [str(path)])
+        log_figure(trainer.loggers, "train/first_batch", path, trainer.global_step)

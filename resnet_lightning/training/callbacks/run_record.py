@@ -115,6 +115,9 @@ class RunRecord(Callback):
             return {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.save()  # a run that is killed and resumed does not log the rows before the checkpoint again
         data = getattr(trainer, "datamodule", None)
         state = data.state_dict() if data is not None else {}
         checkpoint["run"] = {

@@ -1,0 +1,118 @@
+"""Figures and tables in loggers: the one place that knows how each logger takes them."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
+
+from .figures import decode_png
+
+Rows = Sequence[Sequence[Any]]
+
+
+class _Panels(Protocol):
+    """How one kind of logger takes figures and tables. The names are like those of metrics: ``test/worst_mistakes``."""
+
+    def log_figure(self, logger: Any, name: str, path: Path, step: int) -> None: ...
+
+    def log_table(self, logger: Any, name: str, columns: Sequence[str], rows: Rows, step: int) -> None: ...
+
+
+class _WandbPanels:
+    """For Lightning's ``WandbLogger``, and for other loggers with its methods ``log_image`` and ``log_table``."""
+
+    def log_figure(self, logger: Any, name: str, path: Path, step: int) -> None:
+        if hasattr(logger, "log_image"):
+            logger.log_image(name, [str(path)])
+
+    def log_table(self, logger: Any, name: str, columns: Sequence[str], rows: Rows, step: int) -> None:
+        if hasattr(logger, "log_table"):
+            logger.log_table(name, columns=list(columns), data=[list(row) for row in rows])
+
+
+class _TensorBoardPanels:
+    """Images, and tables as Markdown under *Text*."""
+
+    def log_figure(self, logger: TensorBoardLogger, name: str, path: Path, step: int) -> None:
+        pixels = decode_png(path.read_bytes())
+        logger.experiment.add_image(name, pixels, step, dataformats="HWC" if pixels.ndim == 3 else "HW")
+
+    def log_table(self, logger: TensorBoardLogger, name: str, columns: Sequence[str], rows: Rows, step: int) -> None:
+        lines = [columns, ["---"] * len(columns), *rows]
+        cells = ((str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) for line in lines)
+        logger.experiment.add_text(name, "\n".join(f"| {' | '.join(line)} |" for line in cells), step)
+
+
+class _MLflowPanels:
+    """Artifacts of the run: a PNG file or a CSV file, which MLflow shows."""
+
+    def log_figure(self, logger: MLFlowLogger, name: str, path: Path, step: int) -> None:
+        logger.experiment.log_artifact(logger.run_id, str(path), str(Path(name).parent))
+
+    def log_table(self, logger: MLFlowLogger, name: str, columns: Sequence[str], rows: Rows, step: int) -> None:
+        text = io.StringIO()
+        csv.writer(text).writerows([columns, *rows])
+        logger.experiment.log_text(logger.run_id, text.getvalue(), f"{name}.csv")
+
+
+_KINDS: tuple[tuple[type[Logger], _Panels], ...] = (
+    (TensorBoardLogger, _TensorBoardPanels()),
+    (MLFlowLogger, _MLflowPanels()),
+    (Logger, _WandbPanels()),
+)
+
+
+def _panels_of(logger: Logger) -> _Panels:
+    return next(panels for kind, panels in _KINDS if isinstance(logger, kind))
+
+
+@rank_zero_only
+def log_figure(loggers: Iterable[Logger], name: str, path: Path, step: int) -> None:
+    """Logs a figure to each logger that takes images.
+
+    Args:
+        loggers: the trainer's loggers.
+        name: the figure's name, such as ``train/first_batch``.
+        path: the figure as a PNG file.
+        step: the optimizer step.
+    """
+    for logger in loggers:
+        _panels_of(logger).log_figure(logger, name, path, step)
+
+
+@rank_zero_only
+def log_evaluation(loggers: Iterable[Logger], evaluation: Mapping[str, Any], figures: Path, step: int) -> None:
+    """Logs a test's confusion matrix, the accuracy of each class and the worst mistakes to each logger.
+
+    A logger that has a method ``log_evaluation``, such as ours for W&B, gets the evaluation as a whole.
+
+    Args:
+        loggers: the trainer's loggers.
+        evaluation: the content of ``evaluation.json``.
+        figures: the folder with ``confusion_matrix.png`` and, if there are mistakes, ``worst_mistakes.png``.
+        step: the optimizer step.
+    """
+    for logger in loggers:
+        if hasattr(logger, "log_evaluation"):
+            logger.log_evaluation(evaluation)
+            continue
+        panels = _panels_of(logger)
+        panels.log_figure(logger, "test/confusion_matrix", figures / "confusion_matrix.png", step)
+        classes = class_accuracies(evaluation)
+        panels.log_table(logger, "test/per_class_accuracy", ["class", "accuracy", "images"], classes, step)
+        if mistakes := evaluation["mistakes"]:
+            panels.log_figure(logger, "test/worst_mistakes", figures / "worst_mistakes.png", step)
+            columns = ["image", "label", "prediction", "confidence"]
+            rows = [[mistake[column] for column in columns] for mistake in mistakes]
+            panels.log_table(logger, "test/worst_mistakes", columns, rows, step)
+
+
+def class_accuracies(evaluation: Mapping[str, Any]) -> list[tuple[str, float, int]]:
+    """Returns the name, the accuracy and the number of images of each class."""
+    counts = evaluation["confusion"]
+    accuracies = [line[row] / max(sum(line), 1) for row, line in enumerate(counts)]
+    return list(zip(evaluation["classes"], accuracies, map(sum, counts), strict=True))
