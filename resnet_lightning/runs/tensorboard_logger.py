@@ -49,7 +49,7 @@ class RunTensorBoardLogger(TensorBoardLogger):
         from torch.utils.tensorboard.summary import hparams
 
         config = dict(params) if isinstance(params, Mapping) else vars(params)
-        self.hparams.update(config)  # type: ignore[union-attr]
+        self.hparams.update(config)
         self.experiment.add_text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False)}```")
         monitor = (config.get("checkpoint") or {}).get("monitor")
         values = {name: _plain(value) for name, value in flatten(config).items()}
