@@ -8,7 +8,7 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,6 +115,7 @@ def build(what: str, factory: Callable[..., T], /, *args: Any, **options: Any) -
         InputError: if the factory rejects the options. The message names an unknown option, or repeats what the factory
             raised.
     """
+    _check_truth_values(what, factory, options)
     try:
         return factory(*args, **options)
     except InputError:
@@ -135,9 +136,28 @@ def option_names(factory: Callable[..., Any]) -> set[str]:
 
     If it has ``**kwargs``, the arguments of the class in its return annotation are included.
     """
+    return set(_parameters(factory))
+
+
+def _parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     signature = inspect.signature(factory)
-    names = {p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    found = {p.name: p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     has_kwargs = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     if has_kwargs and inspect.isclass(signature.return_annotation):
-        names |= option_names(signature.return_annotation)
-    return names
+        found = _parameters(signature.return_annotation) | found
+    return found
+
+
+def _check_truth_values(what: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Rejects a string or number where true or false belongs: Python takes ``'no'`` for true."""
+    try:
+        parameters = _parameters(factory)
+    except (TypeError, ValueError):  # a function in C, without a signature
+        return
+    for name, value in options.items():
+        parameter = parameters.get(name)
+        if parameter is None or isinstance(value, bool):
+            continue
+        is_bool = parameter.annotation in (bool, "bool")
+        if is_bool or (parameter.annotation is parameter.empty and isinstance(parameter.default, bool)):
+            raise InputError(f"{name} of {what} is {value!r}; give true or false")

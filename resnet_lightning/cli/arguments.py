@@ -65,6 +65,8 @@ def resolve(
     for path in option_values("--config", arguments, short="-c"):
         check_config_file(path)
     resume, checkpoints = option_values("--resume", arguments), option_values("--ckpt_path", arguments)
+    if "" in resume:
+        raise InputError("--resume is empty; give the folder of a run, or auto for the newest run with this config")
     if resume and checkpoints:
         raise InputError("give either --resume, which continues a run, or --ckpt_path, which starts a new one")
     if resume and parent_folder:

@@ -15,6 +15,7 @@ from ..errors import InputError, did_you_mean
 from ..training.classifier import ImageClassifier
 from .config_errors import GROUPS, OBJECT_KEYS, argument_names, one_line, parameters_of, unknown_option
 from .strict_yaml import StrictError, check_yaml
+from .value_checks import check_values
 
 # The mappings with a fixed set of keys. The keys of other mappings depend on classes, which may be the user's.
 _KNOWN_PLACES = {"", *(f"{group}." for group in GROUPS), "data.init_args.", "data.init_args.augment."}
@@ -45,6 +46,7 @@ class Parser(LightningArgumentParser):
             raise InputError(str(error)) from error
         if config.get("subcommand"):
             _check_values(config[config.subcommand])
+            check_values(config[config.subcommand], training=config.subcommand == "fit")
         return config
 
 

@@ -122,7 +122,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self._normalization = Normalization(self.in_chans, mean, std, self.known_statistics)
         self._classes = Classes.choose(check_class_names(type(self).__name__, self.find_classes()), classes)
         self.all_classes, self.class_names = self._classes.all_names, self._classes.names
-        augment.check_images(self.in_chans, self.image_size if augment.pad == "reflect" else None)
+        augment.check_images(self.in_chans, self.image_size if augment.depends_on_size else None)
         self._splits: dict[str, Split] = {}
         self._readable: dict[str, Tensor] = {}  # by part, where unreadable files are skipped: (N,) bool
         self._streams = Streams()

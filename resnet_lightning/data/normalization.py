@@ -41,6 +41,9 @@ class Normalization:
                 raise InputError(f"data.{name} is {list(values)}; give finite numbers")
         if std is not None and min(std) <= 0:
             raise InputError(f"data.std is {list(std)}; a standard deviation is larger than 0")
+        for name, values in ("mean", mean), ("std", std):
+            if values is not None and not 0 <= min(values) <= max(values) <= 1:
+                raise InputError(f"data.{name} is {list(values)}; give it for pixels in [0, 1]: 0.5 for 127.5")
         self._mean = None if mean is None else torch.tensor(mean, dtype=torch.float32)
         self._std = None if std is None else torch.tensor(std, dtype=torch.float32)
         self._of_data: Statistics | None = None

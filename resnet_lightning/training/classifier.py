@@ -28,6 +28,7 @@ from .lr_factors import find_factors, freeze
 from .metrics import EpochMetrics
 from .optim import copy_settings, fast_forward, make_optimizer, make_scheduler, parameter_groups
 from .optimizer_modes import OptimizerModes, has_modes
+from .value_ranges import MAX_RATE, Range, check_range, check_rates, check_truth_value
 
 
 class ImageClassifier(LightningModule):
@@ -98,8 +99,9 @@ class ImageClassifier(LightningModule):
         super().__init__()
         if num_classes < 2:
             raise InputError(f"model.num_classes is {num_classes}; a classifier needs at least 2")
-        if not 0 < lr < math.inf:
-            raise InputError(f"model.lr is {lr}; give a positive, finite number")
+        check_range("model.lr", lr, Range(0, MAX_RATE, open_low=True))
+        check_truth_value("model.channels_last", channels_last)
+        check_truth_value("model.compile", compile)
         if not 0 <= label_smoothing < 1:
             raise InputError(f"model.label_smoothing is {label_smoothing}; give a number from 0 up to 1")
         hparams = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -133,7 +135,7 @@ class ImageClassifier(LightningModule):
         self._schedule_fits: tuple[float, float] = (lr, 0)  # the learning rate and the steps that it was built for
         self._modes = OptimizerModes()
         # Built and discarded, so that a wrong option raises an error here and not when training starts.
-        self._make_dummy_optimizer(total_steps=1000)
+        check_rates(*self._make_dummy_optimizer(total_steps=1000))
 
         self.train_metrics = EpochMetrics()
         top_5 = num_classes >= 10

@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler
 from ..build import build, import_by_path
 from ..errors import InputError, did_you_mean
 from .optimizer_modes import has_modes
+from .value_ranges import check_optimizer_options, check_scheduler_options
 
 # The arguments of torch's schedules that set the length of the run.
 _LENGTH_ARGUMENTS = ("total_steps", "T_max", "total_iters")
@@ -75,7 +76,9 @@ def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping
     ]
     factory = _find("optimizer", name, optim, optim.Optimizer)
     _check_numbers(f"optimizer {name!r}", factory, options)
-    return build(f"optimizer {name!r}", factory, groups, lr=lr, **options)
+    optimizer = build(f"optimizer {name!r}", factory, groups, lr=lr, **options)
+    check_optimizer_options(options)
+    return optimizer
 
 
 def _check_numbers(what: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
@@ -111,6 +114,7 @@ def make_scheduler(
     factory = _find("scheduler", name, lr_scheduler, lr_scheduler.LRScheduler)
     accepted = inspect.signature(factory).parameters
     _check_numbers(f"scheduler {name!r}", factory, options)
+    check_scheduler_options(options, max(float(group["lr"]) for group in optimizer.param_groups))
     filled: dict[str, Any] = {argument: total_steps for argument in _LENGTH_ARGUMENTS if argument in accepted}
     if "max_lr" in accepted:
         filled["max_lr"] = [group["lr"] for group in optimizer.param_groups]

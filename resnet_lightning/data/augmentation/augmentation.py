@@ -89,6 +89,8 @@ class Augmentation:
             ("erase", 0 <= self.erase <= 1, "a probability from 0 to 1"),
             ("mixup", 0 <= self.mixup < math.inf, alpha),
             ("cutmix", 0 <= self.cutmix < math.inf, alpha),
+            *((name, getattr(self, name) <= 10, "at most 10") for name in ("brightness", "contrast", "saturation")),
+            *((name, getattr(self, name) <= 1000, "at most 1000") for name in ("mixup", "cutmix")),
         ):
             if not allowed:
                 raise InputError(f"augment.{name} is {getattr(self, name)!r}; give {what}")
@@ -103,6 +105,11 @@ class Augmentation:
     def mixes(self) -> bool:
         """Whether images are mixed with others, so that targets become probabilities of classes."""
         return self.mixup > 0 or self.cutmix > 0
+
+    @property
+    def depends_on_size(self) -> bool:
+        """Whether ``check_images`` needs the size of the images."""
+        return bool(self.crop or self.cutout)
 
     def check_images(self, channels: int, side: int | None) -> None:
         """Checks that images can be augmented in this way.
@@ -122,6 +129,8 @@ class Augmentation:
             raise InputError(
                 f"augment.crop is {self.crop}; with reflect padding, give less than the image's side of {side} pixels"
             )
+        if side is not None and self.cutout > side:
+            raise InputError(f"augment.cutout is {self.cutout}; give at most the image's side of {side} pixels")
         if side is not None and self.crop > side:  # a typing error could request more memory than there is
             raise InputError(f"augment.crop is {self.crop}; give at most the image's side of {side} pixels")
 

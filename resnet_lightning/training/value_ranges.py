@@ -1,0 +1,186 @@
+"""The sensible ranges of numbers that torch and Lightning accept, and that would train nothing or nonsense."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import optim
+from torch.optim import lr_scheduler
+
+from ..errors import InputError
+
+MAX_RATE = 1e3
+"""The largest learning rate that is not a typing error."""
+
+_STEPS = 1000  # of a schedule that are tried
+
+
+class Range(NamedTuple):
+    """The numbers from ``low`` to ``high``.
+
+    Args:
+        low: the smallest allowed number.
+        high: the largest.
+        open_low: ``low`` itself is not allowed.
+        open_high: likewise.
+    """
+
+    low: float
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            return False
+        return (self.low < value if self.open_low else self.low <= value) and (
+            value < self.high if self.open_high else value <= self.high
+        )
+
+    def __str__(self) -> str:
+        low = f"larger than {self.low:g}" if self.open_low else f"of at least {self.low:g}"
+        if math.isinf(self.high):
+            return f"a number {low}"
+        return f"a number {low} and {'below' if self.open_high else 'at most'} {self.high:g}"
+
+
+_SHARE, _BELOW_ONE, _POSITIVE = Range(0, 1), Range(0, 1, open_high=True), Range(0, open_low=True)
+_COUNT, _AT_LEAST_ONE = Range(0), Range(1)
+
+_OPTIMIZER = {
+    **dict.fromkeys(("momentum", "betas"), _BELOW_ONE),
+    **dict.fromkeys(("dampening", "alpha", "rho"), _SHARE),
+    "weight_decay": Range(0, 10),
+}
+_SCHEDULER = {
+    "gamma": Range(0, 100, open_low=True),
+    **dict.fromkeys(("step_size", "T_max", "T_0", "T_mult", "step_size_up", "step_size_down"), _AT_LEAST_ONE),
+    **dict.fromkeys(("total_iters", "total_steps", "milestones", "patience", "cooldown", "threshold", "power"), _COUNT),
+    "base_lr": Range(0, MAX_RATE),
+    "max_lr": Range(0, MAX_RATE, open_low=True),
+    "factor": _SHARE,
+    "div_factor": _AT_LEAST_ONE,
+    "final_div_factor": _POSITIVE,
+    **dict.fromkeys(("base_momentum", "max_momentum"), _BELOW_ONE),
+}
+_TRAINER = {
+    **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes"), _AT_LEAST_ONE),
+    **dict.fromkeys(("min_epochs", "min_steps", "log_every_n_steps", "reload_dataloaders_every_n_epochs"), _COUNT),
+    "num_sanity_val_steps": Range(-1),
+    "gradient_clip_val": _COUNT,
+    "val_check_interval": _POSITIVE,
+}
+_BATCHES = (
+    "limit_train_batches",
+    "limit_val_batches",
+    "limit_test_batches",
+    "limit_predict_batches",
+    "overfit_batches",
+)
+
+
+def check_range(option: str, value: Any, allowed: Range) -> None:
+    """Checks a number, or each number of a list. Other values are left to whoever takes them.
+
+    Raises:
+        InputError: if it is out of range.
+    """
+    for number in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(number, int | float) and not isinstance(number, bool) and number not in allowed:
+            raise InputError(f"{option} is {value}; give {allowed}")
+
+
+def check_truth_value(option: str, value: object) -> None:
+    """Rejects anything but true and false: Python takes the string ``'no'`` for true.
+
+    Raises:
+        InputError: for another value.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{option} is {value!r}; give true or false")
+
+
+def check_optimizer_options(options: Mapping[str, Any]) -> None:
+    """Checks the options of an optimizer that most optimizers have.
+
+    Raises:
+        InputError: for a number out of range.
+    """
+    for name in options.keys() & _OPTIMIZER.keys():
+        check_range(f"model.optimizer_args.{name}", options[name], _OPTIMIZER[name])
+
+
+def check_scheduler_options(options: Mapping[str, Any], lr: float) -> None:
+    """Checks the options of a schedule that several schedules have.
+
+    Args:
+        options: its arguments.
+        lr: the optimizer's learning rate, which the lowest rate of the schedule must not exceed.
+
+    Raises:
+        InputError: for a number out of range.
+    """
+    for name in options.keys() & _SCHEDULER.keys():
+        check_range(f"model.scheduler_args.{name}", options[name], _SCHEDULER[name])
+    for name in "eta_min", "min_lr":
+        check_range(f"model.scheduler_args.{name}", options.get(name), Range(0, lr))
+
+
+def check_rates(optimizer: optim.Optimizer, schedule: object) -> None:
+    """Steps a new schedule and checks each learning rate. The optimizer and the schedule must not be used afterwards.
+
+    Raises:
+        InputError: if a learning rate becomes negative, infinite or absurdly large.
+    """
+    if not isinstance(schedule, lr_scheduler.LRScheduler) or isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
+        return
+    name = type(schedule).__name__
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the optimizer makes no step: it may need gradients
+        for step in range(_STEPS):
+            for group in optimizer.param_groups:
+                if group["lr"] not in Range(0, MAX_RATE):
+                    raise InputError(
+                        f"with model.scheduler {name} and its model.scheduler_args, the learning rate becomes "
+                        f"{float(group['lr']):g} in step {step}; it must stay between 0 and {MAX_RATE:g}"
+                    )
+            try:
+                schedule.step()
+            except (ArithmeticError, ValueError) as error:
+                if step + 1 >= getattr(schedule, "total_steps", math.inf):  # the end of the schedule
+                    return
+                raise InputError(f"model.scheduler {name} fails in step {step}: {error}; change its args") from error
+
+
+def check_trainer_options(options: Mapping[str, Any], training: bool) -> None:
+    """Checks the arguments of ``Trainer`` that it would accept, or reject without naming the option.
+
+    Args:
+        options: the arguments, as far as they are given.
+        training: whether the run trains.
+
+    Raises:
+        InputError: for a number out of range.
+    """
+    for name, allowed in _TRAINER.items():
+        check_range(f"trainer.{name}", options.get(name), allowed)
+    for name in "max_epochs", "max_steps":
+        if (value := options.get(name)) is not None and value != -1 and value not in _AT_LEAST_ONE:
+            raise InputError(f"trainer.{name} is {value}; give at least 1, or -1 for no limit")
+    if isinstance(value := options.get("max_time"), str) and not value.strip("0:"):
+        raise InputError(f"trainer.max_time is {value}; give more than no time, as DD:HH:MM:SS")
+    for name in _BATCHES:
+        value = options.get(name)
+        allowed = _SHARE if isinstance(value, float) else _COUNT
+        if value is not None and value not in allowed:
+            raise InputError(f"trainer.{name} is {value}; give a number of batches, or a share of them from 0.0 to 1.0")
+    if training and options.get("limit_train_batches") == 0 and not options.get("fast_dev_run"):
+        raise InputError("trainer.limit_train_batches is 0; give at least one batch to train on")
+    least, most = options.get("min_epochs") or 0, options.get("max_epochs")
+    if most is not None and 0 < most < least:
+        raise InputError(f"trainer.min_epochs is {least}, but trainer.max_epochs is {most}; give at most that")
+    if isinstance(value := options.get("val_check_interval"), float) and value > 1:
+        raise InputError(
+            f"trainer.val_check_interval is {value}; give a share of the epoch up to 1.0, or a whole number"
+        )
