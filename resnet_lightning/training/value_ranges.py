@@ -10,8 +10,8 @@ from torch.optim import lr_scheduler
 
 from ..errors import InputError
 
-MAX_RATE = 1e3
-"""The largest learning rate that is not a typing error."""
+MAX_RATE = 1e30
+"""The largest learning rate: beyond it, float32 weights overflow at once. Below it, ``FiniteLoss`` ends a run astray."""
 
 _STEPS = 1000  # of a schedule that are tried
 
@@ -54,7 +54,7 @@ _OPTIMIZER = {
     "weight_decay": Range(0, 10),
 }
 _SCHEDULER = {
-    "gamma": Range(0, 100, open_low=True),
+    "gamma": _POSITIVE,
     **dict.fromkeys(("step_size", "T_max", "T_0", "T_mult", "step_size_up", "step_size_down"), _AT_LEAST_ONE),
     **dict.fromkeys(("total_iters", "total_steps", "milestones", "patience", "cooldown", "threshold", "power"), _COUNT),
     "base_lr": Range(0, MAX_RATE),
