@@ -11,7 +11,7 @@ from torch.optim import lr_scheduler
 from ..errors import InputError
 
 MAX_RATE = 1e30
-"""The largest learning rate: beyond it, float32 weights overflow at once. Below it, ``FiniteLoss`` ends a run astray."""
+"""The largest learning rate: beyond it, float32 weights overflow at once. Below it, ``FiniteLoss`` watches."""
 
 _STEPS = 1000  # of a schedule that are tried
 

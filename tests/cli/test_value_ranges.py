@@ -113,7 +113,7 @@ def test_the_numbers_of_an_optimizer_have_ranges(optimizer, name, value):
     ("scheduler", "options", "message"),
     [
         ("ExponentialLR", {"gamma": -0.5}, "gamma is -0.5; give a number larger than 0"),
-        ("ExponentialLR", {"gamma": 10}, rr"the learning rate becomes 1e\+31 in step 32"),
+        ("ExponentialLR", {"gamma": 10}, r"the learning rate becomes 1e\+31 in step 32"),
         ("StepLR", {"step_size": 10_000, "gamma": -1}, "gamma is -1"),
         ("StepLR", {"step_size": 0}, "step_size is 0; give a number of at least 1"),
         ("MultiStepLR", {"milestones": [-3]}, r"milestones is \[-3\]; give a number of at least 0"),
