@@ -10,6 +10,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from .errors import InputError, did_you_mean
@@ -35,10 +36,7 @@ def import_by_path(what: str, path: str) -> Callable[..., Any]:
     cannot = f"{what} {path!r} cannot be imported"
     if not module_name or module_name.startswith("."):
         raise InputError(f"{cannot}: give its full name, such as my_module.{name or 'Name'}")
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # the module's own code may raise anything
-        raise InputError(f"{cannot}: {_reason(error, module_name)}") from error
+    module = import_module(cannot, module_name)
     if not hasattr(module, name):
         classes = [known for known, value in vars(module).items() if not known.startswith("_") and callable(value)]
         hint = did_you_mean(name, classes) if classes else ""
@@ -49,6 +47,22 @@ def import_by_path(what: str, path: str) -> Callable[..., Any]:
     if not callable(found):
         raise InputError(f"{what} {path!r} is not a class or a function")
     return found
+
+
+def import_module(cannot: str, name: str) -> ModuleType:
+    """Imports a module.
+
+    Args:
+        cannot: the beginning of the error message, such as ``"optimizer 'my_module.Lion' cannot be imported"``.
+        name: the full name of the module.
+
+    Raises:
+        InputError: if the import fails, with the reason and the file and line at which it failed.
+    """
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # the module's own code may raise anything
+        raise InputError(f"{cannot}: {_reason(error, name)}") from error
 
 
 @contextlib.contextmanager

@@ -1,15 +1,13 @@
 """``lightning models``: the named models, with their sizes, costs and sources."""
 
 import argparse
-import importlib
-import os
-import sys
 
 import torch
 from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..build import import_module, importable_from
 from ..errors import InputError, did_you_mean
 from ..models import create_model, list_models
 from ..models.registry import MODELS
@@ -62,13 +60,8 @@ def _models_of(module: str) -> list[str]:
     Raises:
         InputError: if it cannot be imported, or if it registers no model.
     """
-    sys.path.insert(0, os.getcwd())
-    try:
-        importlib.import_module(module)
-    except Exception as error:  # the module's own code may raise anything
-        raise InputError(f"the module {module!r} of models cannot be imported: {error}") from error
-    finally:
-        sys.path.remove(os.getcwd())
+    with importable_from(["."]):
+        import_module(f"the models of {module!r} cannot be imported", module)
     names = [name for name, model in MODELS.items() if model.factory.__module__ == module]
     if not names:
         raise InputError(f"the module {module!r} registers no model; decorate a function in it with register_model")

@@ -97,9 +97,14 @@ def test_models_of_ones_own_are_listed(capsys):
 
 @pytest.mark.usefixtures("own_models")
 def test_a_module_without_models_is_named(capsys, tmp_path):
+    (tmp_path / "broken_models.py").write_text("\nimport torhc\n")
     for pattern, message in (
-        ("nowhere.*", "the module 'nowhere' of models cannot be imported: No module named 'nowhere'"),
+        ("nowhere.*", "the models of 'nowhere' cannot be imported: there is no module 'nowhere'"),
         ("json.*", "the module 'json' registers no model; decorate a function in it with register_model"),
+        (
+            "broken_models.*",
+            "the models of 'broken_models' cannot be imported: No module named 'torhc' (broken_models.py, ",
+        ),
         ("own_models.thick", "no model matches 'own_models.thick'; known: Pixels, thin_resnet"),
     ):
         assert main(["models", pattern]) == 2
