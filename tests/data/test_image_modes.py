@@ -132,6 +132,16 @@ def test_floats_among_integers_are_refused(tmp_path):
         ImageFolderDataModule(tmp_path).setup("fit")
 
 
+def test_a_negative_becomes_a_positive(tmp_path):
+    values = np.array([[0, 1000, 4095]], np.uint16)
+    save(tmp_path / "x.tif", values)
+    content = bytearray((tmp_path / "x.tif").read_bytes())
+    entry = struct.pack("<HHI", 262, 3, 1)  # PhotometricInterpretation
+    content[content.index(entry) + len(entry)] = 0  # 0 is white
+    (tmp_path / "x.tif").write_bytes(content)
+    assert read_image(str(tmp_path / "x.tif"), 1, white_level=4095).tolist() == [[[255, 255 - 62, 0]]]
+
+
 def png_of_16_bit_colors(file, values):
     """Pillow writes no such file."""
     height, width, _ = values.shape
@@ -197,12 +207,14 @@ def test_upright_images_are_the_same_from_memory_from_files_and_for_prediction(t
         for name in ("cat", "dog"):
             write_turned(tmp_path / part / name / "0.jpg", half, 6)
     for resident in ("cpu", False):
-        data = ImageFolderDataModule(tmp_path, val_split=0, resident=resident, image_size=6, batch_size=2)
-        batch = next(iter(data.test_dataloader()))
-        assert batch.images[:, :, :2].max() < 40
-        assert batch.images[:, :, 4:].min() > 215
+        data = ImageFolderDataModule(
+            tmp_path, val_split=0, resident=resident, image_size=6, batch_size=2, mean=[0.0], std=[1.0]
+        )
+        images, _ = next(iter(data.test_dataloader()))
+        assert images[:, :, :2].max() < 0.16
+        assert images[:, :, 4:].min() > 0.84
     predicting = PredictionDataModule(**data.image_spec.to_dict(), predict_folder=tmp_path / "test")
-    assert torch.equal(predicting.split("predict").images.read(0), batch.images[0])
+    assert torch.allclose(predicting.split("predict").images.read(0) / 255, images[0])
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")

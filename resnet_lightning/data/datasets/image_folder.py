@@ -84,8 +84,8 @@ class ImageFolderDataModule(ImageDataModule):
             raise InputError(f"data.shorter_side is {shorter_side}; set data.image_size as well, to at most this")
         if white_level is not None and not 0 < white_level < float("inf"):
             raise InputError(f"data.white_level is {white_level}; give the pixel value of white, larger than 0")
-        if num_workers is not None and num_workers < 0:
-            raise InputError(f"data.num_workers is {num_workers}; give 0 (none) or more processes")
+        if num_workers is not None and not 0 <= num_workers <= 1024:
+            raise InputError(f"data.num_workers is {num_workers}; give 0 (none) or more processes, at most 1024")
         if on_error not in ("raise", "skip"):
             raise InputError(f"data.on_error is {on_error!r}; give 'raise' or 'skip'")
         if not 0 <= cache_gb < float("inf"):

@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 _INTEGERS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _BITS = (1, 2, 4, 8, 10, 12, 14, 16, 24, 32)
 _OVERSHOOT = 0.05  # the share of the white level by which floats may lie outside their range, as after scaling an image
+_PHOTOMETRIC = 262  # the TIFF tag of how values are shown
 _OPENED = 256  # files whose headers are looked at; all are measured if one of those has more than 8 bits
 _HINT = "give the pixel value of white as --data.white_level, such as 4095 for 12 bits or 1 for floats up to 1"
 
@@ -60,10 +61,17 @@ def to_eight_bits(file: str, image: Image.Image, white_level: float | None) -> I
             f"the image {file!r} has pixels of {high:g}, brighter than white, which is {level:g} here; {_HINT}"
         )
     if is_float:
-        return Image.fromarray((values * (255 / level)).round().clip(0, 255).astype(np.uint8))
-    # Of 8 or more bits, the upper 8 are kept.
-    factor, divisor = (256, int(level) + 1) if level >= 255 else (255, level)
-    return Image.fromarray((values.astype(np.int64) * factor // divisor).astype(np.uint8))
+        scaled = (values * (255 / level)).round().clip(0, 255).astype(np.uint8)
+    else:  # of 8 or more bits, the upper 8 are kept
+        factor, divisor = (256, int(level) + 1) if level >= 255 else (255, level)
+        scaled = (values.astype(np.int64) * factor // divisor).astype(np.uint8)
+    return Image.fromarray(255 - scaled if _is_negative(image) else scaled)
+
+
+def _is_negative(image: Image.Image) -> bool:
+    """Whether 0 is white, as a TIFF file may state. Pillow takes that into account for 8 bits only."""
+    tags = getattr(image, "tag_v2", {})
+    return bool(tags.get(_PHOTOMETRIC, 1) == 0)
 
 
 def white_level_of(highest: float, is_float: bool) -> float:
