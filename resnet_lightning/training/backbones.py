@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from ..build import build, import_by_path
-from ..errors import InputError
+from ..errors import InputError, did_you_mean
 from ..models import create_model
 from ..models.freezing import freeze_first_stages, head_of
 from ..models.weights import load_pretrained
@@ -44,6 +44,10 @@ def make_backbone(
         defaults["in_chans"] = in_chans
     ours = {name: options[name] for name in _OURS if name in options and name not in accepted}
     own = {name: value for name, value in options.items() if name not in ours}
+    takes_any = not accepted or any(argument.kind is argument.VAR_KEYWORD for argument in accepted.values())
+    if unknown := [name for name in own if name not in accepted and not takes_any]:
+        hint = did_you_mean(unknown[0], {*accepted, *_OURS} - {"num_classes", "in_chans"})
+        raise InputError(f"backbone {backbone!r} takes no option {unknown[0]!r}; {hint}")
     model = build(f"backbone {backbone!r}", factory, **{**defaults, **own})
     if not isinstance(model, nn.Module):
         raise InputError(f"backbone {backbone!r} returned a {type(model).__name__}, not a torch module")

@@ -56,7 +56,7 @@ def freeze(model: nn.Module, factors: Mapping[str, float]) -> list[nn.Module]:
             if factors.get(name) == 0:
                 parameter.requires_grad_(False)
         if own and all(factors.get(name) == 0 for name, _ in own) and any(True for _ in module.buffers(recurse=False)):
-            frozen.append(module)
+            frozen.append(module.eval())
     if factors and not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("model.lr_factors freezes every parameter of the backbone; leave some to train")
     return frozen
