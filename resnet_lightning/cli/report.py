@@ -15,6 +15,7 @@ from ..runs.comparison import (
     FINAL,
     by_data,
     by_seed,
+    compared_metrics,
     data_label,
     differences,
     final_metrics,
@@ -89,7 +90,9 @@ def _print_summary(out: Console, runs: Sequence[Run]) -> None:
         groups = by_seed(runs_on_data)
         labels = group_labels(groups)
         spreads = [final_metrics(group) for group in groups]
-        metrics = [metric for metric in FINAL[:3] if any(metric in spread for spread in spreads)]
+        compared = compared_metrics(runs_on_data)
+        compared = [metric for metric in compared if metric in FINAL[:3] or metric not in FINAL]
+        metrics = [metric for metric in compared if any(metric in spread for spread in spreads)]
         rows = [
             [
                 f"{labels[group[0].folder]} ({run_numbers(group, numbers)})",

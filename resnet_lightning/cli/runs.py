@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import InputError
+from ..runs.comparison import own_metrics
 from ..runs.formatting import epochs, percent, time_ago
 from ..runs.reader import Run, find_runs
 from .console import console
@@ -35,17 +36,20 @@ def command(arguments: list[str]) -> None:
 
 def as_table(runs: Sequence[Run]) -> Table:
     """A table with a row for each run."""
-    columns = "folder", "config", "epochs", "best val", "test", "when", "state"
+    own = list(dict.fromkeys(name for run in runs for name in own_metrics(run, "test")))
+    shown = [escape(name.replace("/", " ")) for name in own]
+    columns = "folder", "config", "epochs", "best val", "test", *shown, "when", "state"
     table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     table.columns[0].overflow = "fold"
     for column in table.columns[1:]:
         column.no_wrap = True
-    for column in table.columns[2:5]:
+    for column in table.columns[2 : 5 + len(own)]:
         column.justify = "right"
     now = datetime.datetime.now().astimezone()
     for run in runs:
         state = run.state if run.state in ("finished", "running") else f"[bold]{run.state}[/]"
         name = escape(str(run.folder)) + "".join(f"\n[dim]{escape(note)}[/]" for note in run.notes)
         accuracies = percent(run.best_accuracy()), percent(run.last("test/acc"))
-        table.add_row(name, escape(run.name), epochs(run), *accuracies, time_ago(now, run.started), state)
+        values = ["-" if value is None else f"{value:.4f}" for value in map(run.last, own)]
+        table.add_row(name, escape(run.name), epochs(run), *accuracies, *values, time_ago(now, run.started), state)
     return table

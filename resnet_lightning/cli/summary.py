@@ -9,6 +9,7 @@ from pathlib import Path
 from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..runs import figures
@@ -94,10 +95,19 @@ def print_result(console: Console, result: TrainingResult, model: LightningModul
 
 
 def _test_results(trainer: Trainer) -> dict[str, str]:
-    """Returns a row with the test accuracy or, if a module does not log ``test/acc``, a row for each test metric."""
+    """Returns a row with the test accuracy, and one for each metric that the config adds, with its values by class.
+
+    If a module does not log ``test/acc``, there is a row for each test metric.
+    """
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test")}
     if "test/acc" in metrics:
-        return {"test accuracy": f"[bold green]{metrics['test/acc']:.2%}[/]"}
+        own: dict[str, list[str]] = {}
+        for name, value in metrics.items():
+            if name not in ("test/acc", "test/acc5", "test/loss"):
+                metric, _, of_class = name.removeprefix("test/").partition("/")
+                own.setdefault(f"test {metric}", []).append(f"{escape(of_class)} {value:.4f}".lstrip())
+        accuracy = {"test accuracy": f"[bold green]{metrics['test/acc']:.2%}[/]"}
+        return {**accuracy, **{escape(name): ", ".join(values) for name, values in own.items()}}
     return {name: f"{value:.4f}" for name, value in metrics.items()}
 
 

@@ -13,7 +13,7 @@ from .configs import as_text
 from .reader import Run
 
 FINAL = "test/acc", "test/loss", "val/acc", "val/loss", "train/acc", "train/loss"
-"""The metrics that are compared, in the order of the tables."""
+"""The metrics of every run that are compared, in the order of the tables."""
 
 # These settings do not change a run's results.
 _IGNORED = {"trainer.default_root_dir", "trainer.logger", "checkpoint.dirpath", "data.predict_folder"}
@@ -76,11 +76,27 @@ class Spread:
     deviation: float | None
 
 
+def compared_metrics(runs: Sequence[Run]) -> list[str]:
+    """The metrics that are compared: ``FINAL``, and after them the test and validation metrics that configs add."""
+    own = {name: None for run in runs for stage in ("test", "val") for name in own_metrics(run, stage)}
+    return [*FINAL, *sorted(own, key=lambda name: name.startswith("val/"))]
+
+
+def own_metrics(run: Run, stage: str) -> list[str]:
+    """The metrics of a stage that a run's config adds and that are single numbers, such as ``test/f1``.
+
+    Those with a value for each class have a further part in their name, such as ``test/recall/cat``.
+    """
+    logged = [*run.curves, *(run.evaluation.metrics if run.evaluation else ())]
+    named = [name for name in logged if name.startswith(f"{stage}/") and name.count("/") == 1]
+    return [name for name in dict.fromkeys(named) if name not in FINAL and name != f"{stage}/acc5"]
+
+
 def final_metrics(group: Sequence[Run]) -> dict[str, Spread]:
     """The final metrics of the complete runs of a group, with only the newest run of each seed."""
     newest = {_seed_or_folder(run): run for run in sorted(group, key=lambda run: run.started) if run.is_complete}
     metrics = {}
-    for metric in FINAL:
+    for metric in compared_metrics(group):
         values = [value for run in newest.values() if (value := run.last(metric)) is not None]
         if values:
             are_finite = all(map(math.isfinite, values))

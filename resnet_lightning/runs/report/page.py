@@ -14,9 +14,19 @@ from markupsafe import Markup
 
 from ...errors import InputError
 from .. import figures
-from ..comparison import by_data, by_seed, data_label, differences, group_labels, numbered, run_numbers, seed_of
+from ..comparison import (
+    by_data,
+    by_seed,
+    data_label,
+    differences,
+    group_labels,
+    numbered,
+    own_metrics,
+    run_numbers,
+    seed_of,
+)
 from ..reader import Evaluation, Run
-from .tables import FinalTable, class_accuracies, confusion_rows, final_table, run_row
+from .tables import FinalTable, class_accuracies, class_table, confusion_rows, final_table, run_row
 
 CURVES = "train/loss", "val/loss", "train/acc", "val/acc"
 # Each has a contrast of at least 3:1 on a light and on a dark page. More than eight would look too similar.
@@ -111,7 +121,8 @@ def _section(runs: Sequence[Run], datasets: Sequence[Sequence[Run]], numbers: di
 def _curves(runs: Sequence[Run], numbers: dict[Path, str], colors: dict[Path, str]) -> dict[str, Markup]:
     """A figure for each logged metric, with a line for each run that has a color."""
     drawn = {}
-    for metric in CURVES:
+    own = {name: None for run in runs for name in own_metrics(run, "val")}
+    for metric in (*CURVES, *own):
         shown = [run for run in runs if metric in run.curves and run.folder in colors]
         if shown:
             lines = {numbers[run.folder]: [(epoch + 1, value) for epoch, value in run.curves[metric]] for run in shown}
@@ -130,6 +141,7 @@ def _test(group: Sequence[Run], groups: Sequence[Sequence[Run]], numbers: dict[P
         "label": group_labels(groups)[run.folder] if len(groups) > 1 else "",
         "number": numbers[run.folder],
         "is_selected": len(group) > 1,
+        "by_class": class_table(evaluation),
         "mistakes": [_mistake(mistake) for mistake in evaluation.mistakes],
     }
     if len(evaluation.classes) > MOST_CLASSES_IN_TABLE:

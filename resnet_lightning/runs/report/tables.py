@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..comparison import FINAL, final_metrics, group_labels, run_numbers
+from ..comparison import compared_metrics, final_metrics, group_labels, run_numbers
 from ..formatting import duration, epochs, mean_and_deviation, percent
 from ..reader import Evaluation, Run
 
@@ -80,7 +80,8 @@ class FinalTable:
 def final_table(groups: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> FinalTable | None:
     """The final metrics of each group; None if no run is complete."""
     spreads = [final_metrics(group) for group in groups]
-    metrics = [metric for metric in FINAL if any(metric in spread for spread in spreads)]
+    compared = compared_metrics([run for group in groups for run in group])
+    metrics = [metric for metric in compared if any(metric in spread for spread in spreads)]
     labels = group_labels(groups)
     rows = [
         FinalRow(
@@ -92,6 +93,28 @@ def final_table(groups: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> Fi
         for group, spread in zip(groups, spreads, strict=True)
     ]
     return FinalTable(metrics, rows) if metrics else None
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """The test metrics that have a value for each class: their names, and a row of values for each class."""
+
+    metrics: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def class_table(evaluation: Evaluation) -> ClassTable | None:
+    """The test metrics by class, which are logged as ``test/recall/cat``; None if there are none."""
+    found: dict[str, dict[str, float]] = {}
+    for name, value in evaluation.metrics.items():
+        metric, _, of_class = name.removeprefix("test/").partition("/")
+        if of_class in evaluation.classes:
+            found.setdefault(metric, {})[of_class] = value
+    rows = [
+        (name, [f"{values[name]:.4f}" if name in values else "-" for values in found.values()])
+        for name in evaluation.classes
+    ]
+    return ClassTable(list(found), rows) if found else None
 
 
 @dataclass(frozen=True)
