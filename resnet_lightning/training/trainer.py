@@ -16,6 +16,7 @@ from ..runs import folder as runs
 from ..runs.checkpoint_io import WholeCheckpoints
 from . import tuner
 from .callbacks import (
+    Agreement,
     BestCheckpoint,
     DataSummary,
     Evaluation,
@@ -56,12 +57,13 @@ def training_trainer(
     callbacks = _with_progress(options, console)
     if loggers and not any(isinstance(callback, LearningRateMonitor) for callback in callbacks):
         callbacks.append(LearningRateMonitor(logging_interval="epoch"))
-    callbacks += [DataSummary(console), Throughput(), GradientNorm(), FiniteLoss()]
+    agreement = Agreement()
+    callbacks += [DataSummary(console), Throughput(), GradientNorm(), FiniteLoss(agreement)]
     if folder and record:
         # ExactResume comes after all callbacks that draw random numbers when training starts.
         callbacks += [ExactResume(), LoaderReplay(), record, FirstBatch(folder), Evaluation(folder)]
         if options["enable_checkpointing"] is not False:
-            callbacks = _with_checkpoints(callbacks, folder / "checkpoints", best)
+            callbacks = _with_checkpoints(callbacks, folder / "checkpoints", best, agreement)
     return _trainer(options, callbacks, loggers)
 
 
@@ -104,10 +106,12 @@ def _with_progress(options: Mapping[str, Any], console: Console) -> list[Callbac
     return callbacks
 
 
-def _with_checkpoints(callbacks: Sequence[Callback], folder: Path, best: BestCheckpoint | None) -> list[Callback]:
+def _with_checkpoints(
+    callbacks: Sequence[Callback], folder: Path, best: BestCheckpoint | None, agreement: Agreement
+) -> list[Callback]:
     """Adds the callbacks that write checkpoints: ``LastCheckpoint`` first, as it must be, and the best one last."""
     last = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), LastCheckpoint())
-    last.folder = folder
+    last.folder, last.agreement = folder, agreement
     callbacks = [last, *(callback for callback in callbacks if callback is not last)]
     if best is None:
         return callbacks

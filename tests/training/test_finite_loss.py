@@ -168,3 +168,41 @@ def test_a_run_resumes_from_its_newest_finite_checkpoint(capsys):
     assert "run/checkpoints/last.ckpt has NaN in its weights: renamed to last.ckpt.damaged" in printed
     assert f"Resumes from step {STEPS} of run/checkpoints/previous.ckpt" in printed
     assert saved_steps()["last"] == 2 * STEPS
+
+
+# Several processes.
+
+
+class Counted(Callback):
+    """Counts the collectives of each step inside an epoch, without those of DDP itself, which are not Python's."""
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.calls, self.steps = [], []
+        for name in "all_reduce", "all_gather", "all_gather_object", "barrier", "broadcast":
+            setattr(torch.distributed, name, self._counting(name, getattr(torch.distributed, name)))
+
+    def _counting(self, name, function):
+        def count(*args, **options):
+            self.calls.append((name, bool(options.get("async_op"))))
+            return function(*args, **options)
+
+        return count
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        if batch_idx > 1:  # the first two steps of an epoch follow its beginning
+            self.steps.append(self.calls[:])
+        self.calls.clear()
+
+    def on_train_end(self, trainer, pl_module) -> None:
+        Path(f"counted_{trainer.global_rank}").write_text(json.dumps(self.steps))
+
+
+@pytest.mark.slow
+def test_a_step_of_several_processes_has_one_collective_that_nothing_waits_for(warm):
+    Path("more.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [{"class_path": f"{__name__}.Counted"}]}}))
+    warm.run_together(*FIT, *DDP, "--config", "more.yaml", "--trainer.max_epochs", "1", "--data.batch_size", "30")
+    for rank in range(2):
+        steps = json.loads(Path(f"counted_{rank}").read_text())
+        assert len(steps) > 10
+        # Lightning itself broadcasts whether its first process has received SIGTERM.
+        assert all(calls == [["all_reduce", True], ["broadcast", False]] for calls in steps), steps

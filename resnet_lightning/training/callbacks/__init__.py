@@ -1,5 +1,6 @@
 """Callbacks for any LightningModule, one per file."""
 
+from .agreement import Agreement
 from .best_checkpoint import BestCheckpoint
 from .data_summary import DataSummary
 from .ema import MovingAverage
@@ -19,6 +20,7 @@ from .run_record import RunRecord
 from .throughput import Throughput
 
 __all__ = [
+    "Agreement",
     "BestCheckpoint",
     "DataSummary",
     "Embedding",

@@ -10,56 +10,63 @@ from torch.nn.parameter import is_lazy
 
 from ...errors import InputError
 from ..data_protocol import image_data
+from .agreement import Agreement
 from .gradient_norm import gradient_norm, local_part
 
 
 class FiniteLoss(Callback):
     """Ends the training at a step whose loss is NaN or infinite, before the optimizer step.
 
-    A single process on a GPU checks the loss one step later, so that no step waits for the device. No checkpoint is
-    written in between.
+    A process on a GPU, and one of several, checks the loss one step later, so that no step waits for the device or for
+    another process. No checkpoint is written in between.
 
     The loss is finite in the step that makes the weights infinite. They are checked before each checkpoint and at the
     end of the training.
+
+    Args:
+        agreement: by which several processes agree that a loss is not finite.
 
     Raises:
         InputError: naming the step, the learning rate, the gradient norm and the images of the batch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agreement: Agreement | None = None) -> None:
+        self._agreement = agreement or Agreement()
         self._batch_idx = 0
         self._loss: _Loss | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._check(trainer, self._loss)  # the previous step's, while its gradients still exist
-        self._loss, self._batch_idx = None, batch_idx
+        self.check(trainer)  # the previous step's loss, while its gradients still exist
+        self._batch_idx = batch_idx
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self.check(trainer)  # of a step with several losses
         lr = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
         self._loss = _Loss(loss, trainer.current_epoch, self._batch_idx, trainer.global_step, lr)
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._may_defer(trainer):
-            self._check(trainer, self._loss)
-            self._loss = None
+        if trainer.world_size > 1 and self._loss is not None:
+            self._agreement.start(trainer, ~self._loss.loss.isfinite())
+        elif trainer.strategy.root_device.type != "cuda":
+            self.check(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._check(trainer, self._loss)
-        self._loss = None
         check_weights(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._check(trainer, self._loss)
         check_weights(trainer)
 
-    def _may_defer(self, trainer: Trainer) -> bool:
-        return trainer.strategy.root_device.type == "cuda" and trainer.world_size == 1
-
-    def _check(self, trainer: Trainer, loss: "_Loss | None") -> None:
+    def check(self, trainer: Trainer) -> None:
+        """Checks the newest loss, unless it was checked already."""
+        loss, self._loss = self._loss, None
         if loss is None:
             return
         is_finite = math.isfinite(loss.value())
-        if trainer.strategy.reduce_boolean_decision(is_finite):
+        if trainer.world_size > 1:
+            (is_not_finite, *_) = self._agreement.result()
+            if not is_not_finite:
+                return
+        elif is_finite:
             return
         # All processes take part: they must end together, and the gradient norm of a sharded model is a sum over them.
         message = _describe(trainer, loss)
@@ -71,11 +78,14 @@ class FiniteLoss(Callback):
 
 
 def check_weights(trainer: Trainer) -> None:
-    """Checks that all weights and the running statistics of norms are finite, in all processes together.
+    """Checks that the newest loss, all weights and the running statistics of norms are finite, in all processes.
 
     Raises:
         InputError: if not.
     """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, FiniteLoss):
+            callback.check(trainer)  # its message says more
     if trainer.strategy.reduce_boolean_decision(_is_finite(trainer.lightning_module)):
         return
     lr = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else 0.0
@@ -102,7 +112,8 @@ class _Loss:
 
     def __init__(self, loss: Tensor, epoch: int, batch_idx: int, step: int, lr: float) -> None:
         self.epoch, self.batch_idx, self.step, self.lr = epoch, batch_idx, step, lr
-        self._value = loss.detach()
+        self.loss = loss.detach()
+        self._value = self.loss
         self._arrived = None
         if loss.device.type == "cuda":
             self._value = torch.empty_like(self._value, device="cpu", pin_memory=True)

@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ...runs.checkpoint_io import save_together
+from .agreement import Agreement
 from .finite_loss import check_weights
 from .preemption import Interrupted, SignalReceiver, requeue_after
 
@@ -40,6 +41,8 @@ class LastCheckpoint(Callback):
         self.minutes = minutes
         self.requeue = requeue
         self.folder = Path(folder)
+        self.agreement: Agreement | None = None  # in which several processes vote on saving, in each step
+        self._voted = 0  # the number of the vote that was last acted on
         self._signals = SignalReceiver()
         self._has_validated = False
         self._saved = (0, 0)  # (steps, epochs) of the last checkpoint
@@ -51,6 +54,8 @@ class LastCheckpoint(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved, self._saved_at = _progress(trainer), time.monotonic()
         self._signals.install()
+        if self.agreement is not None:
+            self.agreement.votes = lambda: [float(self._signals.received), float(self._is_late())]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save_if(trainer, _progress(trainer) != self._saved)
@@ -61,19 +66,34 @@ class LastCheckpoint(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         # Lightning cannot resume from a checkpoint written right after a validation inside an epoch.
         if batch_idx and batch_idx % trainer.accumulate_grad_batches == 0 and not self._has_validated:
-            self._save_if(trainer, False)
+            self._save_if_agreed(trainer)
         self._has_validated = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save_if(trainer, _progress(trainer) != self._saved)
 
+    def _save_if_agreed(self, trainer: Trainer) -> None:
+        """Saves inside an epoch. Several processes have voted on it in the step that has just ended."""
+        if trainer.world_size == 1 or self.agreement is None or self.agreement.count == self._voted:
+            self._save_if(trainer, False)  # or without a vote, such as after a step without a loss
+            return
+        self._voted = self.agreement.count
+        received, is_late = self.agreement.result()[1:]
+        self._act_on(trainer, int(received), bool(is_late) and _progress(trainer) != self._saved)
+
     def _save_if(self, trainer: Trainer, is_due: bool) -> None:
-        is_due |= time.monotonic() - self._saved_at > 60 * self.minutes and _progress(trainer) != self._saved
+        is_due |= self._is_late() and _progress(trainer) != self._saved
         received = self._signals.received
         if trainer.world_size > 1:  # a signal may reach only some processes, and clocks differ
             device = trainer.strategy.root_device
             agreed = trainer.strategy.reduce(Tensor([received, is_due]).to(device), reduce_op="max")
             received, is_due = int(agreed[0]), bool(agreed[1])
+        self._act_on(trainer, received, is_due)
+
+    def _is_late(self) -> bool:
+        return time.monotonic() - self._saved_at > 60 * self.minutes
+
+    def _act_on(self, trainer: Trainer, received: int, is_due: bool) -> None:
         if is_due or received:
             self._save(trainer)
         if received:
