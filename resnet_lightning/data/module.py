@@ -64,7 +64,7 @@ class ImageDataModule(LightningDataModule, ABC):
         fold: which part that is, counted from 0.
         train_fraction: train on this share of each class, of the images that are not held out; the images of a smaller
             share are a subset of those of a larger one.
-        augment: the augmentation of training batches.
+        augment: the augmentation of training batches; in Python also a torchvision v2 transform or another callable.
         mean: of each channel, for pixels in [0, 1]; that of the training images by default.
         std: likewise.
         resident: where the images are kept: ``device``, on the accelerator; ``cpu``, in the machine's memory;
@@ -114,7 +114,7 @@ class ImageDataModule(LightningDataModule, ABC):
             )
         self.root = Path(root)
         self.batch_size = batch_size
-        self.augment = augment
+        self.augment = augment = Augmentation.of(augment)
         self.predict_folder = predict_folder
         self.predict_files: list[Path] | None = None
         self.holdout = Holdout(val_split, num_folds, fold, train_fraction, split_seed)
@@ -123,6 +123,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self._classes = Classes.choose(check_class_names(type(self).__name__, self.find_classes()), classes)
         self.all_classes, self.class_names = self._classes.all_names, self._classes.names
         augment.check_images(self.in_chans, self.image_size if augment.depends_on_size else None)
+        self._transform = augment.make_transform(len(self.class_names))
         self._splits: dict[str, Split] = {}
         self._readable: dict[str, Tensor] = {}  # by part, where unreadable files are skipped: (N,) bool
         self._streams = Streams()
@@ -337,7 +338,7 @@ class ImageDataModule(LightningDataModule, ABC):
     @property
     def finish(self) -> Finish:
         """Augments and normalizes raw batches."""
-        return Finish(self.augment, self.normalization, self.seed, self.num_classes)
+        return Finish(self.augment, self.normalization, self.seed, self.num_classes, self._transform)
 
     def _order(self, name: str) -> Order:
         trainer = self._running_trainer

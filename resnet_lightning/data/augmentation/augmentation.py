@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from .color import adjust_brightness, adjust_contrast, adjust_hue, adjust_satura
 from .draws import Bools, Draws, Integers
 from .geometry import affine, crop, mark_boxes, resized_crop, to
 from .mixup import beta, cutmix, mixup, one_hot
+from .transform import Transform, load_transform
 
 # One stream of random numbers for each purpose. A seed's results depend on these numbers: append new ones at the end.
 _CROP, _FLIP, _AFFINE, _RESIZED_CROP, _COLOR, _CUTOUT, _ERASE, _ERASE_BOX, _MIX = range(9)
@@ -44,6 +45,12 @@ class Augmentation:
         contrast: multiply the distance from the image's mean grey by such a factor.
         saturation: multiply the distance of each pixel from its grey by such a factor.
         hue: rotate the hue by a random angle, at most this share of the colour circle; up to 0.5.
+        transform: the name of a class of ``torchvision.transforms.v2``, or the dotted path of any class or function (in
+            Python also the callable itself). It gets images as float32 in [0, 1] after the options above. A callable
+            with two arguments gets the images and labels of a batch, and may mix them. See ``transform.Transform``.
+        transform_args: its arguments. Also objects, each as a mapping with ``class_path`` and ``init_args``.
+        transform_on: what a transform with one argument gets: one ``image`` (C, H, W) at a time, which is the default,
+            or a ``batch`` (B, C, H, W).
         cutout: fill a square with sides of this many pixels, at a random place, with the mean colour (DeVries & Taylor
             2017).
         erase: the probability of filling a random box with the mean colour (Zhong et al. 2020, *Random Erasing*).
@@ -66,6 +73,9 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    transform: str | Any = field(default=None, hash=False)  # a callable too, and it may not be hashable
+    transform_args: dict[str, Any] | None = field(default=None, hash=False)
+    transform_on: Literal["image", "batch"] | None = None
     cutout: int = 0
     erase: float = 0.0
     mixup: float = 0.0
@@ -85,6 +95,7 @@ class Augmentation:
             ("contrast", 0 <= self.contrast < math.inf, factor),
             ("saturation", 0 <= self.saturation < math.inf, factor),
             ("hue", 0 <= self.hue <= 0.5, "a share of the circle from 0 to 0.5"),
+            ("transform_on", self.transform_on in (None, "image", "batch"), "'image' or 'batch'"),
             ("cutout", 0 <= self.cutout < 1 << 31, "the side of the square in pixels, 0 for none"),
             ("erase", 0 <= self.erase <= 1, "a probability from 0 to 1"),
             ("mixup", 0 <= self.mixup < math.inf, alpha),
@@ -98,8 +109,27 @@ class Augmentation:
     @cache  # noqa: B019  # few instances, which the cache keeps alive
     def without(self, options: tuple[str, ...]) -> "Augmentation":
         """Returns the same augmentation with these options at their defaults, where they do nothing."""
-        defaults: dict[str, Any] = {field.name: field.default for field in fields(self) if field.name in options}
+        defaults: dict[str, Any] = {option.name: option.default for option in fields(self) if option.name in options}
         return replace(self, **defaults)
+
+    @classmethod
+    def of(cls, augment: Any) -> "Augmentation":
+        """Returns an ``Augmentation`` as it is, and any other callable or its name as the transform of one."""
+        return augment if isinstance(augment, Augmentation) else cls(transform=augment)
+
+    def make_transform(self, num_classes: int) -> Transform | None:
+        """Builds the transform of one's own; None if there is none.
+
+        Raises:
+            InputError: if it cannot be built, or if it mixes targets and another option does too.
+        """
+        transform = load_transform(self.transform, self.transform_args, self.transform_on, num_classes)
+        if transform is not None and transform.takes_targets and self.mixes:
+            raise InputError(
+                f"augment.transform {transform.name} takes targets, as augment.mixup and augment.cutmix do; "
+                "leave these 0"
+            )
+        return transform
 
     @property
     def mixes(self) -> bool:
@@ -143,6 +173,7 @@ class Augmentation:
         *,
         others: Tensor | None = None,
         num_classes: int = 0,
+        transform: Transform | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Augments and normalizes a batch. Without mixing, an image's result depends only on its pixels and its draws.
 
@@ -154,13 +185,16 @@ class Augmentation:
             others: (B,) which of the R images each of the first B is mixed with. The last R - B images are only mixed
                 into others. None mixes nothing.
             num_classes: of the targets; needed for mixing only.
+            transform: the transform that ``make_transform`` returned.
 
         Returns:
             Images (B, C, H, W) float32 and targets, (B,) int64 or, where images are mixed, (B, K) float32.
         """
         images = self.crop_and_resize(images, draws)
-        images = normalize(self.adjust_colors(self.move(images, draws), draws))
-        images = self.hide(images, draws)
+        images = self.adjust_colors(self.move(images, draws), draws)
+        if transform is not None:
+            images, targets = transform(images, targets, draws)
+        images = self.hide(normalize(images), draws)
         if others is not None and self.mixes:
             return self.mix(images, one_hot(targets, num_classes), others, draws)
         return images, targets

@@ -53,6 +53,7 @@ class Draws:
     def __init__(self, indices: Tensor, seed: int, epoch: int) -> None:
         self.seed = seed
         self.epoch = epoch
+        self.indices = indices
         self._spread = indices.numpy().astype(np.uint64) * np.uint64(_GOLDEN)
         self._images = _mix(self._spread + np.uint64(key(seed, epoch)))
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..augmentation import Augmentation
 from ..augmentation.draws import Draws
+from ..augmentation.transform import Transform
 from ..normalization import Normalization
 from .resident import RawBatch
 
@@ -21,12 +22,14 @@ class Finish:
         normalization: mean and standard deviation; they have to be set.
         seed: the seed of the run.
         num_classes: the number of classes; with mixup, targets are probabilities of these.
+        transform: the augmentation's transform of one's own, if it has one.
     """
 
     augment: Augmentation
     normalization: Normalization
     seed: int
     num_classes: int
+    transform: Transform | None = None
 
     def __call__(self, batch: RawBatch) -> tuple[Tensor, Tensor]:
         """Returns images (B, C, H, W) float32, and targets: (B,) int64 or, if images are mixed, (B, K) float32."""
@@ -40,4 +43,5 @@ class Finish:
             self.normalization.normalize,
             others=batch.others,
             num_classes=self.num_classes,
+            transform=self.transform,
         )
