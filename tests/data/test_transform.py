@@ -152,7 +152,7 @@ def test_a_data_module_takes_a_callable_in_the_place_of_the_options():
         ),
         (
             {"transform": "no_such.Thing"},
-            "'no_such.Thing' cannot be imported: No module",
+            "'no_such.Thing' cannot be imported: there is no module",
         ),
         ({"transform": "RandAugment", "transform_args": {"nm": 2}}, "RandAugment' takes no option 'nm'; known: fill"),
         ({"transform": "MixUp", "mixup": 0.2}, "augment.transform MixUp takes targets, as augment.mixup and"),
