@@ -132,7 +132,7 @@ def run_json():
     [
         (callback(monitor="val/acc", patience=1, min_delta=1.0), [], "EarlyStopping: val/acc has not improved on "),
         (callback(monitor="val/acc", stopping_threshold=0.0), [], "val/acc has reached the stopping_threshold 0.0"),
-        ({}, ["--trainer.max_time", "00:00:00:00"], "the time of trainer.max_time"),
+        ({}, ["--trainer.max_time", "00:00:00:01", "--trainer.max_epochs", "999"], "the time of trainer.max_time"),
     ],
     ids=["patience", "threshold", "time"],
 )
