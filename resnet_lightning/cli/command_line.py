@@ -35,6 +35,7 @@ from .arguments import RunArguments, option_values, resolve
 from .chosen_classes import chosen_classes
 from .config_errors import error_in_class
 from .console import shown_log
+from .copied_processes import errors_of_copies
 from .find import find
 from .known_warnings import silence_known_warnings
 from .main import SUBCOMMANDS
@@ -61,7 +62,7 @@ def run(arguments: list[str]) -> int:
         with shown_log(console), RunSession() as session:
             try:
                 resolved = resolve(arguments, session.open_folder, folder_of_parent())
-                with importable_from(resolved.code_folders):
+                with importable_from(resolved.code_folders), errors_of_copies():
                     CommandLine(arguments, resolved, session, console)
             except Interrupted as stop:  # printed before W&B is finished: a scheduler does not wait long
                 command = f"{summary.program()} fit --resume {session.folder}"
@@ -283,6 +284,10 @@ class CommandLine(LightningCLI):
     def _finish_training(self, folder: Path | None, seconds: float) -> None:
         throughput, record = find_callback(self.trainer, Throughput), find_callback(self.trainer, RunRecord)
         speed = throughput.images_per_second if throughput else 0.0  # before the test loads the checkpoint's
+        if not speed:  # the processes of ddp_spawn have ended, and with them what they counted
+            speed = float(self.trainer.callback_metrics.get("train/images_per_second", 0.0))
+        if record:
+            record.take_over(self.trainer)
         last = folder / "checkpoints" / "last.ckpt" if folder else None
         was_trained = last is not None and last.is_file()
         # Not that of `trainer.checkpoint_callback`, which may be the user's.

@@ -32,16 +32,22 @@ def prepare(logger: Any, folder: Path, step: int | None) -> None:
     logger.class_path = f"{RunTensorBoardLogger.__module__}.{RunTensorBoardLogger.__name__}"
     for name, value in {"save_dir": str(folder), "name": FOLDER, "version": "", "default_hp_metric": False}.items():
         logger.init_args[name] = value
-    if step is not None:
-        logger.dict_kwargs = {**(logger.get("dict_kwargs") or {}), "purge_step": step}
+    logger.init_args.resume_step = step
 
 
 class RunTensorBoardLogger(TensorBoardLogger):
     """Lightning's logger, which shows the whole config as text and as hyperparameters.
 
-    With ``purge_step``, an argument of ``SummaryWriter``, TensorBoard leaves out what an earlier process logged at that
-    step and later: a resumed run logs these rows again.
+    Args:
+        save_dir: the folder of the event files, with the name and version below it.
+        resume_step: the step that a resumed run continues from; None for a new run. TensorBoard leaves out what an
+            earlier process logged at that step and later, since the run logs these rows again.
+        options: further arguments of Lightning's logger.
     """
+
+    def __init__(self, save_dir: str, resume_step: int | None = None, **options: Any) -> None:
+        super().__init__(save_dir, **options)
+        self._resume_step = resume_step
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, metrics: dict[str, Any] | None = None, step: int | None = None) -> None:
@@ -50,6 +56,11 @@ class RunTensorBoardLogger(TensorBoardLogger):
 
         config = dict(params) if isinstance(params, Mapping) else vars(params)
         self.hparams.update(config)
+        if self._resume_step is not None:
+            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+            start = Event(session_log=SessionLog(status=SessionLog.START))
+            self.experiment.file_writer.add_event(start, self._resume_step)
         self.experiment.add_text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False)}```")
         monitor = (config.get("checkpoint") or {}).get("monitor")
         values = {name: _plain(value) for name, value in flatten(config).items()}

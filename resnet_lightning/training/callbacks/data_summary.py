@@ -23,6 +23,13 @@ class DataSummary(Callback):
     def __init__(self, console: Console) -> None:
         self.console = console
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A console cannot be copied to the processes of ddp_spawn; these print on their own standard output.
+        return {**vars(self), "console": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**state, "console": Console()})
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = getattr(trainer, "datamodule", None)
         if isinstance(data, ImageDataModule):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import yaml
 from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -97,6 +98,18 @@ class RunRecord(Callback):
         was_stopped = isinstance(exception, Interrupted | KeyboardInterrupt | SIGTERMException)
         reason = " ".join(str(exception).split()) or type(exception).__name__
         self._update(state="stopped" if was_stopped else "failed", ended=now(), reason=reason)
+
+    def take_over(self, trainer: Trainer) -> None:
+        """Continues the record after a training in processes that have ended, as those of ``ddp_spawn`` have.
+
+        Otherwise the CSV logger would start anew in the process that tests, and delete the rows of the training.
+        """
+        if self._state or rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+            return
+        self._state = self._read_state()
+        file = self.folder / "metrics.csv"
+        if file.exists():
+            self._replace_metrics(trainer, file.read_text())
 
     def finish(self, **facts: Any) -> None:
         """Writes into ``run.json`` that the run is finished, and further facts such as its speed."""
