@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from ..checkpoint_file import read_checkpoint
 from ..errors import InputError
+from .augment_option import with_transforms
 from .overlays import with_overlays
 from .parser import check_config_file
 from .shipped_configs import config_path
@@ -61,6 +62,7 @@ def resolve(
     configs = option_values("--config", arguments, short="-c")
     has_own_config = bool(configs) and configs[0] == typed[0]  # not the name of a shipped one
     folder = Path(configs[0]).parent if has_own_config else Path("configs")
+    arguments = with_transforms(arguments)
     arguments = with_overlays(arguments, folder / "overlays")
     for path in option_values("--config", arguments, short="-c"):
         check_config_file(path)

@@ -13,6 +13,7 @@ from ..build import import_by_path
 from ..data import Augmentation, ImageDataModule
 from ..errors import InputError, did_you_mean
 from ..training.classifier import ImageClassifier
+from .augment_option import with_transform_in_config
 from .config_errors import GROUPS, OBJECT_KEYS, argument_names, one_line, parameters_of, unknown_option
 from .strict_yaml import StrictError, check_yaml
 from .value_checks import check_values
@@ -52,7 +53,7 @@ class Parser(LightningArgumentParser):
 
 def _load_strictly(text: str) -> Any:
     check_yaml(text)
-    return _load_yaml(text)
+    return with_transform_in_config(_load_yaml(text))
 
 
 def add_run_options(parser: Parser) -> None:
