@@ -57,8 +57,8 @@ def _text(value: Any) -> str:
 
 def with_transform_in_config(content: Any) -> Any:
     """Returns a parsed config in which a short form of ``data.init_args.augment`` is written out."""
-    data = content.get("data") if isinstance(content, dict) else None
-    options = data.get("init_args") if isinstance(data, dict) else None
+    data: Any = content.get("data") if isinstance(content, dict) else None
+    options: Any = data.get("init_args") if isinstance(data, dict) else None
     if isinstance(options, dict) and (transform := _transform(options.get("augment"))):
         return {**content, "data": {**data, "init_args": {**options, "augment": transform}}}
     return content
