@@ -125,6 +125,8 @@ class ImageClassifier(LightningModule):
         self.loss = ClassifierLoss(loss or "CrossEntropyLoss", loss_args or {}, num_classes, label_smoothing)
         if class_weights is not None and class_weights != BALANCED:
             self.loss.set_class_weights(class_weights)
+        elif class_weights == BALANCED:
+            self.loss.check_can_be_weighted()
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
         if compile:

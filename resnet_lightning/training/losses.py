@@ -98,12 +98,16 @@ class ClassifierLoss(nn.Module):
         for weight in weights:
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
                 raise InputError(f"model.class_weights contains {weight!r}; give positive, finite numbers")
+        self.check_can_be_weighted()
+        self.class_weights = torch.tensor([float(weight) for weight in weights])
+
+    def check_can_be_weighted(self) -> None:
+        """Raises an InputError if the loss is a single number for a batch, which cannot be weighted by class."""
         if not self.own.has_value_for_each_image:
             raise InputError(
                 f"loss {self.name!r} returns one number for the whole batch, which model.class_weights cannot weight; "
                 "return one for each image, or leave class_weights out"
             )
-        self.class_weights = torch.tensor([float(weight) for weight in weights])
 
 
 class CrossEntropy(nn.Module):

@@ -170,6 +170,7 @@ def test_any_loss_of_images_is_weighted():
         ("blanced", None, "model.class_weights is 'blanced'; give one number"),
         ([1] * 9 + [0], None, "model.class_weights contains 0; give positive, finite numbers"),
         ([1] * 9 + [float("nan")], None, "model.class_weights contains nan"),
+        ("balanced", "own_parts.Scaled", "returns one number for the whole batch, which model.class_weights cannot"),
         ([1] * 10, "own_parts.Scaled", "returns one number for the whole batch, which model.class_weights cannot"),
     ],
 )
