@@ -9,7 +9,7 @@ import yaml
 from jsonargparse import Namespace
 
 from ..errors import InputError
-from ..training.monitors import best_mode, in_words
+from ..training.monitors import best_mode, in_words, likely_mode
 from ..training.trainer import as_list
 
 # In `_Typed`, the place of the options on the command line.
@@ -35,7 +35,7 @@ def settle_modes(options: Namespace, arguments: Sequence[str]) -> list[str]:
     """Sets ``mode`` of the best checkpoint and of callbacks in place, by the metric that each monitors.
 
     A mode that was typed before the metric belonged to another one, and a default to none. Of a metric whose direction
-    is unknown, the mode stays.
+    is unknown, a typed mode stands; without one, the metric's name decides (``val_loss``), or else the mode stays.
 
     Args:
         options: the parsed options of the subcommand.
@@ -71,6 +71,9 @@ def _settle(name: str, options: Namespace, metrics: Mapping[str, Any], typed: Se
     is_typed = _was_typed_for(monitor, mode, typed)
     if best is None:
         if is_typed or not any("monitor" in item.values for item in typed):
+            return []
+        if likely := likely_mode(monitor):
+            options.mode = likely
             return []
         return [f"{name}.mode is {mode}: whether {monitor} is better when it is larger is unknown; give it to be sure"]
     if best != mode and is_typed:

@@ -1,5 +1,6 @@
 """Whether a larger or a smaller value of a metric is better, for the parts of a run that monitor one."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -23,6 +24,12 @@ def best_mode(monitor: str, metrics: Mapping[str, Any]) -> Mode | None:
     if stage not in _STAGES:
         return None
     return _OURS.get(name) or _declared(name.partition("/")[0], metrics)
+
+
+def likely_mode(monitor: str) -> Mode | None:
+    """Returns the mode that the last word of a name suggests, such as ``"min"`` for ``val_loss``."""
+    word = re.split(r"[^a-z0-9]", monitor.lower())[-1]
+    return {**_OURS, "accuracy": "max", "error": "min"}.get(word)
 
 
 def _declared(name: str, metrics: Mapping[str, Any]) -> Mode | None:

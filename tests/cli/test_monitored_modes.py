@@ -9,6 +9,7 @@ import yaml
 
 from commands import error_line
 from resnet_lightning.cli.main import main
+from resnet_lightning.training.monitors import likely_mode
 from runs_alike import DIGITS, SMALL
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
@@ -118,6 +119,14 @@ def test_the_config_in_a_checkpoint_is_not_what_was_typed():
     torch.save(saved, last)
     assert main(["fit", "--resume", "run", "--trainer.max_epochs", "2"]) == 0
     assert "mode: max" in Path("run/config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("val_loss", "min"), ("valid/top1_accuracy", "max"), ("val-error", "min"), ("lossless", None), ("score", None)],
+)
+def test_the_last_word_of_a_name_suggests_a_mode(name, mode):
+    assert likely_mode(name) == mode
 
 
 # Runs that end early.
