@@ -5,19 +5,25 @@ model is an ``ImageClassifier``, whose options are written directly below ``mode
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from lightning import LightningDataModule, LightningModule
+from jsonargparse import get_loader
+from lightning import Callback, LightningDataModule, LightningModule
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import Strategy
 
 from ..build import import_by_path
 from ..data import ImageDataModule
-from ..errors import InputError, did_you_mean
+from ..errors import InputError
 from ..runs.configs import flatten
 from ..training.classifier import ImageClassifier
+
+_load_yaml = get_loader("yaml")  # jsonargparse's own, which reads 1e-3 as a number
 
 
 @dataclass(frozen=True)
@@ -99,9 +105,12 @@ def chosen_classes(arguments: Sequence[str]) -> ChosenClasses:
     options: dict[str, Any] = {}
     for name, value in _given(arguments):
         if name == "config":
-            options |= flatten(config_of(value))
+            config = config_of(value)
+            check_imports(config)
+            options |= flatten(config)
         else:
             options[name] = value
+            check_imports(value, name.removesuffix("+"))
     # A string may also be the path of a file with the options of the group.
     model, data = (options.get(group) for group in ("model", "data"))
     is_flat = not isinstance(model, str) or _is_file(model)
@@ -116,7 +125,7 @@ def chosen_classes(arguments: Sequence[str]) -> ChosenClasses:
 
 def config_of(value: str) -> dict[str, Any]:
     """Returns the content of a config that is the path of a file, or YAML."""
-    content = yaml.safe_load(Path(value).read_text() if _is_file(value) else value)
+    content = _load_yaml(Path(value).read_text() if _is_file(value) else value)
     return content if isinstance(content, dict) else {}
 
 
@@ -148,8 +157,7 @@ def model_class(name: str) -> type[LightningModule]:
     if "." not in name:
         known = {found.__name__: found for found in [ImageClassifier, *_subclasses(LightningModule)]}
         if name not in known:
-            hint = did_you_mean(name, ["ImageClassifier"])
-            raise InputError(f"unknown model class {name!r}; {hint} A class of your own is given as my_module.{name}")
+            raise InputError(f"unknown model class {name!r}; give its full name, such as my_module.{name}")
         return known[name]
     found = import_by_path("model", name)
     if inspect.isclass(found) and issubclass(found, LightningModule):
@@ -167,6 +175,41 @@ def _data_class(name: str) -> type[LightningDataModule] | None:
     if inspect.isclass(found) and issubclass(found, LightningDataModule):
         return found
     raise InputError(f"data {name!r} is {_kind(found)}, not a LightningDataModule")
+
+
+# The options of the trainer that name classes, and what the classes are.
+_PARTS: dict[str, type] = {
+    "trainer.callbacks": Callback,
+    "trainer.logger": Logger,
+    "trainer.profiler": Profiler,
+    "trainer.strategy": Strategy,
+}
+_FULL_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+
+def check_imports(value: Any, place: str = "") -> None:
+    """Imports the classes that a config, or the value of an option, names by their full names.
+
+    jsonargparse imports them too, but does not report why an import fails.
+
+    Args:
+        value: a config, or a part of it.
+        place: the name of the option; empty for a whole config.
+
+    Raises:
+        InputError: with the reason, if a class cannot be imported or is not what the option takes.
+    """
+    if isinstance(value, list):
+        for item in value:
+            check_imports(item, place)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            is_path = key in ("class_path", "init_args")
+            check_imports(part, place if is_path else f"{place}.{key}".lstrip(".").removesuffix("+"))
+    if isinstance(value, str) and place in _PARTS and _FULL_NAME.fullmatch(value) and not _is_file(value):
+        found = import_by_path(place, value)
+        if inspect.isclass(found) and not issubclass(found, _PARTS[place]):
+            raise InputError(f"{place} {value!r} is {_kind(found)}, not a {_PARTS[place].__name__}")
 
 
 def _kind(found: Any) -> str:

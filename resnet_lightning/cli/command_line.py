@@ -25,7 +25,7 @@ from ..training.checkpoint_checks import (
     check_checkpoint_options,
     is_measured_in_validation,
 )
-from ..training.config_checks import check_combination, check_machines
+from ..training.config_checks import check_combination, check_machines, check_trains
 from ..training.model_protocol import leave_out_unsafe_hparams, runs_stage
 from ..training.resume_checks import changes, check_checkpoint, check_resumable
 from ..training.stop_reason import stop_reason
@@ -39,6 +39,7 @@ from .copied_processes import errors_of_copies
 from .find import find
 from .known_warnings import silence_known_warnings
 from .main import SUBCOMMANDS
+from .model_blocks import with_model_class
 from .monitored_modes import settle_modes
 from .parser import Parser, add_run_options
 from .run_session import INTERRUPTED, RunSession
@@ -119,7 +120,7 @@ class CommandLine(LightningCLI):
             save_config_callback=None,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            args=list(resolved.arguments),
+            args=with_model_class(resolved.arguments, self.chosen),
         )
 
     # Options.
@@ -220,7 +221,9 @@ class CommandLine(LightningCLI):
         try:
             super().instantiate_classes()
         except (TypeError, ValueError) as error:
-            # jsonargparse wraps the exceptions of constructors.
+            # jsonargparse wraps the exceptions of constructors and of links.
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from error
             if not isinstance(error, InputError) and (line := error_in_class(error)):
                 raise InputError(line) from error
             raise
@@ -251,6 +254,7 @@ class CommandLine(LightningCLI):
     def after_instantiate_classes(self) -> None:
         check_machines(self.trainer)
         if self.subcommand == "fit":
+            check_trains(self.model, self.datamodule)
             check_combination(self.trainer, self.model, self.datamodule)
             if folder := self.session.folder:
                 is_new = self.resolved.checkpoint_path is None

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lightning import Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import callbacks, loggers
 
 from ..data import Augmentation, ImageDataModule
@@ -92,7 +92,7 @@ def _is_no_name(message: str) -> bool:
 
 def argument_names() -> set[str]:
     """Returns the names of all options of data, model, checkpoint and trainer, without their groups."""
-    sources = [Trainer, ImageClassifier, Augmentation, callbacks.ModelCheckpoint, *_data_modules()]
+    sources = [Trainer, ImageClassifier, Augmentation, callbacks.ModelCheckpoint, *_data_modules(), *_own_classes()]
     return parameters_of(sources).keys() - {"self", "options"} | GROUPS | {"seed_everything", "ckpt_path"}
 
 
@@ -103,6 +103,14 @@ def parameters_of(sources: Sequence[Any]) -> dict[str, inspect.Parameter]:
 
 def _class_names() -> set[str]:
     return {c.__name__ for c in _data_modules()} | set(callbacks.__all__) | set(loggers.__all__)
+
+
+def _own_classes() -> list[type]:
+    """Returns the LightningModules and data modules that the user's code defines."""
+    found: list[type] = [*LightningModule.__subclasses__(), *LightningDataModule.__subclasses__()]
+    for kind in found:  # the list grows during the loop
+        found += kind.__subclasses__()
+    return [kind for kind in found if kind.__module__.partition(".")[0] not in ("lightning", "resnet_lightning")]
 
 
 def _data_modules() -> list[type]:

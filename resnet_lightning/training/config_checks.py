@@ -6,6 +6,7 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import BaseFinetuning, EarlyStopping, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from ..data import ImageDataModule
 from ..errors import InputError, did_you_mean
@@ -62,6 +63,19 @@ def _check_classifier(
             f"a fused optimizer cannot clip gradients in {trainer.precision}; leave out trainer.gradient_clip_val "
             "or fused in model.optimizer_args"
         )
+
+
+def check_trains(model: LightningModule, data: LightningDataModule | None) -> None:
+    """Checks that a module can be trained.
+
+    Raises:
+        InputError: if it has no training step or no training data.
+    """
+    name = type(model).__name__
+    if not is_overridden("training_step", model, parent=LightningModule):
+        raise InputError(f"{name} has no training_step, so it cannot be trained")
+    if not runs_stage("train", model, data):
+        raise InputError(f"{name} has no train_dataloader of its own; give a data module with --data or in the config")
 
 
 def check_machines(trainer: Trainer) -> None:
