@@ -1,5 +1,6 @@
 """Exports a trained model to a file for other programs, and compares the file with the checkpoint."""
 
+import copy
 import hashlib
 import io
 import json
@@ -23,7 +24,6 @@ from ..data.loading.decode import read_image, scale_and_cut
 from ..data.loading.files import list_images
 from ..errors import InputError
 from ..models.weights import check_state_dict
-from ..training.classifier import ImageClassifier
 from .loaded import LoadedModel, load_model
 from .model_card import GENERATED, model_card
 from .program import deployable, reason_of
@@ -320,7 +320,7 @@ def _is_edited_card(file: Path) -> bool:
 
 
 def _load_safetensors(trained: LoadedModel, file: Path) -> Program:
-    classifier = ImageClassifier(**{**trained.classifier.hparams, "compile": False}).eval()
+    classifier = copy.deepcopy(trained.classifier)
     weights = read_checkpoint(file)
     check_state_dict(classifier.backbone.state_dict(), weights, repr(str(file)))
     classifier.backbone.load_state_dict(weights)

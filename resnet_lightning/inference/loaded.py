@@ -1,16 +1,19 @@
 """Loads a model from a checkpoint, together with the preprocessing of its images."""
 
 import csv
+import inspect
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
+from ..build import build, import_by_path, importable_from, option_names
 from ..checkpoint_file import read_checkpoint
 from ..data import ImageSpec, PredictionDataModule
 from ..errors import InputError
@@ -61,15 +64,40 @@ def load_model(path: str | Path) -> LoadedModel:
     """
     checkpoint = read_checkpoint(path)
     run, hparams = checkpoint.get("run"), checkpoint.get("hyper_parameters", {})
-    if not isinstance(run, dict) or "backbone" not in hparams:
+    if not isinstance(run, dict):
         raise InputError(
             f"{str(path)!r} is not a checkpoint of `lightning fit`: it lacks the model's options or its data's"
         )
+    with importable_from([".", *run.get("code_folders", ())]):
+        classifier = _classifier(str(path), yaml.safe_load(run["config"])["model"], hparams)
+    if not {"class_names", "mean", "std"} <= run["data"].keys():
+        raise InputError(
+            f"{str(path)!r} was trained on a data module that stores no class names and no normalization; explain, "
+            "export and features need a data module of this package"
+        )
     data = PredictionDataModule.of(ImageSpec.from_dict(run["data"]))
-    classifier = ImageClassifier(**{**hparams, "compile": False})
     classifier.load_state_dict(checkpoint["state_dict"])
     metrics = {**_last_validation(run.get("metrics", "")), **_test_metrics(Path(path))}
     return LoadedModel(Path(path), classifier.eval(), data, run["name"], run["config"], metrics)
+
+
+def _classifier(path: str, config: Any, hparams: Mapping[str, Any]) -> ImageClassifier:
+    """Builds the model of a checkpoint, which is an ``ImageClassifier`` or a subclass of it."""
+    is_named = isinstance(config, dict) and "class_path" in config
+    factory = import_by_path("model", config["class_path"]) if is_named else ImageClassifier
+    if not (inspect.isclass(factory) and issubclass(factory, ImageClassifier)):
+        name = config["class_path"].rpartition(".")[2]
+        raise InputError(f"{path!r} holds a {name}; explain, export and features need an ImageClassifier")
+    if "backbone" not in hparams:
+        raise InputError(f"{path!r} is not a checkpoint of `lightning fit`: it lacks the model's options")
+    # A subclass need not store options of its own as hyperparameters.
+    own = config.get("init_args", {}) if is_named else {}
+    options = {**own, **hparams, "compile": False}
+    parameters = inspect.signature(factory).parameters.values()
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        options = {name: value for name, value in options.items() if name in option_names(factory)}
+    classifier: ImageClassifier = build(f"model {factory.__name__}", factory, **options)
+    return classifier
 
 
 def _last_validation(metrics: str) -> dict[str, float]:
