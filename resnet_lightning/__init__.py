@@ -11,6 +11,7 @@ from .models import *  # noqa: F403
 from .models import __all__ as _model_names
 
 if TYPE_CHECKING:
+    from .cli.from_config import from_config as from_config
     from .data import *  # noqa: F403
     from .training.classifier import ImageClassifier as ImageClassifier
 
@@ -27,6 +28,7 @@ _LAZY = {
     "CIFAR100DataModule": "data",
     "ImageFolderDataModule": "data",
     "Augmentation": "data",
+    "from_config": "cli.from_config",
 }
 
 __all__ = ["InputError", *_model_names, *_LAZY]

@@ -47,6 +47,20 @@ def new_folder(base: Path, name: str) -> Path:
     raise AssertionError("unreachable")
 
 
+_promised: set[Path] = set()
+
+
+def free_folder(base: Path, name: str) -> Path:
+    """Returns the path ``base/name/<time>`` of a folder that does not exist, each time another one."""
+    started = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for suffix in itertools.chain([""], (f"_{n}" for n in itertools.count(2))):
+        folder = (base / name / f"{started}{suffix}").absolute()
+        if folder not in _promised and not folder.exists():
+            _promised.add(folder)
+            return folder
+    raise AssertionError("unreachable")
+
+
 def find_run(base: Path, name: str, config: str) -> Path | None:
     """Returns the newest folder of a run with this config that no other process is writing to.
 

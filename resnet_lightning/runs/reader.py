@@ -82,7 +82,7 @@ class Run:
         usual: tuple[str, ...] = ("train/loss", "val/loss", "val/acc")
         names = [name for name in usual if name in self.curves][:1]
         if not names:  # a module of the user's own; the learning rate is logged when an epoch begins
-            names = [name for name in self.curves if not name.startswith("lr-")]
+            names = [name for name in self.curves if not name.startswith(("lr-", "test"))]
         return max((self.curves[name][-1][0] + 1 for name in names), default=0)
 
     @property

@@ -33,6 +33,9 @@ class LastCheckpoint(Callback):
         minutes: the longest time between two checkpoints.
         requeue: whether SIGUSR1 requeues the job on SLURM.
         folder: where to write them; the command line sets the run's folder.
+
+    Attributes:
+        handles_signals: whether training installs signal handlers; a notebook has its own.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class LastCheckpoint(Callback):
         self.folder = Path(folder)
         self.agreement: Agreement | None = None  # in which several processes vote on saving, in each step
         self._voted = 0  # the number of the vote that was last acted on
+        self.handles_signals = True
         self._signals = SignalReceiver()
         self._has_validated = False
         self._saved = (0, 0)  # (steps, epochs) of the last checkpoint
@@ -53,7 +57,8 @@ class LastCheckpoint(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved, self._saved_at = _progress(trainer), time.monotonic()
-        self._signals.install()
+        if self.handles_signals:
+            self._signals.install()
         if self.agreement is not None:
             self.agreement.votes = lambda: [float(self._signals.received), float(self._is_late())]
 
