@@ -19,6 +19,8 @@ KNOWN_WARNINGS = {
     r"Found \d+ module\(s\) in eval mode at the start of training": "frozen stages stay in eval mode",
     r"Total length of `list` across ranks is zero": "with data.val_split 0 there are no validation images",
     r"The number of training batches .* is smaller than the logging interval Trainer": "metrics are logged by epoch",
+    r"You passed in a `val_dataloader` but have no `validation_step`": "a module need not validate",
+    r"You defined a `validation_step` but have no `val_dataloader`": "a module need not validate",
 }
 
 
