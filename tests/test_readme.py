@@ -89,7 +89,7 @@ def test_what_each_part_takes_is_counted():
         name: str(lines) for name, lines in counted.items()
     }
     options = re.findall(r"^\|.*\| `(--[^`]+?)(?: \.\.\.)?` \|$", CHAPTER, re.MULTILINE)
-    assert len(options) == 8
+    assert len(options) == 10
     for option in options:
         assert any(option in command for command in commands(CHAPTER)), option
 
