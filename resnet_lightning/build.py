@@ -6,7 +6,6 @@ import inspect
 import os
 import re
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,28 +13,30 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from .errors import InputError, did_you_mean
+from .trust import LIBRARIES, current_trust
 
 T = TypeVar("T")
 
-# The folders of Python's own modules and of installed packages.
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
-
-def import_by_path(what: str, path: str) -> Callable[..., Any]:
+def import_by_path(what: str, path: str, bases: Iterable[type] = ()) -> Callable[..., Any]:
     """Imports a class or function by its full name, such as ``"package.module.name"``.
 
     Args:
         what: the object's name in error messages, such as ``"optimizer"``.
         path: the full name.
+        bases: the classes whose subclasses a checkpoint may name here, beside those of ``trust.py``.
 
     Raises:
         InputError: if it does not exist or cannot be called, or if an import fails. The message gives the reason, with
-            the file and line at which the import failed.
+            the file and line at which the import failed. Also if the name comes from a checkpoint and is not trusted.
     """
     module_name, _, name = path.rpartition(".")
     cannot = f"{what} {path!r} cannot be imported"
     if not module_name or module_name.startswith("."):
         raise InputError(f"{cannot}: give its full name, such as my_module.{name or 'Name'}")
+    trust = current_trust()
+    if trust:
+        trust.check_import(what, path)
     module = import_module(cannot, module_name)
     if not hasattr(module, name):
         classes = [known for known, value in vars(module).items() if not known.startswith("_") and callable(value)]
@@ -46,6 +47,8 @@ def import_by_path(what: str, path: str) -> Callable[..., Any]:
     found = getattr(module, name)
     if not callable(found):
         raise InputError(f"{what} {path!r} is not a class or a function")
+    if trust:
+        trust.check_call(what, path, found, bases)
     return found
 
 
@@ -85,7 +88,7 @@ def importable_from(folders: Iterable[str | os.PathLike[str]]) -> Iterator[None]
 def imported_from(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
     """Returns the absolute paths of those folders from which Python files have been imported."""
     files = [file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))]
-    code = {os.path.dirname(file) for file in files if not file.startswith((*_LIBRARIES, os.path.dirname(__file__)))}
+    code = {os.path.dirname(file) for file in files if not file.startswith((*LIBRARIES, os.path.dirname(__file__)))}
     return [folder for folder in dict.fromkeys(map(os.path.abspath, folders)) if folder in code]
 
 
@@ -102,7 +105,7 @@ def _reason(error: BaseException, module: str) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     frames = [frame for frame in frames if frame.filename != __file__]
     # The deepest line of the user's own code says more than the line in a library that raised the error.
-    own = [frame for frame in frames if not any(frame.filename.startswith(library) for library in _LIBRARIES)]
+    own = [frame for frame in frames if not any(frame.filename.startswith(library) for library in LIBRARIES)]
     if place := (own or frames)[-1:]:
         reason += f" ({_short(place[0].filename)}, line {place[0].lineno})"
     return reason

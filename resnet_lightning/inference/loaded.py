@@ -4,7 +4,7 @@ import csv
 import inspect
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ..checkpoint_file import read_checkpoint
 from ..data import ImageSpec, PredictionDataModule
 from ..errors import InputError
 from ..training.classifier import ImageClassifier
+from ..trust import Trust, names_from_checkpoint
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,15 @@ class LoadedModel:
         return self.classifier(self.data.normalize(pixels)).float().softmax(dim=1)
 
 
-def load_model(path: str | Path) -> LoadedModel:
+def load_model(path: str | Path, trust: Iterable[str] = ()) -> LoadedModel:
     """Loads the model from a checkpoint that ``lightning fit`` wrote.
 
+    Args:
+        path: the file.
+        trust: the packages, modules or full names whose code the checkpoint may run; see ``trust.py``.
+
     Raises:
-        InputError: if the file cannot be read or is not such a checkpoint.
+        InputError: if the file cannot be read, is not such a checkpoint, or names code that is not trusted.
     """
     checkpoint = read_checkpoint(path)
     run, hparams = checkpoint.get("run"), checkpoint.get("hyper_parameters", {})
@@ -68,7 +73,7 @@ def load_model(path: str | Path) -> LoadedModel:
         raise InputError(
             f"{str(path)!r} is not a checkpoint of `lightning fit`: it lacks the model's options or its data's"
         )
-    with importable_from([".", *run.get("code_folders", ())]):
+    with importable_from(["."]), names_from_checkpoint(Trust(trust)):
         classifier = _classifier(str(path), yaml.safe_load(run["config"])["model"], hparams)
     if not {"class_names", "mean", "std"} <= run["data"].keys():
         raise InputError(

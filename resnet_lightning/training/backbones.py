@@ -11,9 +11,16 @@ from ..errors import InputError, did_you_mean
 from ..models import create_model
 from ..models.freezing import freeze_first_stages, head_of
 from ..models.weights import load_pretrained
+from ..trust import current_trust
 
 # The options that every backbone gets, unless its function has an argument of that name.
 _OURS = "pretrained", "may_differ", "frozen_stages"
+
+# The options by which this package, torchvision and timm load weights.
+_FURTHER_WEIGHTS = (
+    *("pretrained", "may_differ", "weights", "weights_backbone"),
+    *("pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"),
+)
 
 
 def make_backbone(
@@ -34,6 +41,9 @@ def make_backbone(
             raise InputError(f"{name} follows the data and cannot be set in model.backbone_args; leave it out")
     if options.get("features_only"):
         raise InputError("a classifier needs logits; leave features_only out of backbone_args")
+    if current_trust():
+        # All weights are in the checkpoint, and the files of others may be gone, or not be the user's choice.
+        options = {name: value for name, value in options.items() if name not in _FURTHER_WEIGHTS}
     if "." not in backbone:
         return create_model(backbone, **{"num_classes": num_classes, "in_chans": in_chans, **options}), []
     factory = import_by_path("backbone", backbone)

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 import torch
@@ -15,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ..checkpoint_file import check_checksum
 from ..errors import InputError
+from ..trust import Trust, current_trust, names_from_checkpoint
 from .backbones import make_backbone
 from .batches import images_and_targets, images_of
 from .configured_metrics import ConfiguredMetrics
@@ -146,15 +148,24 @@ class ImageClassifier(LightningModule):
         self.loader_metrics = LoaderMetrics()
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Self:
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, trust: Iterable[str] = (), **kwargs: Any) -> Self:
         """Builds the module from a checkpoint; see ``LightningModule.load_from_checkpoint`` for the arguments.
 
+        Args:
+            checkpoint_path: the file.
+            args: see Lightning.
+            trust: the packages, modules or full names whose code the checkpoint may run; see ``trust.py`` for those
+                that it may run anyway.
+            kwargs: see Lightning. Values given here replace those of the checkpoint.
+
         Raises:
-            InputError: if the file is missing or damaged.
+            InputError: if the file is missing or damaged, or names code that is not trusted.
         """
         if isinstance(checkpoint_path, str | os.PathLike) and "://" not in str(checkpoint_path):
             check_checksum(checkpoint_path)
-        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        kwargs.setdefault("weights_only", True)
+        with names_from_checkpoint(Trust(trust, kwargs.values())):
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalized images (B, C, H, W) to logits (B, num_classes)."""
@@ -282,11 +293,12 @@ class ImageClassifier(LightningModule):
 
     def _make_optimizer(self, groups: list[dict[str, Any]], total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
         hparams = self.hparams
-        optimizer = make_optimizer(hparams["optimizer"], groups, self.lr, hparams["optimizer_args"] or {})
-        if hparams["scheduler"] is None:
-            return optimizer, None
-        options = hparams["scheduler_args"] or {}
-        return optimizer, make_scheduler(hparams["scheduler"], optimizer, int(total_steps), options)
+        with names_from_checkpoint(self._trust):
+            optimizer = make_optimizer(hparams["optimizer"], groups, self.lr, hparams["optimizer_args"] or {})
+            if hparams["scheduler"] is None:
+                return optimizer, None
+            options = hparams["scheduler_args"] or {}
+            return optimizer, make_scheduler(hparams["scheduler"], optimizer, int(total_steps), options)
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         trained = nn.ModuleDict({"backbone": self.backbone, "loss": self.loss})
