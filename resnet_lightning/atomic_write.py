@@ -64,7 +64,21 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def atomic_write_csv(path: str | os.PathLike[str], rows: Iterable[Iterable[object]]) -> None:
-    """Writes rows, including the header, as a CSV file with ``atomic_write``."""
+    """Writes rows, including the header, as a CSV file with ``atomic_write``.
+
+    Spreadsheets compute a cell that begins with ``=``, ``+``, ``-`` or ``@``, which a label or file name may do. Such
+    text gets a leading apostrophe, and such a path a leading ``./``; numbers stay as they are.
+    """
     table = io.StringIO(newline="")
-    csv.writer(table).writerows(rows)
+    csv.writer(table).writerows([_without_formula(cell) for cell in row] for row in rows)
     atomic_write_text(path, table.getvalue())
+
+
+def _without_formula(cell: object) -> object:
+    text = str(cell)
+    if not isinstance(cell, str | os.PathLike) or not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    with contextlib.suppress(ValueError):
+        float(text)
+        return cell
+    return f"./{text}" if isinstance(cell, os.PathLike) else f"'{text}"

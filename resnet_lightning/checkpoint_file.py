@@ -29,6 +29,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             library is needed and missing.
     """
     check_checksum(path)
+    _check_is_not_compressed(path)
     try:
         if Path(path).suffix == ".safetensors":
             return _read_safetensors(path)
@@ -96,6 +97,20 @@ def _is_without_comment(path: str | os.PathLike[str]) -> bool | None:
             return False if archive.comment else None
     except Exception:  # not an archive, or one whose damage makes it unreadable
         return None
+
+
+def _check_is_not_compressed(path: str | os.PathLike[str]) -> None:
+    """Rejects an archive that unpacks to more than its own size: torch stores, and never compresses."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except Exception:  # not an archive: torch reads other formats too, or reports the damage
+        return
+    unpacked = sum(entry.file_size for entry in entries)
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or unpacked > os.path.getsize(path):
+        raise InputError(
+            f"{str(path)!r} is a compressed archive of {unpacked:,} bytes; torch.save never compresses a checkpoint"
+        )
 
 
 def _read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:

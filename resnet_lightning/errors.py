@@ -1,6 +1,7 @@
 """The exception for bad input, and helpers for its messages."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -29,3 +30,15 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if similar:
         return f"did you mean {' or '.join(repr(by_lower_case[s]) for s in similar)}?"
     return f"known: {', '.join(known)}"
+
+
+def visible(text: str) -> str:
+    """Returns a text with each control character, except for line breaks and tabs, replaced by its code."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf")
+        else repr(character)[1:-1]
+        for character in text
+    )

@@ -1,13 +1,18 @@
 """Resolves a command line before it is parsed: finds its overlays, checkpoint, config and run name."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
+from ..build import importable_from
 from ..checkpoint_file import read_checkpoint
 from ..errors import InputError
+from ..trust import Trust, names_from_checkpoint
 from .augment_option import with_transforms
+from .checkpoint_config import config_of_checkpoint, run_name
 from .overlays import with_overlays
 from .parser import check_config_file
 from .shipped_configs import config_path
@@ -23,8 +28,9 @@ class RunArguments:
         run_name: the name of the first config file, or the name stored in the checkpoint.
         checkpoint_path: the value of ``--ckpt_path``, or the newest checkpoint in the folder of ``--resume``.
         checkpoint: the content of that file.
-        code_folders: the folders that may hold classes of the user's own: those of the configs, or those that the
-            checkpoint names, and the current folder.
+        code_folders: the folders that may hold classes of the user's own: those of the configs, and the current folder.
+        trust: the rule for the names of classes, if the config is that of the checkpoint.
+        stored_config: that config.
     """
 
     arguments: tuple[str, ...]
@@ -32,6 +38,8 @@ class RunArguments:
     checkpoint_path: str | None = None
     checkpoint: dict[str, Any] | None = None
     code_folders: tuple[str, ...] = (".",)
+    trust: Trust | None = None
+    stored_config: str | None = None
 
     def starting_from(self, path: str) -> Self:
         """Returns a copy that starts from another checkpoint.
@@ -89,9 +97,34 @@ def resolve(
     run = checkpoint.get("run")
     if run is None:
         raise InputError(f"{checkpoint_path!r} stores no config; give the one that it was trained with as --config")
-    arguments = [arguments[0], "--config", run["config"], *arguments[1:]]
-    folders = (".", *run.get("code_folders", ()))
-    return RunArguments(tuple(arguments), run["name"], checkpoint_path, checkpoint, folders)
+    trust = Trust(_trusted(arguments), _names_in(arguments))
+    with importable_from(RunArguments.code_folders), names_from_checkpoint(trust):
+        config = config_of_checkpoint(run, arguments[0], Path(checkpoint_path or ""), _option_names(arguments))
+    name = run_name(run, Path(checkpoint_path or ""))
+    arguments = [arguments[0], "--config", config, *arguments[1:]]
+    return RunArguments(tuple(arguments), name, checkpoint_path, checkpoint, trust=trust, stored_config=config)
+
+
+def _trusted(arguments: Sequence[str]) -> list[str]:
+    return [name for value in option_values("--trust", arguments) for name in value.split(",") if name]
+
+
+def _names_in(arguments: Sequence[str]) -> set[str]:
+    """Returns the full names of classes, such as ``my_module.Net``, that the user typed or wrote into an overlay."""
+    full_name = r"[^\W\d]\w*(?:\.[^\W\d]\w*)+"
+    overlays = [Path(path).read_text() for path in option_values("--config", arguments, short="-c")]
+    names = {name for text in overlays for name in re.findall(full_name, text)}
+    for before, argument in pairwise(arguments):
+        option, is_joined, value = argument.partition("=") if argument.startswith("--") else (before, "=", argument)
+        if is_joined and option.startswith(("--model", "--data", "--trainer")) and re.fullmatch(full_name, value):
+            names.add(value)
+    return names
+
+
+def _option_names(arguments: Sequence[str]) -> set[str]:
+    """Returns the names of the options on a command line, such as ``data.root``."""
+    names = (argument.partition("=")[0].lstrip("-") for argument in arguments if argument.startswith("--"))
+    return {name.replace(".init_args.", ".").removesuffix("+").removesuffix(".class_path") for name in names}
 
 
 def _with_config_paths(arguments: Sequence[str]) -> list[str]:

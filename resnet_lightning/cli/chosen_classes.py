@@ -171,7 +171,7 @@ def model_class(name: str) -> type[LightningModule]:
 def _data_class(name: str) -> type[LightningDataModule] | None:
     if "." not in name or _is_file(name):
         return next((found for found in _subclasses(LightningDataModule) if found.__name__ == name), None)
-    found = import_by_path("data module", name)
+    found = import_by_path("data module", name, [LightningDataModule])
     if inspect.isclass(found) and issubclass(found, LightningDataModule):
         return found
     raise InputError(f"data {name!r} is {_kind(found)}, not a LightningDataModule")
@@ -207,7 +207,7 @@ def check_imports(value: Any, place: str = "") -> None:
             is_path = key in ("class_path", "init_args")
             check_imports(part, place if is_path else f"{place}.{key}".lstrip(".").removesuffix("+"))
     if isinstance(value, str) and place in _PARTS and _FULL_NAME.fullmatch(value) and not _is_file(value):
-        found = import_by_path(place, value)
+        found = import_by_path(place, value, [_PARTS[place]])
         if inspect.isclass(found) and not issubclass(found, _PARTS[place]):
             raise InputError(f"{place} {value!r} is {_kind(found)}, not a {_PARTS[place].__name__}")
 

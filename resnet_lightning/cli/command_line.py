@@ -12,9 +12,10 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich.console import Console
+from rich.markup import escape
 
 from .. import __version__
-from ..build import importable_from, imported_from
+from ..build import importable_from
 from ..checkpoint_file import check_checksum
 from ..errors import InputError
 from ..runs.folder import find_run
@@ -30,11 +31,13 @@ from ..training.model_protocol import leave_out_unsafe_hparams, runs_stage
 from ..training.resume_checks import changes, check_checkpoint, check_resumable
 from ..training.stop_reason import stop_reason
 from ..training.trainer import evaluating_trainer, find_callback, training_trainer, tuning_trainer
+from ..trust import names_from_checkpoint
 from . import run_config, summary
 from .arguments import RunArguments, option_values, resolve
+from .checkpoint_config import named_parts
 from .chosen_classes import chosen_classes
 from .config_errors import error_in_class
-from .console import shown_log
+from .console import SafeConsole, shown_log
 from .copied_processes import errors_of_copies
 from .find import find
 from .known_warnings import silence_known_warnings
@@ -58,12 +61,13 @@ def run(arguments: list[str]) -> int:
     if has_parent:
         end_with_parent()
     silence_known_warnings()
-    console = Console()
+    console = SafeConsole()
     try:
         with shown_log(console), RunSession() as session:
             try:
                 resolved = resolve(arguments, session.open_folder, folder_of_parent())
-                with importable_from(resolved.code_folders), errors_of_copies():
+                code = importable_from(resolved.code_folders)
+                with code, names_from_checkpoint(resolved.trust), errors_of_copies():
                     CommandLine(arguments, resolved, session, console)
             except Interrupted as stop:  # printed before W&B is finished: a scheduler does not wait long
                 command = f"{summary.program()} fit --resume {session.folder}"
@@ -243,8 +247,7 @@ class CommandLine(LightningCLI):
         record = None
         if folder:
             name, command = self.resolved.run_name, self.command
-            code_folders = imported_from(self.resolved.code_folders)
-            record = RunRecord(name, self.config_text, folder, config.ckpt_path, command, code_folders)
+            record = RunRecord(name, self.config_text, folder, config.ckpt_path, command)
         validates = runs_stage("val", self.model, self.datamodule)
         has_metric = validates or not is_measured_in_validation(config.checkpoint.monitor or "val")
         best = config.checkpoint if has_metric else None
@@ -280,6 +283,8 @@ class CommandLine(LightningCLI):
         if checkpoint is not None:
             changed = changes(checkpoint["run"]["config"], self.config_text)
             summary.print_resumption(self.console, self.options.ckpt_path, checkpoint["global_step"], changed)
+        if self.resolved.stored_config:
+            self._print(f"[dim]From the checkpoint's config: {escape(named_parts(self.resolved.stored_config))}")
         summary.print_start(self.console, self.resolved.run_name, self.model, self.trainer, folder)
         started = time.perf_counter()
         self.trainer.fit(**kwargs, weights_only=True)

@@ -5,14 +5,29 @@ import logging
 import sys
 from collections.abc import Iterator
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from ..errors import visible
 
 _PACKAGE = __package__.partition(".")[0]
 
 
+class SafeConsole(Console):
+    """A console that shows control characters in texts as their codes.
+
+    Names of classes, files and runs come from files of others. In a terminal, an escape sequence in such a name could
+    hide text, change the window's title, or type.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
 def console() -> Console:
     """Returns a console for standard output. Without a terminal it has 200 columns, so that paths stay on one line."""
-    return Console(width=None if sys.stdout.isatty() else 200)
+    return SafeConsole(width=None if sys.stdout.isatty() else 200)
 
 
 class _ConsoleHandler(logging.Handler):

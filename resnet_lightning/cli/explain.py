@@ -11,18 +11,20 @@ from ..errors import InputError
 from ..inference.grad_cam import explain, save_overlays
 from ..inference.loaded import load_model
 from .console import console
+from .trust_option import add_trust_option
 
 
 def command(arguments: list[str]) -> None:
     description = "Predicts the classes of images, and overlays each image with the evidence for its class (Grad-CAM)."
     parser = argparse.ArgumentParser(prog="resnet-lightning explain", description=description)
     parser.add_argument("checkpoint", type=Path)
+    add_trust_option(parser)
     parser.add_argument("images", type=Path, nargs="+", help="image files, or folders with images")
     parser.add_argument(
         "--output", type=Path, help="folder for the overlays (default: `explanations` in the run's folder)"
     )
     options = parser.parse_args(arguments)
-    trained = load_model(options.checkpoint)
+    trained = load_model(options.checkpoint, options.trust)
     images = [Path(file) for path in options.images for file in (list_images(path) if path.is_dir() else [path])]
     if missing := [path for path in images if not path.exists()]:
         raise InputError(f"there is no image {str(missing[0])!r}")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..inference.export import FORMATS, MOST_FILES, export
 from .console import console
+from .trust_option import add_trust_option
 
 
 def command(arguments: list[str]) -> None:
@@ -14,6 +15,7 @@ def command(arguments: list[str]) -> None:
     )
     parser = argparse.ArgumentParser(prog="resnet-lightning export", description=description)
     parser.add_argument("checkpoint", type=Path)
+    add_trust_option(parser)
     parser.add_argument("--format", choices=list(FORMATS), required=True)
     parser.add_argument("--output", type=Path, help="file to write (default: next to the checkpoint, with its name)")
     parser.add_argument(
@@ -23,7 +25,7 @@ def command(arguments: list[str]) -> None:
         "(default: digits that come with the package)",
     )
     options = parser.parse_args(arguments)
-    exported = export(options.checkpoint, options.format, options.output, options.images)
+    exported = export(options.checkpoint, options.format, options.output, options.images, options.trust)
     console().print(
         f"[dim]file      [/] {exported.path}, {exported.path.stat().st_size / 1e6:.1f} MB\n"
         f"[dim]compared  [/] {exported.images} images: probabilities differ by at most {exported.difference:.1e}",

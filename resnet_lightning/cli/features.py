@@ -9,6 +9,7 @@ from ..runs import figures
 from ..training.callbacks import Embedding
 from .console import console
 from .main import main
+from .trust_option import add_trust_option
 
 
 def command(arguments: list[str]) -> None:
@@ -20,14 +21,17 @@ def command(arguments: list[str]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", type=Path)
+    add_trust_option(parser)
     parser.add_argument("--output", type=Path, help="folder for the figures (default: `pictures` in the run's folder)")
     options, test_options = parser.parse_known_args(arguments)
     folder = options.output or options.checkpoint.resolve().parent.parent / "pictures"
-    weights = first_filters(load_model(options.checkpoint).classifier)
+    weights = first_filters(load_model(options.checkpoint, options.trust).classifier)
     embedding = folder / "embedding.png"
     callback = f"{Embedding.__module__}.{Embedding.__name__}"
     callback_options = [f"--trainer.callbacks+={callback}", f"--trainer.callbacks.path={embedding}"]
-    if code := main(["test", "--ckpt_path", str(options.checkpoint), *test_options, *callback_options]):
+    trust_options = ["--trust", ",".join(options.trust)] if options.trust else []
+    test_options = [*trust_options, *test_options, *callback_options]
+    if code := main(["test", "--ckpt_path", str(options.checkpoint), *test_options]):
         raise SystemExit(code)  # `test` has printed the error
     filters = figures.save_mosaic(weights, folder / "filters.png")
     console().print(f"[dim]filters  [/] {filters}\n[dim]embedding[/] {embedding}", highlight=False, soft_wrap=True)

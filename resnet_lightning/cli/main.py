@@ -4,7 +4,7 @@ import errno
 import importlib
 import sys
 
-from ..errors import InputError
+from ..errors import InputError, visible
 
 SUBCOMMANDS = (
     *("new", "models", "configs", "bench", "cross_validate", "runs", "report", "explain", "export", "features"),
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         if "--debug" in arguments:
             raise
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", visible(" ".join(str(error).split())), file=sys.stderr)
     return 2
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader
+from lightning import Callback, LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser
 
 from ..build import import_by_path
@@ -61,6 +62,11 @@ def add_run_options(parser: Parser) -> None:
     parser.add_argument("--overlay", help="Name of a config in `overlays/` that is applied on top, such as `wandb`.")
     parser.add_argument(
         "--print_schema", action="store_true", help="Print a JSON Schema of configs, for editors, and exit."
+    )
+    parser.add_argument(
+        "--trust",
+        type=str | None,
+        help="Packages of which a checkpoint may name classes, separated by commas: their code is run.",
     )
     parser.add_argument("--debug", action="store_true", help="Show the traceback if the input is wrong.")
     if parser.command == "fit":
@@ -149,13 +155,14 @@ def _check_values(config: Namespace) -> None:
         groups.append(("model", config.model, [ImageClassifier]))
     if config.data is not None:
         data = config.data.get("init_args") or Namespace()
-        if bases := _with_bases(import_by_path("data module", config.data.class_path)):
+        if bases := _with_bases(import_by_path("data module", config.data.class_path, [LightningDataModule])):
             augment = data.get("augment", Namespace())
             _check_mapping("data.augment", augment)
             groups += [("data", data, bases), ("data.augment", augment, [Augmentation])]
     for callback in config.trainer.callbacks if isinstance(config.trainer.callbacks, list) else []:
         name = callback.class_path
-        groups.append((name.rpartition(".")[2], callback.get("init_args") or Namespace(), [import_by_path("", name)]))
+        kind = import_by_path("callback", name, [Callback])
+        groups.append((name.rpartition(".")[2], callback.get("init_args") or Namespace(), [kind]))
     for place, values, sources in groups:
         for name, parameter in parameters_of(sources).items():
             can_be_null = parameter.default is None or NoneType in get_args(parameter.annotation)

@@ -69,7 +69,11 @@ class _Format:
 
 
 def export(
-    checkpoint: str | Path, format: str, output: str | Path | None = None, images: str | Path | None = None
+    checkpoint: str | Path,
+    format: str,
+    output: str | Path | None = None,
+    images: str | Path | None = None,
+    trust: Iterable[str] = (),
 ) -> Exported:
     """Exports the model of a checkpoint to a file, and checks that both give the same probabilities.
 
@@ -81,6 +85,7 @@ def export(
         output: the file to write. By default it is next to the checkpoint and has the same name.
         images: a folder of images for the comparison. By default, images are composed of the package's handwritten
             digits, in several sizes.
+        trust: the packages of which the checkpoint may name classes; see ``load_model``.
 
     Raises:
         InputError: if the checkpoint or an image cannot be read, the model cannot be exported, the file cannot be
@@ -98,7 +103,7 @@ def export(
         raise InputError(f"the output {str(path)!r} is a folder; give a file")
     if format == "onnx":
         _check_onnx()
-    trained = load_model(checkpoint)
+    trained = load_model(checkpoint, trust)
     batches = list(_package_images(trained) if images is None else _folder_images(trained, Path(images)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

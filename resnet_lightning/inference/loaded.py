@@ -1,5 +1,6 @@
 """Loads a model from a checkpoint, together with the preprocessing of its images."""
 
+import contextlib
 import csv
 import inspect
 import io
@@ -74,7 +75,7 @@ def load_model(path: str | Path, trust: Iterable[str] = ()) -> LoadedModel:
             f"{str(path)!r} is not a checkpoint of `lightning fit`: it lacks the model's options or its data's"
         )
     with importable_from(["."]), names_from_checkpoint(Trust(trust)):
-        classifier = _classifier(str(path), yaml.safe_load(run["config"])["model"], hparams)
+        classifier = _classifier(str(path), _model_of(run), hparams)
     if not {"class_names", "mean", "std"} <= run["data"].keys():
         raise InputError(
             f"{str(path)!r} was trained on a data module that stores no class names and no normalization; explain, "
@@ -84,6 +85,13 @@ def load_model(path: str | Path, trust: Iterable[str] = ()) -> LoadedModel:
     classifier.load_state_dict(checkpoint["state_dict"])
     metrics = {**_last_validation(run.get("metrics", "")), **_test_metrics(Path(path))}
     return LoadedModel(Path(path), classifier.eval(), data, run["name"], run["config"], metrics)
+
+
+def _model_of(run: Mapping[str, Any]) -> Any:
+    """Returns the part of the config in a checkpoint that describes the model; None if there is none."""
+    with contextlib.suppress(yaml.YAMLError, RecursionError, KeyError, TypeError, AttributeError):
+        return yaml.safe_load(run["config"])["model"]
+    return None
 
 
 def _classifier(path: str, config: Any, hparams: Mapping[str, Any]) -> ImageClassifier:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ..checkpoint_file import read_checkpoint
-from ..errors import InputError
+from ..errors import InputError, visible
 
 
 class WeightsEnum(Protocol):
@@ -117,7 +117,7 @@ def load_pretrained(
     if initialized := [key for key in expected if key not in weights and not key.endswith("num_batches_tracked")]:
         notes.append(f"randomly initialized: {_first_few(initialized)}")
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print("; ".join([f"pretrained: {len(weights)} of {len(expected)} tensors from {source}", *notes]))
+        print(visible("; ".join([f"pretrained: {len(weights)} of {len(expected)} tensors from {source}", *notes])))
 
 
 def _find_weights(pretrained: Pretrained) -> tuple[Mapping[str, Any], str]:

@@ -138,8 +138,11 @@ class ImageClassifier(LightningModule):
         self._lr_before = lr  # the learning rate in the checkpoint that is resumed
         self._schedule_fits: tuple[float, float] = (lr, 0)  # the learning rate and the steps that it was built for
         self._modes = OptimizerModes()
-        # Built and discarded, so that a wrong option raises an error here and not when training starts.
-        check_rates(*self._make_dummy_optimizer(total_steps=1000))
+        self._trust: Trust | None = current_trust()
+        if self._trust is None:
+            # Built and discarded, so that a wrong option raises an error here and not when training starts. From a
+            # checkpoint, they are built when training starts: an evaluation needs none.
+            check_rates(*self._make_dummy_optimizer(total_steps=1000))
 
         self.train_metrics = EpochMetrics()
         top_5 = num_classes >= 10

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ class RunRecord(Callback):
         folder: the run's folder.
         checkpoint: the path of the checkpoint that the run resumes from; None for a new run.
         command: the command line that starts the run.
-        code_folders: the folders of the user's own classes; a checkpoint names them, so that a test finds the classes.
 
     Raises:
         InputError: at the start of training, if the processes are about to resume from different checkpoints.
@@ -52,10 +51,8 @@ class RunRecord(Callback):
         folder: Path,
         checkpoint: str | None = None,
         command: str = "",
-        code_folders: Sequence[str] = (),
     ) -> None:
         self.name = name
-        self.code_folders = list(code_folders)
         self.config = config
         self.command = command
         self.folder = folder
@@ -139,8 +136,6 @@ class RunRecord(Callback):
             "data": state,
             "metrics": self._read_metrics(trainer),
         }
-        if self.code_folders:
-            checkpoint["run"]["code_folders"] = self.code_folders
         for logger in _row_counting_loggers(trainer):
             checkpoint["run"]["rows"] = logger.rows
 

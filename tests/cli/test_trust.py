@@ -1,0 +1,257 @@
+"""A checkpoint from outside runs no code and writes no file, whatever names it carries."""
+
+import csv
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from commands import error_line
+from resnet_lightning import ImageClassifier, InputError
+from resnet_lightning.atomic_write import atomic_write_csv
+from resnet_lightning.cli.console import SafeConsole
+from resnet_lightning.cli.main import main
+from resnet_lightning.inference.loaded import load_model
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
+
+# Each writes a file where the tests look for it.
+COMMAND = "open('harmed', 'w').close()"
+GADGETS = {
+    "timed code": ("timeit.timeit", {"setup": COMMAND, "number": 1}),
+    "a mock": ("unittest.mock.Mock", {}),
+    "a repository": ("torch.hub.load", {"repo_or_dir": "harm", "source": "local", "model": "harm"}),
+    "a log file": ("logging.basicConfig", {"filename": "harmed"}),
+    "a module of its own": ("harm.run", {}),
+    "a process": ("subprocess.check_output", {"args": ["touch", "harmed"]}),
+    "code through torch": ("torch.utils.cpp_extension.load_inline", {"name": "harm", "cpp_sources": ""}),
+    "a reader of pickles": ("torch.load", {"f": "harm.pt", "weights_only": False}),
+}
+COMMANDS = {
+    "explain": lambda path: ["explain", path, "digit.png"],
+    "export": lambda path: ["export", path, "--format", "torch_export", "--output", "x.pt2"],
+    "features": lambda path: ["features", path, "--output", "features"],
+    "test": lambda path: ["test", "--ckpt_path", path],
+    "validate": lambda path: ["validate", "--ckpt_path", path],
+    "predict": lambda path: ["predict", "--ckpt_path", path],
+    "fit": lambda path: ["fit", "--ckpt_path", path, "--trainer.max_epochs", "3"],
+}
+
+
+@pytest.fixture
+def hostile(digits_run, tmp_path):
+    """Changes a good checkpoint, and writes it as another file."""
+    (tmp_path / "harm.py").write_text(f"{COMMAND}\ndef run(*args, **kwargs): {COMMAND}\n")
+
+    def write(change_hparams=None, change_config=None, **run):
+        checkpoint = torch.load(digits_run / "checkpoints/best.ckpt", weights_only=True)
+        config = yaml.safe_load(checkpoint["run"]["config"])
+        if change_hparams:
+            checkpoint["hyper_parameters"] |= change_hparams
+            config["model"] |= change_hparams
+        if change_config:
+            change_config(config)
+        checkpoint["run"] |= {"config": yaml.safe_dump(config), **run}
+        torch.save(checkpoint, tmp_path / "hostile.ckpt")
+        return "hostile.ckpt"
+
+    return write
+
+
+def is_unharmed(tmp_path):
+    return not (tmp_path / "harmed").exists() and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("gadget", GADGETS)
+def test_a_backbone_out_of_a_checkpoint_runs_no_code(hostile, gadget, tmp_path, capsys):
+    path, options = GADGETS[gadget]
+    checkpoint = hostile({"backbone": path, "backbone_args": options})
+    for command in ("explain", "test", "fit"):
+        assert repr(path) in error_line(capsys, *COMMANDS[command](checkpoint))
+    with pytest.raises(InputError, match="names backbone"):
+        ImageClassifier.load_from_checkpoint(checkpoint)
+    assert is_unharmed(tmp_path)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_calls_an_optimizer_or_schedule_that_is_none(hostile, command, tmp_path, capsys):
+    path, options = GADGETS["timed code"]
+    gadget = {"optimizer": "unittest.mock.Mock", "optimizer_args": {}, "scheduler": path, "scheduler_args": options}
+    arguments = COMMANDS[command](hostile(gadget))
+    if command == "fit":
+        assert "unittest.mock.Mock" in error_line(capsys, *arguments)
+    elif command != "explain":  # needs an image; an evaluation builds neither, and so may succeed
+        assert main(arguments) == 0
+    assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("part", ["loss", "metrics"])
+def test_loss_and_metrics_out_of_a_checkpoint_run_no_code(hostile, part, tmp_path, capsys):
+    path, options = GADGETS["timed code"]
+    value = (
+        {"loss": path, "loss_args": options}
+        if part == "loss"
+        else {"metrics": {"harm": {"class_path": path, "init_args": options}}}
+    )
+    checkpoint = hostile(value)
+    assert repr(path) in error_line(capsys, *COMMANDS["test"](checkpoint))
+    with pytest.raises(InputError, match=path):
+        load_model(checkpoint)
+    assert is_unharmed(tmp_path)
+
+
+def callbacks(*entries):
+    return lambda config: config["trainer"].update(callbacks=list(entries))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        callbacks({"class_path": "timeit.timeit", "init_args": {"setup": COMMAND}}),
+        callbacks({"class_path": "harm.run"}),
+        callbacks(
+            {
+                "class_path": "lightning.pytorch.callbacks.LambdaCallback",
+                "init_args": {"setup": {"class_path": "timeit.timeit", "init_args": {"setup": COMMAND}}},
+            }
+        ),
+        callbacks({"class_path": "lightning.pytorch.callbacks.LambdaCallback", "init_args": {"setup": "harm.run"}}),
+        lambda config: config["data"].update(class_path="harm.run"),
+        lambda config: config["trainer"].update(strategy={"class_path": "harm.run"}),
+        lambda config: config["trainer"].update(plugins=[{"class_path": "subprocess.Popen", "init_args": {}}]),
+        lambda config: config.update(model={"class_path": "harm.run", "init_args": {}}),
+        lambda config: config["data"]["init_args"].update(augment={"class_path": "harm.run"}),
+    ],
+)
+def test_the_config_of_a_checkpoint_names_no_code(hostile, change, tmp_path, capsys):
+    checkpoint = hostile(change_config=change)
+    assert "checkpoint" in error_line(capsys, *COMMANDS["fit"](checkpoint))
+    assert is_unharmed(tmp_path)
+
+
+def test_an_evaluation_builds_no_callback_of_the_checkpoint(hostile, tmp_path):
+    entry = {"class_path": "lightning.pytorch.callbacks.LambdaCallback", "init_args": {"setup": "harm.run"}}
+    assert main(COMMANDS["test"](hostile(change_config=callbacks(entry)))) == 0
+    assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config["trainer"].update(default_root_dir="../elsewhere"),
+        lambda config: config["trainer"].update(default_root_dir="~/elsewhere"),
+        lambda config: config["checkpoint"].update(dirpath="/tmp/elsewhere"),
+        lambda config: config["data"]["init_args"].update(root="../elsewhere/new"),
+        lambda config: config["trainer"].update(
+            profiler={
+                "class_path": "lightning.pytorch.profilers.SimpleProfiler",
+                "init_args": {"dirpath": "../elsewhere", "filename": "x"},
+            }
+        ),
+        lambda config: config["trainer"].update(
+            logger=[
+                {
+                    "class_path": "lightning.pytorch.loggers.CSVLogger",
+                    "init_args": {"save_dir": "../elsewhere", "name": "x"},
+                }
+            ]
+        ),
+    ],
+)
+def test_the_config_of_a_checkpoint_leads_to_no_other_folder(hostile, change, tmp_path, capsys):
+    line = error_line(capsys, *COMMANDS["fit"](hostile(change_config=change)))
+    assert "outside of the current folder" in line
+    assert not (tmp_path.parent / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/tmp/elsewhere", "..", "", "a\x1b]0;b", 7])
+def test_the_name_of_a_run_is_that_of_a_folder(hostile, name, capsys):
+    assert "no name of a folder" in error_line(capsys, *COMMANDS["predict"](hostile(name=name)))
+
+
+class Trusted(nn.Module):
+    """A user's own network."""
+
+    def __init__(self, num_classes, in_chans):
+        super().__init__()
+        self.fc = nn.Linear(64 * in_chans, num_classes)
+
+    def forward(self, x):
+        return self.fc(x.flatten(1))
+
+
+def trusted_function(num_classes, in_chans) -> nn.Module:
+    return Trusted(num_classes, in_chans)
+
+
+def test_code_that_has_been_imported_is_the_user_s_own(tmp_path):
+    from lightning import Trainer
+
+    for own in (Trusted, trusted_function):
+        path = f"{own.__module__}.{own.__name__}"
+        classifier = ImageClassifier(path, 10, 1, optimizer="torch.optim.AdamW")
+        trainer = Trainer(logger=False, enable_checkpointing=False)
+        trainer.strategy.connect(classifier)
+        trainer.save_checkpoint("own.ckpt")
+        loaded = ImageClassifier.load_from_checkpoint("own.ckpt")
+        assert torch.equal(loaded.backbone.fc.weight, classifier.backbone.fc.weight)
+
+
+def test_a_package_is_trusted_by_name(tmp_path, capsys):
+    (tmp_path / "own_net.py").write_text(
+        "from resnet_lightning import create_model\n"
+        "def net(num_classes, in_chans):\n"
+        "    return create_model('resnet20', num_classes=num_classes, in_chans=in_chans)\n"
+    )
+    program = [sys.executable, "-m", "resnet_lightning"]
+    short = ["--trainer.fast_dev_run", "false", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"]
+    fit = [*program, "fit", "--config", "digits", "--model.backbone", "own_net.net", *short, "--resume", "run"]
+    subprocess.run(fit, check=True, capture_output=True)
+    test = [*program, "test", "--ckpt_path", "run/checkpoints/last.ckpt"]
+    refused = subprocess.run(test, check=False, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "--trust own_net" in refused.stderr
+    subprocess.run([*test, "--trust", "own_net"], check=True, capture_output=True)
+
+
+def test_networks_of_the_libraries_need_no_trust(hostile):
+    import torchvision
+
+    classifier = ImageClassifier("torchvision.models.resnet18", 10, 3, backbone_args={"weights": None})
+    torch.save(
+        {
+            "state_dict": classifier.state_dict(),
+            "hyper_parameters": dict(classifier.hparams),
+            "pytorch-lightning_version": "2.6.6",
+        },
+        "theirs.ckpt",
+    )
+    loaded = ImageClassifier.load_from_checkpoint("theirs.ckpt")
+    assert isinstance(loaded.backbone, torchvision.models.ResNet)
+
+
+def test_a_compressed_checkpoint_is_refused(tmp_path, capsys):
+    with zipfile.ZipFile("bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(20_000_000))
+    assert "compressed" in error_line(capsys, *COMMANDS["test"]("bomb.ckpt"))
+
+
+def test_no_escape_sequence_reaches_the_terminal():
+    shown = io.StringIO()
+    SafeConsole(file=shown, force_terminal=True, color_system=None).print("a \x1b]0;title\x07 [bold]b\x9b2J")
+    assert "\x1b]" not in shown.getvalue()
+    assert "\x07" not in shown.getvalue()
+    assert "\x9b" not in shown.getvalue()
+    assert r"\x1b]0;title" in shown.getvalue()
+
+
+def test_no_cell_of_a_csv_file_is_a_formula(tmp_path):
+    atomic_write_csv("cells.csv", [["=1+1", "@x", "-5", "+a", "plain", -3.5, Path("-a.png"), Path("b.png")]])
+    (cells,) = csv.reader(Path("cells.csv").read_text().splitlines())
+    assert cells == ["'=1+1", "'@x", "-5", "'+a", "plain", "-3.5", "./-a.png", "b.png"]
