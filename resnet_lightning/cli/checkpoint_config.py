@@ -20,6 +20,7 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 
 from ..build import import_by_path
+from ..data import ImageDataModule
 from ..errors import InputError
 from ..runs.configs import flatten
 
@@ -63,6 +64,8 @@ def config_of_checkpoint(run: Mapping[str, Any], command: str, checkpoint: Path,
     _check_classes(config.get("data"), "data", _OF_DATA)
     for group in "checkpoint", "trainer":
         _check_classes(config.get(group), group, _OF_TRAINER)
+    if command == "fit":
+        _check_optimizer(config.get("model"), typed)
     _check_paths(config, checkpoint, typed)
     return yaml.safe_dump(config, sort_keys=False)
 
@@ -125,6 +128,15 @@ def _check_classes(value: Any, place: str, bases: tuple[type, ...]) -> None:
                 )
 
 
+def _check_optimizer(model: Any, typed: Collection[str]) -> None:
+    """Checks the names of optimizer and schedule now, before the run has a folder; they are built much later."""
+    options = flatten({"model": model})
+    for name in ("model.optimizer", "model.scheduler"):
+        path = options.get(name)
+        if name not in typed and isinstance(path, str) and "." in path:
+            import_by_path(name, path)
+
+
 def _takes_code(annotation: Any) -> bool:
     """Whether an argument may be a function or a class: the parser imports these by their names."""
     text = annotation if isinstance(annotation, str) else repr(annotation)
@@ -134,14 +146,23 @@ def _takes_code(annotation: Any) -> bool:
 def _check_paths(config: Mapping[str, Any], checkpoint: Path, typed: Collection[str]) -> None:
     """Checks the paths in a config. Those that the trainer would write to have to be inside the run's own folders."""
     places = [Path.cwd(), *_folders_of_run(checkpoint)]
+    downloads = _downloads(config.get("data"))
     for name, value in flatten({group: config[group] for group in config if group != "model"}).items():
         for path in _texts(value):
-            reads_only = name.startswith("data.") and name != "data.cache_folder" and os.path.exists(path)
+            is_read = name.startswith("data.") and name != "data.cache_folder"
+            reads_only = is_read and (os.path.exists(path) or not downloads)
             if name not in typed and not reads_only and _leads_out(path, places):
                 raise InputError(
                     f"the checkpoint's config sets {name} to {path!r}, which is outside of the current folder and the "
                     f"run's; if that is meant, give --{name}"
                 )
+
+
+def _downloads(data: Any) -> bool:
+    """Whether a data module creates its folder: it is a data set of this package that is downloaded."""
+    path = data.get("class_path") if isinstance(data, Mapping) else None
+    found = import_by_path("data", path, _OF_DATA) if isinstance(path, str) and "." in path else None
+    return inspect.isclass(found) and getattr(found, "download", None) is not ImageDataModule.download
 
 
 def _folders_of_run(checkpoint: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from repository import CONFIGS
 from resnet_lightning import InputError
@@ -57,19 +58,27 @@ def test_an_overlay_is_a_config_beside_the_first():
 
 
 def test_a_checkpoint_gives_the_config_that_was_not_typed(checkpoint):
-    resolved = resolve(["test", "--ckpt_path", checkpoint, "--model.lr", "1"], no_folder)
-    config = "trainer: {max_epochs: 3}"
-    assert resolved.arguments == ("test", "--config", config, "--ckpt_path", checkpoint, "--model.lr", "1")
+    resolved = resolve(["fit", "--ckpt_path", checkpoint, "--model.lr", "1"], no_folder)
+    config = "trainer:\n  max_epochs: 3\n"
+    assert resolved.arguments == ("fit", "--config", config, "--ckpt_path", checkpoint, "--model.lr", "1")
     assert (resolved.run_name, resolved.checkpoint_path) == ("mine", checkpoint)
     assert resolved.checkpoint["global_step"] == 7
+
+
+def test_an_evaluation_gets_data_and_model_of_the_stored_config():
+    config = "{seed_everything: 1, data: {init_args: {}}, model: {lr: 1}, trainer: {max_epochs: 3}, checkpoint: {}}"
+    torch.save({"run": {"name": "mine", "config": config}}, "whole.ckpt")
+    for command in ("validate", "test", "predict"):
+        stored = resolve([command, "--ckpt_path", "whole.ckpt"], no_folder).arguments[2]
+        assert yaml.safe_load(stored) == {"seed_everything": 1, "data": {"init_args": {}}, "model": {"lr": 1}}
 
 
 def test_callbacks_in_the_config_of_an_older_checkpoint_are_found():
     config = "trainer: {callbacks: [{class_path: resnet_lightning.callbacks.MovingAverage}]}"
     torch.save({"run": {"name": "mine", "config": config}}, "old.ckpt")
-    resolved = resolve(["test", "--ckpt_path", "old.ckpt"], no_folder)
-    assert "class_path: resnet_lightning.training.callbacks.MovingAverage}" in resolved.arguments[2]
-    assert resolved.checkpoint["run"]["config"] == resolved.arguments[2]
+    resolved = resolve(["fit", "--ckpt_path", "old.ckpt"], no_folder)
+    assert "class_path: resnet_lightning.training.callbacks.MovingAverage\n" in resolved.arguments[2]
+    assert "resnet_lightning.training.callbacks.MovingAverage" in resolved.checkpoint["run"]["config"]
 
 
 def test_a_config_that_is_typed_wins_over_the_checkpoints(checkpoint):

@@ -73,7 +73,9 @@ def test_a_backbone_out_of_a_checkpoint_runs_no_code(hostile, gadget, tmp_path, 
     path, options = GADGETS[gadget]
     checkpoint = hostile({"backbone": path, "backbone_args": options})
     for command in ("explain", "test", "fit"):
-        assert repr(path) in error_line(capsys, *COMMANDS[command](checkpoint))
+        assert main(COMMANDS[command](checkpoint)) == 2
+        # The import of a module of torch may print warnings of its own.
+        assert repr(path) in capsys.readouterr().err.splitlines()[-1]
     with pytest.raises(InputError, match="names backbone"):
         ImageClassifier.load_from_checkpoint(checkpoint)
     assert is_unharmed(tmp_path)
