@@ -149,7 +149,9 @@ def test_an_evaluation_builds_no_callback_of_the_checkpoint(hostile, tmp_path):
         lambda config: config["trainer"].update(default_root_dir="../elsewhere"),
         lambda config: config["trainer"].update(default_root_dir="~/elsewhere"),
         lambda config: config["checkpoint"].update(dirpath="/tmp/elsewhere"),
-        lambda config: config["data"]["init_args"].update(root="../elsewhere/new"),
+        lambda config: config.update(
+            data={"class_path": "resnet_lightning.data.MNISTDataModule", "init_args": {"root": "../elsewhere"}}
+        ),
         lambda config: config["trainer"].update(
             profiler={
                 "class_path": "lightning.pytorch.profilers.SimpleProfiler",
