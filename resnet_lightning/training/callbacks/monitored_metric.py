@@ -59,11 +59,11 @@ class MonitoredMetric(Callback):
             return
         self.best.save_top_k = 0
         names = [name for name in logged if name.startswith("val")] or [name for name in logged if name[:3] != "lr-"]
-        found = f"only {', '.join(names)}" if names else "nothing"
+        found = f"only {', '.join(names)}" if names else "it logs nothing"
         example = f" (such as --checkpoint.monitor {names[0]} --checkpoint.mode min)" if names else ""
         if trainer.is_global_zero:
             _log.warning(
-                "%s logs neither val/acc nor val/loss, %s: the last checkpoint is kept instead of the best; choose a "
+                "%s logs neither val/acc nor val/loss (%s): the last checkpoint is kept instead of the best; choose a "
                 "metric with checkpoint.monitor%s",
                 type(pl_module).__name__,
                 found,
