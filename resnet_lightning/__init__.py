@@ -6,6 +6,11 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .signals import end_at_signals, is_the_program
+
+if is_the_program():  # torch takes seconds to import
+    end_at_signals()
+
 from .errors import InputError
 from .models import *  # noqa: F403
 from .models import __all__ as _model_names

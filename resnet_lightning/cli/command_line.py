@@ -1,6 +1,7 @@
 """``lightning fit|validate|test|predict --config ...``: the commands that need a trainer."""
 
 import shlex
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..checkpoint_file import check_checksum
 from ..errors import InputError
 from ..runs.folder import find_run
 from ..runs.subprocesses import end_with_parent, folder_of_parent
+from ..signals import Signalled, exit_code
 from ..training.callbacks import BestCheckpoint, Interrupted, PredictionWriter, RunRecord, Throughput
 from ..training.checkpoint_checks import (
     check_checkpoint_callbacks,
@@ -45,14 +47,15 @@ from .main import SUBCOMMANDS
 from .model_blocks import with_model_class
 from .monitored_modes import settle_modes
 from .parser import Parser, add_run_options
-from .run_session import INTERRUPTED, RunSession
+from .run_session import RunSession
+from .signal_report import end_of_signal
 
 
 def run(arguments: list[str]) -> int:
     """Runs ``fit``, ``validate``, ``test`` or ``predict``.
 
     Returns:
-        The exit code: 0, or 143 if a signal ended the training.
+        The exit code: 0, or that of the signal that ended the command.
 
     Raises:
         InputError: if the input is wrong.
@@ -69,13 +72,13 @@ def run(arguments: list[str]) -> int:
                 code = importable_from(resolved.code_folders)
                 with code, names_from_checkpoint(resolved.trust), errors_of_copies():
                     CommandLine(arguments, resolved, session, console)
-            except Interrupted as stop:  # printed before W&B is finished: a scheduler does not wait long
-                command = f"{summary.program()} fit --resume {session.folder}"
-                summary.print_line(console, f"[yellow]{stop}. To resume: {command}")
+            except (Interrupted, Signalled) as stop:  # before W&B is finished: a scheduler does not wait long
+                end_of_signal(stop, arguments[0], session.folder)
                 raise
-    except (Interrupted, SIGTERMException):
+    except (Interrupted, Signalled, SIGTERMException) as stop:
         # In a child, exit with 0: Lightning would kill the parent, whose exit code is the one that counts.
-        return 0 if has_parent else INTERRUPTED
+        number = signal.SIGTERM if isinstance(stop, SIGTERMException) else stop.number
+        return 0 if has_parent else exit_code(number)
     except MisconfigurationException as error:
         raise InputError(str(error)) from error
     return 0
@@ -287,8 +290,13 @@ class CommandLine(LightningCLI):
             self._print(f"[dim]From the checkpoint's config: {escape(named_parts(self.resolved.stored_config))}")
         summary.print_start(self.console, self.resolved.run_name, self.model, self.trainer, folder)
         started = time.perf_counter()
-        self.trainer.fit(**kwargs, weights_only=True)
-        self._finish_training(folder, time.perf_counter() - started)
+        try:
+            self.trainer.fit(**kwargs, weights_only=True)
+            self._finish_training(folder, time.perf_counter() - started)
+        except BaseException as error:
+            if record := find_callback(self.trainer, RunRecord):  # the trainer's own hook misses what is around it
+                record.end(error)
+            raise
 
     def _finish_training(self, folder: Path | None, seconds: float) -> None:
         throughput, record = find_callback(self.trainer, Throughput), find_callback(self.trainer, RunRecord)

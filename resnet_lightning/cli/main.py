@@ -2,9 +2,12 @@
 
 import errno
 import importlib
+import signal
 import sys
 
 from ..errors import InputError, visible
+from ..signals import Signalled, exit_code, raised_signals, received
+from .output import outputs_that_may_close
 
 SUBCOMMANDS = (
     *("new", "models", "configs", "bench", "cross_validate", "runs", "report", "explain", "export", "features"),
@@ -20,9 +23,33 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the command line without the program's name; by default that of this process.
 
     Returns:
-        The exit code: 0, 2 for bad input, or 143 if a signal ended a training.
+        The exit code: 0, 2 for bad input, or that of a signal: 130 for Ctrl-C, 143 for SIGTERM and SIGUSR1, 129 for
+        SIGHUP, and 141 if standard output was closed.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    with raised_signals():
+        try:
+            with outputs_that_may_close():
+                return _reported(arguments)
+        except Signalled as stop:
+            return _ended(stop.number)
+        except KeyboardInterrupt:
+            return _ended(signal.SIGINT)
+        except Exception:
+            if received():  # code that was interrupted may raise an exception of its own instead
+                return _ended(received())
+            raise
+
+
+def _ended(number: int) -> int:
+    """Prints which signal ended the program, and returns its exit code."""
+    if number != getattr(signal, "SIGPIPE", None):
+        print(f"{signal.Signals(number).name} ended the program", file=sys.stderr)
+    return exit_code(number)
+
+
+def _reported(arguments: list[str]) -> int:
+    """Runs a command line, and reports bad input in one line."""
     try:
         return _run(arguments)
     except OSError as error:

@@ -14,10 +14,8 @@ from ..runs import subprocesses
 from ..runs.folder import new_folder, newest_checkpoint
 from ..runs.lock import Lock
 from ..runs.wandb_logger import ResumableWandbLogger
+from ..signals import Signalled, exit_code
 from ..training.callbacks import Interrupted
-
-# The shell's exit code of a program that SIGTERM ended.
-INTERRUPTED = 143
 
 
 class RunSession:
@@ -99,7 +97,7 @@ class RunSession:
 def _exit_code(error: BaseException | None) -> int:
     if error is None:
         return 0
-    return INTERRUPTED if isinstance(error, Interrupted) else 1
+    return exit_code(error.number) if isinstance(error, Interrupted | Signalled) else 1
 
 
 def _missing(folder: Path) -> list[Path]:

@@ -103,7 +103,7 @@ def test_signals_stop_a_run_that_resumes_with_the_same_command(commands, warm):
         code, *texts = commands.end_of(process) if is_cold else warm.end_of(process)
         printed = "".join(texts)
         step = epoch * STEPS + batch + 1
-        assert code == 143, printed
+        assert code == (130 if number == signal.SIGINT else 143), printed
         assert f"{number.name} stopped the training after step {step}. To resume:" in printed
         assert "fit --resume stopped" in printed
         assert "Traceback" not in printed
@@ -127,7 +127,7 @@ def test_a_second_ctrl_c_ends_at_once(warm):
     wait_for(lambda: "Ctrl-C again ends it now" in Path("log").read_text(), process)
     os.killpg(process.pid, signal.SIGINT)
     code, printed = warm.end_of(process)
-    assert code not in (0, 143)
+    assert code == 130
     assert "Traceback" not in printed
     assert "test accuracy" not in printed
     assert not list(Path().rglob("*.ckpt"))
@@ -176,7 +176,7 @@ def test_a_warning_of_slurm_after_the_training_leaves_nothing_to_other_runs(warm
     wait_for(reached(-1, -1).exists, process)
     os.kill(process.pid, signal.SIGUSR1)
     process.join(60)
-    assert process.exitcode == -signal.SIGUSR1
+    assert process.exitcode == 143
     assert not list(Path().rglob("*hpc*"))
     assert {path.name for path in Path().rglob("*.ckpt")} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
 

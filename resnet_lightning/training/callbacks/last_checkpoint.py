@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ...runs.checkpoint_io import save_together
+from ...signals import is_handled, take_over
 from .agreement import Agreement
 from .finite_loss import check_weights
 from .preemption import Interrupted, SignalReceiver, requeue_after
@@ -18,9 +19,9 @@ from .preemption import Interrupted, SignalReceiver, requeue_after
 class LastCheckpoint(Callback):
     """Writes the checkpoints that a run resumes from: ``last.ckpt``, and the one before it as ``previous.ckpt``.
 
-    It writes after each epoch, every few minutes, and when SIGINT, SIGTERM or SIGUSR1 ends the training. A signal
-    raises ``Interrupted`` once the checkpoint is written, usually after the current optimizer step. On SLURM, SIGUSR1
-    also requeues the job.
+    It writes after each epoch, every few minutes, and when a signal ends the training: SIGINT, SIGTERM, SIGUSR1 or
+    SIGHUP. It then raises ``Interrupted``, usually after the current optimizer step. On SLURM, SIGUSR1 also requeues
+    the job.
 
     It saves only between two optimizer steps: no gradients are accumulated, no validation is running, and everything
     is logged. A resumed run therefore equals the uninterrupted one.
@@ -76,6 +77,24 @@ class LastCheckpoint(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save_if(trainer, _progress(trainer) != self._saved)
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._replace_handlers()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._replace_handlers()
+
+    def _replace_handlers(self) -> None:
+        """Replaces Lightning's handler of SIGTERM, which waits for the other processes, in a program with its own."""
+        if self.handles_signals and is_handled():
+            take_over()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and self.handles_signals:
+            self._signals.uninstall()
+            if received := self._signals.received:  # after the last checkpoint
+                self._signals.received = 0
+                raise Interrupted(signal.Signals(received).name, trainer.global_step)
 
     def _save_if_agreed(self, trainer: Trainer) -> None:
         """Saves inside an epoch. Several processes have voted on it in the step that has just ended."""

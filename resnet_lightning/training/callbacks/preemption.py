@@ -1,20 +1,19 @@
 """Handles the signals that end a run: stores them until the run can be saved, and requeues the job on SLURM."""
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
 import sys
-import threading
-from types import FrameType
+from collections.abc import Callable
 
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-_log = logging.getLogger(__name__)
+from ...signals import Signalled, handle
 
-# Schedulers such as SLURM can send SIGUSR1 some time before they end a job.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_log = logging.getLogger(__name__)
 
 
 class Interrupted(Exception):
@@ -23,16 +22,20 @@ class Interrupted(Exception):
     Args:
         signal_name: the name of the signal, such as ``"SIGTERM"``.
         step: the number of optimizer steps made so far.
+
+    Attributes:
+        number: the number of the signal.
     """
 
     def __init__(self, signal_name: str, step: int) -> None:
+        self.number = int(signal.Signals[signal_name])
         super().__init__(f"{signal_name} stopped the training after step {step}")
 
 
 class SignalReceiver:
-    """Stores SIGINT, SIGTERM and SIGUSR1 until the training can act on them.
+    """Stores the signals that end a program until the training can act on them.
 
-    A second SIGINT (Ctrl-C) raises KeyboardInterrupt at once.
+    A second SIGINT (Ctrl-C) raises ``Signalled`` at once.
 
     Attributes:
         received: the number of the signal to act on; 0 if there is none.
@@ -40,7 +43,8 @@ class SignalReceiver:
 
     def __init__(self) -> None:
         self.received = 0
-        self._process = 0
+        self._before: Callable[[int], None] | None = None
+        self._is_installed = False
 
     def install(self) -> None:
         """Installs the signal handlers of this process. Outside the main thread it does nothing.
@@ -48,24 +52,39 @@ class SignalReceiver:
         Call it when training starts: it then replaces the handlers of Lightning, which restores the original ones when
         training ends.
         """
-        self._process = os.getpid()
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                signal.signal(number, self._receive)
+        self._before = handle(self._receive)
+        self._is_installed = True
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a data loading worker: it ends with the main process
-            return
+    def uninstall(self) -> None:
+        """Lets the function handle the signals again that did so before."""
+        if self._is_installed:
+            handle(self._before or _nothing)
+            self._is_installed = False
+
+    def _receive(self, number: int) -> None:
         if self.received == number == signal.SIGINT:
-            signal.signal(number, signal.SIG_DFL)
-            raise KeyboardInterrupt
+            raise Signalled(number)
         # SLURM may send SIGTERM soon after SIGUSR1. SIGUSR1 is kept, so that the job is still requeued.
         if self.received != signal.SIGUSR1 or number == signal.SIGINT:
             self.received = number
         if number == signal.SIGINT and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            os.write(
-                sys.stderr.fileno(), b"\nTraining ends after this step. Ctrl-C again ends it now, without saving.\n"
-            )
+            _write("\nTraining ends after this step. Ctrl-C again ends it now, without saving.\n")
+
+
+def _nothing(number: int) -> None:
+    """Handles a signal after the training of a program that handles none itself."""
+
+
+def _write(text: str) -> None:
+    """Writes to standard error from a signal handler, which may have interrupted a print."""
+    try:
+        number = sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):  # a notebook's stream has no file number
+        with contextlib.suppress(Exception):
+            sys.stderr.write(text)
+        return
+    with contextlib.suppress(OSError):
+        os.write(number, text.encode())
 
 
 def requeue_after(number: int) -> None:

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from ...atomic_write import atomic_write_text
 from ...errors import InputError
 from ...runs.provenance import now, provenance
+from ...signals import Signalled
 from ..model_protocol import net_name
 from .best_checkpoint import BestCheckpoint, with_moved_paths
 from .preemption import Interrupted
@@ -92,7 +93,13 @@ class RunRecord(Callback):
                 logger.log_hyperparams({**config, **facts})
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        was_stopped = isinstance(exception, Interrupted | KeyboardInterrupt | SIGTERMException)
+        self.end(exception)
+
+    def end(self, exception: BaseException) -> None:
+        """Writes into ``run.json`` that an exception or a signal has ended the run, if it has not ended yet."""
+        if self._state.get("state") != "running":
+            return
+        was_stopped = isinstance(exception, Interrupted | Signalled | KeyboardInterrupt | SIGTERMException)
         reason = " ".join(str(exception).split()) or type(exception).__name__
         self._update(state="stopped" if was_stopped else "failed", ended=now(), reason=reason)
 
