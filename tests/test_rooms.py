@@ -13,11 +13,7 @@ PACKAGE = ROOT / "resnet_lightning"
 
 # From the ground up. A room imports from the floors below its own, and nothing from its neighbours.
 FLOORS = (
-<<<<<<< HEAD
-    {"errors", "trust", "build", "atomic_write", "checkpoint_file"},
-=======
-    {"errors", "build", "atomic_write", "checkpoint_file", "signals"},
->>>>>>> 773e0b9 (A signal outside of the training loop ends every command in the same way, with a line, an exit code and a requeue)
+    {"errors", "trust", "build", "atomic_write", "checkpoint_file", "signals"},
     {"models", "data", "runs"},
     {"training"},
     {"inference", "experiments"},
