@@ -19,7 +19,6 @@ from .. import __version__
 from ..build import importable_from
 from ..checkpoint_file import check_checksum
 from ..errors import InputError
-from ..runs.folder import find_run
 from ..runs.subprocesses import end_with_parent, folder_of_parent
 from ..signals import Signalled, exit_code
 from ..training.callbacks import BestCheckpoint, Interrupted, PredictionWriter, RunRecord, Throughput
@@ -42,6 +41,7 @@ from .config_errors import error_in_class
 from .console import SafeConsole, shown_log
 from .copied_processes import errors_of_copies
 from .find import find
+from .finished_runs import LeftAlone, check_goes_on, check_saves, unfinished_run
 from .known_warnings import silence_known_warnings
 from .main import SUBCOMMANDS
 from .model_blocks import with_model_class
@@ -79,6 +79,8 @@ def run(arguments: list[str]) -> int:
         # In a child, exit with 0: Lightning would kill the parent, whose exit code is the one that counts.
         number = signal.SIGTERM if isinstance(stop, SIGTERMException) else stop.number
         return 0 if has_parent else exit_code(number)
+    except LeftAlone as done:
+        summary.print_line(console, escape(str(done)))
     except MisconfigurationException as error:
         raise InputError(str(error)) from error
     return 0
@@ -101,6 +103,7 @@ class CommandLine(LightningCLI):
         self.chosen = chosen_classes(resolved.arguments)
         self.session = session
         self.console = console
+        self.arguments = arguments
         self.command = shlex.join(["lightning", *arguments])
         self.parsers: dict[str, Parser] = {}  # by subcommand
         self.best: BestCheckpoint | None = None  # the callback that keeps the best checkpoint of a training
@@ -205,6 +208,8 @@ class CommandLine(LightningCLI):
         parts = {name: options[name] for name in ("seed_everything", "data", "model", "checkpoint", "trainer")}
         parser = self.parsers[self.config.subcommand]
         self.config_text = parser.dump(Namespace(parts), skip_unset=False, skip_validation=True)
+        if self.subcommand == "fit" and self.session.folder is not None:
+            check_saves(options.trainer.fast_dev_run)
         if self.subcommand in ("fit", "predict") and not options.trainer.fast_dev_run:
             self._choose_folder(Path(options.trainer.default_root_dir))
         options.ckpt_path = self.resolved.checkpoint_path
@@ -215,7 +220,7 @@ class CommandLine(LightningCLI):
         if self.session.folder is None and resume:
             if resume != "auto":
                 raise InputError("resume belongs on the command line, as --resume FOLDER; leave it out of the config")
-            found = find_run(base, name, self.config_text)
+            found = unfinished_run(base, name, self.config_text, self._print)
             if found is None:
                 self._print(f"[dim]There is no run with this config in {base / name} to resume: a new one starts.")
             elif newest := self.session.open_folder(found):
@@ -270,6 +275,8 @@ class CommandLine(LightningCLI):
             check_checkpoint(path, checkpoint, self.trainer, self.model, self.datamodule)
             if self.subcommand == "fit":
                 check_resumable(path, checkpoint, self.trainer, self.config_text)
+                if self.session.folder and self.options.get("resume") and folder_of_parent() is None:
+                    check_goes_on(self.session.folder, self.config_text, self.arguments)
         elif self.subcommand != "fit":
             self._print("[yellow]No --ckpt_path: the model is untrained, and its results are at chance level.")
 
@@ -322,6 +329,8 @@ class CommandLine(LightningCLI):
             self._print("One batch was trained, validated and tested. Nothing was saved.")
             return
         early = {"reason": reason} if reason else {}
+        if self.resolved.checkpoint is not None:  # the speed, too, is that of the whole training
+            seconds += float(self.resolved.checkpoint["run"].get("seconds", 0.0))
         record.finish(training_seconds=round(seconds, 3), images_per_second=round(speed, 1), **early)
         summary.draw_learning_curves(folder, self.resolved.run_name)
         checkpoint = self.resolved.checkpoint

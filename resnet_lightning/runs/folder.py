@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch.loggers import CSVLogger
 
 from ..errors import InputError
 from .checkpoint_io import has_finite_weights, is_whole
 from .configs import flatten
 from .lock import can_lock
+from .readable import UNREADABLE, parse_yaml, read_text
 from .subprocesses import is_first_process
 
 _log = logging.getLogger(__name__)
@@ -61,8 +61,8 @@ def free_folder(base: Path, name: str) -> Path:
     raise AssertionError("unreachable")
 
 
-def find_run(base: Path, name: str, config: str) -> Path | None:
-    """Returns the newest folder of a run with this config that no other process is writing to.
+def find_runs_alike(base: Path, name: str, config: str) -> Iterator[Path]:
+    """Yields the folders of runs with this config that no other process is writing to, the newest first.
 
     Args:
         base: the folder of all runs.
@@ -72,17 +72,18 @@ def find_run(base: Path, name: str, config: str) -> Path | None:
     wanted = _settings(config)
     files = sorted((base / name).glob("*/config.yaml"), key=lambda file: file.parent.name, reverse=True)
     for file in files:
-        with contextlib.suppress(yaml.YAMLError, OSError):
-            found = _settings(file.read_text())
-            # For the other processes of this run, the folder is locked by their first process.
-            if found == wanted and (not is_first_process() or can_lock(file.parent)):
-                return file.parent
-    return None
+        try:
+            found = _settings(read_text(file))
+        except UNREADABLE:  # it hides no other run
+            continue
+        # For the other processes of this run, the folder is locked by their first process.
+        if found == wanted and (not is_first_process() or can_lock(file.parent)):
+            yield file.parent
 
 
 def _settings(config: str) -> dict[str, Any]:
     """Returns the options that may not change. The config of an older version lacks options, which are null today."""
-    flat = flatten(yaml.safe_load(config), leave_out=_MAY_CHANGE)
+    flat = flatten(parse_yaml(config), leave_out=_MAY_CHANGE)
     return {name: value for name, value in flat.items() if value is not None}
 
 

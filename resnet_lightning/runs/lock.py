@@ -79,7 +79,8 @@ def is_held(folder: Path) -> bool:
     Do not call this in the process that holds the lock: in POSIX, closing the file would release it.
     """
     try:
-        with (folder / _NAME).open() as file:
+        # Without blocking, which a named pipe would do.
+        with open(os.open(folder / _NAME, os.O_RDONLY | os.O_NONBLOCK)) as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:

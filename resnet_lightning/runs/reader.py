@@ -2,7 +2,6 @@
 
 import csv
 import datetime
-import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -10,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from ..errors import InputError
 from .lock import is_held
+from .readable import UNREADABLE, parse_json, parse_yaml, read_text
 
 T = TypeVar("T")
 
@@ -23,7 +21,7 @@ Points = list[tuple[int, float]]
 _STATES = "running", "finished", "stopped", "failed"
 # The fields of `run.json` that are read, and their types.
 _TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("name", "command", "state", "started", "ended", "device", "net"), str),
+    **dict.fromkeys(("name", "command", "first_command", "state", "started", "ended", "device", "net"), str),
     **dict.fromkeys(("training_seconds", "images_per_second"), (int, float)),
     **{"parameters": int, "git": dict, "versions": dict},
 }
@@ -133,7 +131,7 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"there is no folder {str(folder)!r}; `lightning runs` lists the folders of runs")
-    if not (folder / "config.yaml").is_file():
+    if not os.path.lexists(folder / "config.yaml"):
         raise InputError(
             f"there is no run in {str(folder)!r}: it has no config.yaml; give a folder that `lightning fit` made"
         )
@@ -150,10 +148,10 @@ def read_run(folder: str | Path) -> Run:
 def _read(file: Path, parse: Callable[[str], T], notes: list[str]) -> T | None:
     """Returns the parsed content of a file; None if it is missing or damaged. A damaged file adds one note."""
     try:
-        return parse(file.read_text(encoding="utf-8"))
+        return parse(read_text(file))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, csv.Error, yaml.YAMLError):
+    except UNREADABLE:
         note = f"{file.name} is damaged"
         if note not in notes:
             notes.append(note)
@@ -176,7 +174,7 @@ def _folders_below(base: Path) -> Iterator[Path]:
 
 
 def _parse_config(text: str) -> dict[str, Any]:
-    config = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # libyaml is ten times faster
+    config = parse_yaml(text)
     if not isinstance(config, dict):
         raise TypeError("not a mapping")
     return config
@@ -194,7 +192,7 @@ def _read_record(folder: Path, notes: list[str]) -> tuple[dict[str, Any], str]:
 
 
 def _parse_record(text: str) -> dict[str, Any]:
-    read = json.loads(text)
+    read = parse_json(text)
     record = {name: read[name] for name, types in _TYPES.items() if isinstance(read.get(name), types)}
     if not isinstance(record.get("git", {}).get("commit", ""), str):
         del record["git"]
@@ -226,7 +224,7 @@ def parse_metrics(text: str) -> dict[str, Points]:
 
 
 def _parse_evaluation(text: str) -> Evaluation:
-    read = json.loads(text)
+    read = parse_json(text)
     confusion = [[int(count) for count in row] for row in read["confusion"]]
     if not confusion or any(len(row) != len(confusion) for row in confusion):
         raise ValueError("the confusion matrix is not square")

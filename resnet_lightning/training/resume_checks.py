@@ -65,6 +65,7 @@ def check_resumable(path: str, checkpoint: Mapping[str, Any], trainer: Trainer, 
         raise InputError(f"{path!r} holds only weights; a training cannot resume from it")
     if "run" not in checkpoint:
         raise InputError(f"{path!r} was not written by a run of this program; a training cannot resume from it")
+    _check_length(path, checkpoint, trainer)
     averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     if "current_model_state" in checkpoint and not averages:
         raise InputError(
@@ -72,6 +73,17 @@ def check_resumable(path: str, checkpoint: Mapping[str, Any], trainer: Trainer, 
             "average: give the path as --model.backbone_args.pretrained"
         )
     check_training(path, yaml.safe_load(checkpoint["run"]["config"]), yaml.safe_load(config))
+
+
+def _check_length(path: str, checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
+    """Checks that the checkpoint is not beyond the end of this run. Lightning counts complete epochs."""
+    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"] if "loops" in checkpoint else 0
+    steps, max_epochs, max_steps = checkpoint["global_step"], trainer.max_epochs, trainer.max_steps
+    for unit, reached, end in ("epoch", epochs, max_epochs), ("step", steps, max_steps):
+        if end is not None and 0 <= end < reached:
+            raise InputError(
+                f"{path!r} is at {unit} {reached}, but this run ends at {unit} {end}; raise --trainer.max_{unit}s"
+            )
 
 
 def check_net(path: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from ...atomic_write import atomic_write_text
 from ...errors import InputError
 from ...runs.provenance import now, provenance
+from ...runs.readable import read_record
 from ...signals import Signalled
 from ..model_protocol import net_name
 from .best_checkpoint import BestCheckpoint, with_moved_paths
@@ -59,6 +61,11 @@ class RunRecord(Callback):
         self.folder = folder
         self.checkpoint = checkpoint
         self._state: dict[str, Any] = {}
+        self._previous: dict[str, Any] = {}  # the content of run.json before this training
+        self._old_metrics: str | None = None
+        self._is_begun = False
+        self._seconds_before = 0.0  # the duration of the training until the checkpoint
+        self._fit_started = time.monotonic()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -68,38 +75,68 @@ class RunRecord(Callback):
                     "the processes found different checkpoints to resume from; give a folder with --resume"
                 )
         if stage == "fit" and trainer.is_global_zero:
+            self._old_metrics = _text_of(self.folder / "metrics.csv")
             if not self.checkpoint:
                 self._replace_metrics(trainer, "")
-            (self.folder / "evaluation.json").unlink(missing_ok=True)  # of a test before the run was resumed
             config, facts = yaml.safe_load(self.config), provenance()
-            atomic_write_text(self.folder / "config.yaml", self.config)
-            previous = self._read_state() if self.checkpoint else {}
+            self._previous = previous = self._read_state()
+            first = previous.get("first_command") or previous.get("command")
             self._state = {
                 "name": self.name,
                 "command": self.command,
+                **({"first_command": first} if first else {}),
                 "state": "running",
-                "started": previous.get("started") or now(),
+                "started": (previous.get("started") if self.checkpoint else None) or now(),
                 "ended": None,
                 **facts,
                 "device": f"{trainer.world_size} x {_device_name(trainer.strategy.root_device)}",
                 "net": net_name(pl_module),
                 "parameters": sum(p.numel() for p in pl_module.parameters()),
             }
-            self._update()
+            self._is_begun = False
+            if not previous:
+                self._begin()
             if isinstance(hparams := pl_module.hparams, Mapping):
                 # The loggers get the module's hyperparameters as a part of the config, not a second time beside it.
                 pl_module.save_hyperparameters(dict(hparams), logger=False)
             for logger in trainer.loggers:
                 logger.log_hyperparams({**config, **facts})
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        """Writes config and record, once. A run that resumes keeps those that it has until something is trained."""
+        if self._state and not self._is_begun:
+            self._is_begun = True
+            atomic_write_text(self.folder / "config.yaml", self.config)
+            self._update()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._fit_started = time.monotonic()
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self._state.get("state") == "running" and not self._is_begun and self._old_metrics is not None:
+            self._replace_metrics(trainer, self._old_metrics)  # Lightning saves the loggers once more after this
         self.end(exception)
 
     def end(self, exception: BaseException) -> None:
-        """Writes into ``run.json`` that an exception or a signal has ended the run, if it has not ended yet."""
+        """Writes into ``run.json`` that an exception or a signal has ended the run, if it has not ended yet.
+
+        If nothing was trained, the files of the run before it was resumed stay, or come back.
+        """
         if self._state.get("state") != "running":
             return
         was_stopped = isinstance(exception, Interrupted | Signalled | KeyboardInterrupt | SIGTERMException)
+        if not self._is_begun:
+            if self._old_metrics is not None:
+                atomic_write_text(self.folder / "metrics.csv", self._old_metrics)
+            if self._previous.get("state") != "running":
+                self._state = {}
+                return
+            self._state = self._previous  # that of a run that was killed
         reason = " ".join(str(exception).split()) or type(exception).__name__
         self._update(state="stopped" if was_stopped else "failed", ended=now(), reason=reason)
 
@@ -117,6 +154,7 @@ class RunRecord(Callback):
 
     def finish(self, **facts: Any) -> None:
         """Writes into ``run.json`` that the run is finished, and further facts such as its speed."""
+        self._begin()
         self._update(state="finished", ended=now(), **facts)
 
     def _update(self, **facts: Any) -> None:
@@ -126,10 +164,7 @@ class RunRecord(Callback):
             atomic_write_text(self.folder / "run.json", json.dumps(self._state, indent=1))
 
     def _read_state(self) -> dict[str, Any]:
-        try:
-            return json.loads((self.folder / "run.json").read_text())
-        except (OSError, ValueError):
-            return {}
+        return read_record(self.folder)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.is_global_zero:
@@ -142,6 +177,7 @@ class RunRecord(Callback):
             "config": self.config,
             "data": state,
             "metrics": self._read_metrics(trainer),
+            "seconds": self._seconds_before + time.monotonic() - self._fit_started,
         }
         for logger in _row_counting_loggers(trainer):
             checkpoint["run"]["rows"] = logger.rows
@@ -156,6 +192,8 @@ class RunRecord(Callback):
                 # If this folder is a copy, Lightning would go on with the files of the original.
                 state = checkpoint["callbacks"][callback.state_key]
                 checkpoint["callbacks"][callback.state_key] = with_moved_paths(state, callback.dirpath)
+        if trainer.state.fn == "fit":
+            self._seconds_before = float(checkpoint["run"].get("seconds", 0.0))
         if trainer.state.fn == "fit" and trainer.is_global_zero:
             self._replace_metrics(trainer, checkpoint["run"].get("metrics", ""))
             for logger in _row_counting_loggers(trainer):
@@ -181,6 +219,10 @@ class RunRecord(Callback):
         """Returns the logger that writes ``metrics.csv`` into the run's folder, if there is one."""
         loggers = (logger for logger in trainer.loggers if isinstance(logger, CSVLogger))
         return next((logger for logger in loggers if Path(logger.log_dir) == self.folder), None)
+
+
+def _text_of(file: Path) -> str | None:
+    return file.read_text() if file.is_file() else None
 
 
 def _device_name(device: torch.device) -> str:
