@@ -222,7 +222,7 @@ class RunRecord(Callback):
 
 
 def _text_of(file: Path) -> str | None:
-    return file.read_text() if file.is_file() else None
+    return file.read_bytes().decode() if file.is_file() else None  # with its line endings
 
 
 def _device_name(device: torch.device) -> str:
