@@ -10,6 +10,7 @@ from typing import Any, Self
 from ..build import importable_from
 from ..checkpoint_file import read_checkpoint
 from ..errors import InputError
+from ..runs.folder import local_folder
 from ..trust import Trust, names_from_checkpoint
 from .augment_option import with_transforms
 from .checkpoint_config import config_of_checkpoint, run_name
@@ -82,7 +83,7 @@ def resolve(
     if resume and parent_folder:
         resume = [str(parent_folder)]
     checkpoint_path = checkpoints[-1] if checkpoints else None
-    if resume and resume[-1] != "auto" and (newest := open_folder(Path(resume[-1]))):
+    if resume and resume[-1] != "auto" and (newest := open_folder(local_folder("--resume", resume[-1]))):
         checkpoint_path = str(newest)
     checkpoint = None if checkpoint_path is None else _read_checkpoint(checkpoint_path)
     if configs:

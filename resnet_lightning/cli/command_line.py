@@ -19,6 +19,7 @@ from .. import __version__
 from ..build import importable_from
 from ..checkpoint_file import check_checksum
 from ..errors import InputError
+from ..runs.folder import local_folder
 from ..runs.subprocesses import end_with_parent, folder_of_parent
 from ..signals import Signalled, exit_code
 from ..training.callbacks import BestCheckpoint, Interrupted, PredictionWriter, RunRecord, Throughput
@@ -210,8 +211,10 @@ class CommandLine(LightningCLI):
         self.config_text = parser.dump(Namespace(parts), skip_unset=False, skip_validation=True)
         if self.subcommand == "fit" and self.session.folder is not None:
             check_saves(options.trainer.fast_dev_run)
+        root = local_folder("trainer.default_root_dir", options.trainer.default_root_dir or "runs")
+        options.trainer.default_root_dir = str(root)
         if self.subcommand in ("fit", "predict") and not options.trainer.fast_dev_run:
-            self._choose_folder(Path(options.trainer.default_root_dir))
+            self._choose_folder(root)
         options.ckpt_path = self.resolved.checkpoint_path
         run_config.complete(options, str(self.subcommand), self.session.folder, self.resolved.checkpoint)
 

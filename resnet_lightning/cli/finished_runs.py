@@ -45,7 +45,7 @@ def check_goes_on(folder: Path, config: str, arguments: Sequence[str]) -> None:
     if not _is_finished(folder):
         return
     is_typed = any(option_values(f"--trainer.{name}", arguments) for name in _LENGTHS)
-    if not (is_typed and _is_longer(config, folder)):
+    if not (is_typed and _is_longer(config, folder)) and not _has_patience(folder, config, arguments):
         raise LeftAlone(_line(folder))
 
 
@@ -83,6 +83,17 @@ def _line(folder: Path) -> str:
 
 def _is_finished(folder: Path) -> bool:
     return read_record(folder).get("state") == "finished"
+
+
+def _has_patience(folder: Path, config: str, arguments: Sequence[str]) -> bool:
+    """Whether a run that a callback ended early goes on with another patience, which was typed."""
+    if "reason" not in read_record(folder) or not any("patience" in argument for argument in arguments):
+        return False
+    try:
+        before = parse_yaml(read_text(folder / "config.yaml"))["trainer"]
+    except UNREADABLE:
+        return False
+    return bool(parse_yaml(config)["trainer"].get("callbacks") != before.get("callbacks"))
 
 
 def _is_longer(config: str, folder: Path) -> bool:

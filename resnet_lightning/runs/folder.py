@@ -4,6 +4,8 @@ import contextlib
 import datetime
 import itertools
 import logging
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,18 @@ _OF_THE_JOB = (
     "default_root_dir enable_progress_bar enable_model_summary log_every_n_steps num_sanity_val_steps"
 )
 _MAY_CHANGE = {"checkpoint", *(f"trainer.{name}" for name in _OF_THE_JOB.split())}
+
+
+def local_folder(option: str, path: str | os.PathLike[str]) -> Path:
+    """Returns the folder that an option names, with ``~`` expanded.
+
+    Raises:
+        InputError: if it is a URL. Runs are locked and renamed, which remote stores cannot do.
+    """
+    text = os.fspath(path)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise InputError(f"{option} is {text!r}; give a folder of this machine, and copy it when the run has ended")
+    return Path(os.path.expanduser(text))
 
 
 def new_folder(base: Path, name: str) -> Path:

@@ -101,6 +101,21 @@ def test_a_checkpoint_beyond_the_end_is_named_in_a_line(run, capsys):
     assert line.endswith("is at epoch 2, but this run ends at epoch 1; raise --trainer.max_epochs")
 
 
+@pytest.mark.parametrize("option", ["--resume", "--trainer.default_root_dir"])
+def test_a_url_is_no_folder(option, capsys):
+    line = error_line(capsys, *TWO, option, "s3://bucket/run")
+    assert f"{option.lstrip('-')} is 's3://bucket/run'; give a folder of this machine" in line
+
+
+def test_the_home_folder_is_that_of_the_whole_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert main([*TWO, "--resume", "~/run"]) == 0
+    assert main([*TWO, "--trainer.default_root_dir", "~/runs"]) == 0
+    assert (tmp_path / "home/run/run.json").is_file()
+    assert len(list((tmp_path / "home/runs/digits").iterdir())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
 DEEP = 100_000
 DAMAGES = {
     "garbage": b"\x80\x00\xff{[",
