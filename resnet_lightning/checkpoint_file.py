@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,19 @@ from .errors import InputError
 # all bytes before the comment. The archive's own checksums are not enough: they do not cover its central directory, and
 # torch does not verify them.
 _MARK = b"sha256:"
+_PARTS = {
+    "state_dict": dict,
+    "hyper_parameters": Mapping,
+    "global_step": int,
+    "epoch": int,
+    "pytorch-lightning_version": str,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "run": dict,
+}
+_PARTS_OF_RUN = {"name": str, "config": str, "data": dict}
 _COMMENT_LENGTH = len(_MARK) + 64
 
 
@@ -40,7 +54,22 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(f"{str(path)!r} is not a checkpoint, is damaged or carries code") from error
     if not isinstance(checkpoint, dict):
         raise InputError(f"{str(path)!r} is not a checkpoint: it holds a {type(checkpoint).__name__}")
+    _check_layout(str(path), checkpoint)
     return checkpoint
+
+
+def _check_layout(path: str, checkpoint: dict[str, Any]) -> None:
+    """Checks the types of the parts that are read from a checkpoint, as far as it has them."""
+    run = checkpoint.get("run")
+    parts = {name: (checkpoint, kind) for name, kind in _PARTS.items() if name in checkpoint}
+    if isinstance(run, dict):
+        parts |= {name: (run, kind) for name, kind in _PARTS_OF_RUN.items()}
+    for name, (place, kind) in parts.items():
+        if not isinstance(place.get(name), kind):
+            found = type(place.get(name)).__name__ if name in place else "missing"
+            raise InputError(
+                f"{path!r} is a malformed checkpoint: its {name!r} is {found}, and not {kind.__name__}; use another one"
+            )
 
 
 def check_checksum(path: str | os.PathLike[str]) -> None:

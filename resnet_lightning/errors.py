@@ -25,10 +25,8 @@ def check_int(name: str, value: object, at_least: int) -> None:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns the end of an error message: the known words similar to ``word``, or all of them if none is similar."""
     known = sorted(known)
-    by_lower_case = {k.lower(): k for k in known}
-    similar = difflib.get_close_matches(word.lower(), by_lower_case, n=3, cutoff=0.6)
-    if similar:
-        return f"did you mean {' or '.join(repr(by_lower_case[s]) for s in similar)}?"
+    if similar := nearest(word, known):
+        return f"did you mean {' or '.join(map(repr, similar))}?"
     return f"known: {', '.join(known)}"
 
 
@@ -42,3 +40,19 @@ def visible(text: str) -> str:
         else repr(character)[1:-1]
         for character in text
     )
+
+
+def nearest(word: str, known: Iterable[str]) -> list[str]:
+    """Returns up to three known words that are similar to ``word``, the most similar first."""
+    by_lower_case = {k.lower(): k for k in known}
+    word = word.lower()
+    similar = difflib.get_close_matches(word, by_lower_case, n=3, cutoff=0.6)
+    if not similar:  # one is the initials of the other, such as lr of learning_rate, or is a part of it
+        similar = [k for k in by_lower_case if len(k) > 1 and (k == _initials(word) or word == _initials(k))]
+    if not similar and len(word) > 3:
+        similar = sorted((k for k in by_lower_case if word in k.split("_")), key=len)
+    return [by_lower_case[s] for s in similar[:3]]
+
+
+def _initials(word: str) -> str:
+    return "".join(part[:1] for part in word.split("_"))

@@ -181,7 +181,7 @@ class CommandLine(LightningCLI):
         if self.config.subcommand == "fit":
             check_checkpoint_options(options.checkpoint.as_dict(), options.trainer.as_dict())
             for line in settle_modes(options, resolved.arguments):
-                self._print(f"[yellow]{line}")
+                self._print(f"[yellow]{escape(line)}")
         # If the option were set, Lightning would now override the user's options with the hyperparameters of the
         # checkpoint. It is restored in `before_instantiate_classes`.
         options.ckpt_path = None
@@ -225,7 +225,8 @@ class CommandLine(LightningCLI):
                 raise InputError("resume belongs on the command line, as --resume FOLDER; leave it out of the config")
             found = unfinished_run(base, name, self.config_text, self._print)
             if found is None:
-                self._print(f"[dim]There is no run with this config in {base / name} to resume: a new one starts.")
+                where = escape(str(base / name))
+                self._print(f"[dim]There is no run with this config in {where} to resume: a new one starts.")
             elif newest := self.session.open_folder(found):
                 self.resolved = self.resolved.starting_from(str(newest))
         if self.session.folder is None:
@@ -237,9 +238,11 @@ class CommandLine(LightningCLI):
             super().instantiate_classes()
         except (TypeError, ValueError) as error:
             # jsonargparse wraps the exceptions of constructors and of links.
+            if isinstance(error, InputError):
+                raise
             if isinstance(error.__cause__, InputError):
                 raise error.__cause__ from error
-            if not isinstance(error, InputError) and (line := error_in_class(error)):
+            if line := error_in_class(error):
                 raise InputError(line) from error
             raise
         for module in filter(None, (self.model, self.datamodule)):
@@ -323,7 +326,7 @@ class CommandLine(LightningCLI):
             check_checksum(best)  # it does not read with our plugin
         reason = stop_reason(self.trainer)
         if reason:
-            self._print(f"[yellow]The training ended early, in epoch {self.trainer.current_epoch}: {reason}.")
+            self._print(f"[yellow]The training ended early, in epoch {self.trainer.current_epoch}: {escape(reason)}.")
         if runs_stage("test", self.model, self.datamodule):
             self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
         else:
@@ -338,7 +341,8 @@ class CommandLine(LightningCLI):
         summary.draw_learning_curves(folder, self.resolved.run_name)
         checkpoint = self.resolved.checkpoint
         if checkpoint is not None and self.trainer.global_step == checkpoint["global_step"]:
-            self._print("[yellow]There was nothing left to train; to train longer, raise --trainer.max_epochs.")
+            length = summary.length_option(self.trainer)
+            self._print(f"[yellow]There was nothing left to train; to train longer, raise --trainer.{length}.")
         last_path = str(last) if was_trained else self.options.ckpt_path
         result = summary.TrainingResult(folder, seconds, speed, best, last_path)
         summary.print_result(self.console, result, self.model, self.trainer)

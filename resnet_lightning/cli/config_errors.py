@@ -9,8 +9,9 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import callbacks, loggers
 
 from ..data import Augmentation, ImageDataModule
-from ..errors import did_you_mean
+from ..errors import nearest
 from ..training.classifier import ImageClassifier
+from .unknown_words import meant_option, unknown_argument
 
 GROUPS = {"data", "model", "checkpoint", "trainer"}
 """The groups of options at the top of a config."""
@@ -21,8 +22,11 @@ OBJECT_KEYS = {"class_path", "init_args", "dict_kwargs"}
 # jsonargparse's messages for a key that it does not accept, and for a class that it cannot import.
 _UNKNOWN_KEY = re.compile(
     r"does not accept option '([^']+)'|Option '([^']+)' is not accepted"
-    r"|unrecognized arguments: (?:--)?([\w.]+)|Key '([^']+)' is not expected"
+    r"|Key '([^']+)' is not expected"
 )
+_UNKNOWN_ARGUMENT = "unrecognized arguments: "
+_MISSING_OPTION = re.compile(r"the following arguments are required: ([\w., ]+)")
+_NO_VALUE = re.compile(r"argument (?:[^:]*/)?(--[\w.+]+): expected one argument")
 _UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (\S+)|[Pp]roblem with given class_path '([^']+)'")
 
 
@@ -34,12 +38,21 @@ def one_line(message: str) -> str:
         name = next(group for group in found.groups() if group)
         leaf = name.rpartition(".")[2]
         if leaf not in _class_names():
-            return f"unknown class {name!r}; {did_you_mean(leaf, _class_names())}"
-    if "arguments are required" in message:
-        return f"{message}; give a config, such as --config digits"
+            return f"unknown class {name!r}; {_meant_class(name)}"
+    return _line_of_command(message) or _wrong_value(message)
+
+
+def _line_of_command(message: str) -> str | None:
+    """Returns the line for words on the command line, or options that are missing there; None for anything else."""
+    if message.startswith(_UNKNOWN_ARGUMENT):
+        return unknown_argument(message.removeprefix(_UNKNOWN_ARGUMENT), _options_by_group())
+    if found := _NO_VALUE.match(message):
+        return f"{found[1]} has no value; give one, as {found[1]} VALUE"
+    if found := _MISSING_OPTION.search(message):
+        return _missing_option(found[1].strip(" ,"), message)
     if f"{ImageDataModule.__name__} is abstract" in message:
         return "the options of data depend on the data set; choose it first, with --data or in a --config"
-    return _wrong_value(message)
+    return None
 
 
 def error_in_class(error: Exception) -> str | None:
@@ -51,12 +64,27 @@ def unknown_option(key: str) -> str:
     """Returns the line for an option that does not exist, such as ``model.backbon``."""
     names = argument_names()
     group, _, leaf = key.rpartition(".")
-    first = key.partition(".")[0]
-    if group and first not in names:
-        return f"unknown option {first!r}; {did_you_mean(first, GROUPS)}"
-    if leaf in names:
+    if leaf in names and (not group or key.partition(".")[0] in names):
         return f"option {key!r} does not belong to this data set or part of the config"
-    return f"unknown option {key!r}; {did_you_mean(leaf, names)}"
+    first = key.partition(".")[0]
+    similar = nearest(first, GROUPS) if group and first not in names else nearest(leaf, names)
+    if similar:
+        return f"unknown option {key!r}; did you mean {' or '.join(map(repr, similar))}?"
+    return f"unknown option {key!r}{meant_option(key, _options_by_group())}"
+
+
+def _missing_option(names: str, message: str) -> str:
+    """Returns the line for an option that is required, of a class or of the command."""
+    if found := re.search(r"class_path='([\w.]+)'", message):
+        return f"{found[1].rpartition('.')[2]} needs {names}; give it in its init_args"
+    return f"the following arguments are required: {names}; give a config, such as --config digits"
+
+
+def _meant_class(name: str) -> str:
+    leaf = name.rpartition(".")[2]
+    if similar := nearest(leaf, _class_names()):
+        return f"did you mean {' or '.join(map(repr, similar))}?"
+    return "give the name of a callback, logger or data module, or the full name of a class, such as my_module.Name"
 
 
 def _wrong_value(message: str) -> str:
@@ -65,6 +93,7 @@ def _wrong_value(message: str) -> str:
     errors = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
     uninformative = ("Expected a <class 'NoneType'>", "Does not validate against any")
     errors = [error for error in errors if not error.startswith(uninformative)]
+    errors = [error for error in errors if not error.startswith("Expected a path")] or errors
     if not errors:
         return " ".join(line for line in lines if not line.startswith("Given value type"))
     key = re.search(r'[Kk]ey "([^"]+)"', message)
@@ -88,6 +117,19 @@ def _is_no_name(message: str) -> bool:
     return "Expected a <class 'str'>" in message and bool(
         re.search(r"Given value: (True|False|[-+.\de]+|inf|nan)$", message, re.M)
     )
+
+
+def _options_by_group() -> dict[str, set[str]]:
+    """Returns the names of the options of each group, and under the empty string those of no group."""
+    of_groups: dict[str, list[Any]] = {
+        "model": [ImageClassifier],
+        "data": [*_data_modules(), *_own_classes()],
+        "data.augment": [Augmentation],
+        "trainer": [Trainer],
+        "checkpoint": [callbacks.ModelCheckpoint],
+    }
+    names = {group: parameters_of(sources).keys() - {"self", "options"} for group, sources in of_groups.items()}
+    return {**names, "": {"config", "overlay", "resume", "find", "ckpt_path", "seed_everything", "debug", "top_k"}}
 
 
 def argument_names() -> set[str]:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from rich.markup import escape
+
 from ..errors import InputError
 from ..experiments.cross_validation import as_table, cross_validate, new_folder
 from .console import console
@@ -35,4 +37,4 @@ def command(arguments: list[str]) -> None:
         raise InputError(f"--data.num_folds is {options.num_folds}; give at least 2")
     folder = new_folder(options.root)
     folds = cross_validate(fit_options, options.num_folds, folder)
-    console().print(as_table(folds), f"[dim]folder[/] {folder}", highlight=False)
+    console().print(as_table(folds), f"[dim]folder[/] {escape(str(folder))}", highlight=False, soft_wrap=True)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from ..data.loading.files import list_images
@@ -39,5 +40,5 @@ def command(arguments: list[str]) -> None:
         names = [trained.data.class_names[label] for label in ranked.indices]
         first, *others = (f"{p:.1%}" for p in ranked.values)
         following = ", ".join(f"{name} {p}" for name, p in zip(names[1:], others, strict=True))
-        table.add_row(str(image), f"[bold]{names[0]}", first, following, str(overlay))
+        table.add_row(*map(escape, (str(image), names[0], first, following, str(overlay))))
     console().print(table)

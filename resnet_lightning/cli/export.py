@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from rich.markup import escape
+
 from ..inference.export import FORMATS, MOST_FILES, export
 from .console import console
 from .trust_option import add_trust_option
@@ -27,12 +29,11 @@ def command(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     exported = export(options.checkpoint, options.format, options.output, options.images, options.trust)
     console().print(
-        f"[dim]file      [/] {exported.path}, {exported.path.stat().st_size / 1e6:.1f} MB\n"
+        f"[dim]file      [/] {escape(str(exported.path))}, {exported.path.stat().st_size / 1e6:.1f} MB\n"
         f"[dim]compared  [/] {exported.images} images: probabilities differ by at most {exported.difference:.1e}",
         highlight=False,
         soft_wrap=True,
     )
     if options.format == "safetensors":
-        console().print(
-            f"[dim]model card[/] {exported.path.with_name('MODEL_CARD.md')}", highlight=False, soft_wrap=True
-        )
+        card = escape(str(exported.path.with_name("MODEL_CARD.md")))
+        console().print(f"[dim]model card[/] {card}", highlight=False, soft_wrap=True)

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from rich.markup import escape
+
 from ..inference.grad_cam import first_filters
 from ..inference.loaded import load_model
 from ..runs import figures
@@ -34,4 +36,5 @@ def command(arguments: list[str]) -> None:
     if code := main(["test", "--ckpt_path", str(options.checkpoint), *test_options]):
         raise SystemExit(code)  # `test` has printed the error
     filters = figures.save_mosaic(weights, folder / "filters.png")
-    console().print(f"[dim]filters  [/] {filters}\n[dim]embedding[/] {embedding}", highlight=False, soft_wrap=True)
+    for name, path in {"filters  ": filters, "embedding": embedding}.items():
+        console().print(f"[dim]{name}[/] {escape(str(path))}", highlight=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lightning import Trainer
 from rich.console import Console
+from rich.markup import escape
 
 from ..data import ImageDataModule
 from ..errors import InputError
@@ -25,7 +26,8 @@ def find(
     if what == "lr":
         figure = folder / "pictures" / "learning_rates.png"
         rate = f"{tuner.find_lr(trainer, model, data, figure):.2g}"
-        print_line(console, f"The loss falls fastest at [bold]{rate}[/]: --model.lr {rate}\n[dim]see[/] {figure}")
+        print_line(console, f"The loss falls fastest at [bold]{rate}[/]: --model.lr {rate}")
+        print_line(console, f"[dim]see[/] {escape(str(figure))}")
     else:
         size = tuner.find_batch_size(trainer, model, data)
         print_line(console, f"The largest batch that fits has [bold]{size}[/] images: --data.batch_size {size}")

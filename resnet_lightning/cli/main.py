@@ -1,13 +1,15 @@
 """The program ``lightning``: runs the subcommand, and reports bad input in one line and by the exit code."""
 
-import errno
 import importlib
+import io
 import signal
 import sys
 
 from ..errors import InputError, visible
 from ..signals import Signalled, exit_code, raised_signals, received
+from .error_line import error_line
 from .output import outputs_that_may_close
+from .unknown_words import check_command
 
 SUBCOMMANDS = (
     *("new", "models", "configs", "bench", "cross_validate", "runs", "report", "explain", "export", "features"),
@@ -27,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         SIGHUP, and 141 if standard output was closed.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     with raised_signals():
         try:
             with outputs_that_may_close():
@@ -52,16 +57,20 @@ def _reported(arguments: list[str]) -> int:
     """Runs a command line, and reports bad input in one line."""
     try:
         return _run(arguments)
-    except OSError as error:
-        if "--debug" in arguments or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except Exception as error:
+        if received() or isinstance(error, Signalled):
             raise
-        where = repr(error.filename) if error.filename else "a file of the run"
-        print(f"error: {where} cannot be written: {error.strerror}", file=sys.stderr)
-    except InputError as error:
-        if "--debug" in arguments:
+        bad_input = error if isinstance(error, InputError) else _as_input_error(error)
+        if bad_input is None or "--debug" in arguments:
             raise
-        print("error:", visible(" ".join(str(error).split())), file=sys.stderr)
+        print("error:", error_line(visible(str(bad_input))), file=sys.stderr)
     return 2
+
+
+def _as_input_error(error: Exception) -> InputError | None:
+    from .failures import as_input_error  # imported here, since importing Lightning takes seconds
+
+    return as_input_error(error)
 
 
 def _run(arguments: list[str]) -> int:
@@ -74,6 +83,7 @@ def _run(arguments: list[str]) -> int:
         subcommand = importlib.import_module(f".{arguments[0]}", __package__)
         subcommand.command([argument for argument in arguments[1:] if argument != "--debug"])
         return 0
+    check_command(arguments, SUBCOMMANDS)
     from .command_line import run  # imported here, since importing Lightning takes seconds
 
     return run(arguments)

@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import keyword
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -28,8 +29,9 @@ def command(arguments: list[str]) -> None:
     write_project(folder)
     out = console()
     out.print(f"[dim]project[/] {escape(str(folder))}", highlight=False, soft_wrap=True)
-    python = "" if _is_on_path() else f" PYTHON={escape(sys.executable)}"
-    out.print(f"[dim]next   [/] cd {escape(str(folder))} && make run{python}", highlight=False, soft_wrap=True)
+    python = "" if _is_on_path() else f" PYTHON={escape(shlex.quote(sys.executable))}"
+    quoted = escape(shlex.quote(str(folder)))
+    out.print(f"[dim]next   [/] cd {quoted} && make run{python}", highlight=False, soft_wrap=True)
 
 
 def write_project(folder: Path) -> None:

@@ -1,12 +1,15 @@
 """The parser of options and config files, with checks that jsonargparse lacks."""
 
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args
 
+import torch
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader
+from jsonargparse.typing import register_type
 from lightning import Callback, LightningDataModule
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -21,6 +24,10 @@ from .value_checks import check_values
 
 # The mappings with a fixed set of keys. The keys of other mappings depend on classes, which may be the user's.
 _KNOWN_PLACES = {"", *(f"{group}." for group in GROUPS), "data.init_args.", "data.init_args.augment."}
+
+# Defaults of Lightning's Timer and StochasticWeightAveraging, which jsonargparse cannot write into a config otherwise.
+register_type(torch.device, str, torch.device, fail_already_registered=False)
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
 _load_yaml = get_loader("yaml")  # jsonargparse's own, which reads 1e-3 as a number
 
@@ -92,6 +99,8 @@ def check_config_file(path: str) -> None:
         InputError: if the file is missing, or is not a mapping in YAML.
     """
     file = Path(path)
+    if path.startswith("--") or not path:
+        raise InputError("--config has no value; give the name of a config, as --config digits, or its path")
     if not file.is_file():
         nearby = [str(other) for other in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
         raise InputError(f"there is no config {path!r}" + (f"; {did_you_mean(path, nearby)}" if nearby else ""))

@@ -1,12 +1,15 @@
 """YAML without surprises: a key given twice, and values that YAML 1.1 changes, are errors."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import yaml
 
 _CHANGED_NUMBER = re.compile(r"[-+]?0[0-7_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]*")
+_DEEPEST = 100
+_LARGEST = 1_000_000
 _TAG = "tag:yaml.org,2002:"
 _PLACES_OF_NAMES = {("data", "classes"), ("data", "init_args", "classes"), ("classes",), ("init_args", "classes")}
 """Where lists of names lie in a config, or in a file with the options of one of its groups."""
@@ -28,17 +31,51 @@ def check_yaml(text: str) -> None:
             value as something else than what it looks like: ``010`` as 8, ``12:30`` as 750, and in a list of class
             names also ``no`` as false.
     """
-    root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    _check_depth(text, loader)
+    root = yaml.compose(text, Loader=loader)
     if root is None or isinstance(
         root, yaml.ScalarNode
     ):  # one value on a command line, which jsonargparse may read as it is
         return
-    for path, node in _walk(root, (), set()):
+    parts = list(_walk(root, (), set()))
+    _check_size(node for _, node in parts)
+    for path, node in parts:
         if isinstance(node, yaml.MappingNode):
             _check_keys(path, node)
         elif isinstance(node, yaml.ScalarNode):
             is_name = path[:-1] in _PLACES_OF_NAMES and not _DECIMAL.fullmatch(node.value)
             _check_scalar(node, ".".join(path), is_name)
+
+
+def _check_depth(text: str, loader: Any) -> None:
+    """Rejects a document that is nested too deeply for the stack of Python, or of C."""
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEEPEST:
+            raise StrictError(f"lists and mappings are nested more than {_DEEPEST} deep; write them flatter")
+
+
+def _check_size(nodes: Iterable[yaml.Node]) -> None:
+    """Rejects a document that repeats aliases of aliases, until it has billions of values."""
+    sizes: dict[int, int] = {}
+    for node in reversed(list(nodes)):  # a part comes after the first that it lies in
+        _size(node, sizes)
+        if sizes[id(node)] > _LARGEST:
+            line = node.start_mark.line + 1
+            raise StrictError(f"its aliases repeat to more than {_LARGEST:,} values (line {line}); write them out")
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    if id(node) not in sizes:
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        values = [part[1] if isinstance(part, tuple) else part for part in parts]
+        sizes[id(node)] = 1 + sum(_size(value, sizes) for value in values)
+    return sizes[id(node)]
 
 
 def _walk(

@@ -1,5 +1,6 @@
 """The lines and tables that a run prints before it starts and after it ends."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..runs import figures
 from ..runs.reader import parse_metrics
@@ -44,28 +46,28 @@ def print_line(console: Console, text: str) -> None:
 
 
 @rank_zero_only
-def print_table(console: Console, rows: Mapping[str, str]) -> None:
-    """Prints a table of names and values, in the first process only."""
+def print_table(console: Console, rows: Mapping[str, str | Text]) -> None:
+    """Prints a table of names and values, in the first process only. Square brackets in them are no markup."""
     table = Table(show_header=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(escape(name), value if isinstance(value, Text) else escape(value))
     console.print(table)
 
 
 def print_start(console: Console, name: str, model: LightningModule, trainer: Trainer, folder: Path | None) -> None:
     """Prints what is about to be trained, on which devices and in which folder."""
-    where = f", in {folder}" if folder else ""
+    where = f", in {escape(str(folder))}" if folder else ""
     device = trainer.strategy.root_device.type
-    print_line(console, f"[bold]{name}[/]: {_size(model)} on {trainer.world_size} x {device}{where}")
+    print_line(console, f"[bold]{escape(name)}[/]: {escape(_size(model))} on {trainer.world_size} x {device}{where}")
 
 
 def print_resumption(console: Console, checkpoint_path: str, step: int, changes: Sequence[str]) -> None:
     """Prints the checkpoint that a training resumes from, and the changes of its config."""
-    print_line(console, f"Resumes from step {step:,} of {checkpoint_path}")
+    print_line(console, f"Resumes from step {step:,} of {escape(checkpoint_path)}")
     for change in changes:
-        print_line(console, f"[yellow]{change}")
+        print_line(console, f"[yellow]{escape(change)}")
 
 
 def print_result(console: Console, result: TrainingResult, model: LightningModule, trainer: Trainer) -> None:
@@ -81,20 +83,26 @@ def print_result(console: Console, result: TrainingResult, model: LightningModul
         },
     )
     if result.best:
-        length = "max_steps" if (trainer.max_steps or 0) > 0 else "max_epochs"
-        predict = {"label your images": f"predict --ckpt_path {result.best} --data.predict_folder FOLDER"}
+        length = length_option(trainer)
+        best, last = shlex.quote(result.best), shlex.quote(result.last)
+        predict = {"label your images": f"predict --ckpt_path {best} --data.predict_folder FOLDER"}
         if image_data(trainer) is None:
             predict = {}
         commands = {
-            "test it again": f"test --ckpt_path {result.best}",
+            "test it again": f"test --ckpt_path {best}",
             **predict,
-            "train longer": f"fit --ckpt_path {result.last} --trainer.{length} N",
+            "train longer": f"fit --ckpt_path {last} --trainer.{length} N",
         }
         for purpose, command in commands.items():
-            print_line(console, f"[dim]{purpose:18}[/] {program()} {command}")
+            print_line(console, f"[dim]{purpose:18}[/] {escape(f'{program()} {command}')}")
 
 
-def _test_results(trainer: Trainer) -> dict[str, str]:
+def length_option(trainer: Trainer) -> str:
+    """Returns the name of the option that decides on the length of a training."""
+    return "max_steps" if (trainer.max_steps or 0) > 0 else "max_epochs"
+
+
+def _test_results(trainer: Trainer) -> dict[str, str | Text]:
     """Returns a row with the test accuracy, and one for each metric that the config adds, with its values by class.
 
     If a module does not log ``test/acc``, there is a row for each test metric.
@@ -105,9 +113,9 @@ def _test_results(trainer: Trainer) -> dict[str, str]:
         for name, value in metrics.items():
             if name not in ("test/acc", "test/acc5", "test/loss"):
                 metric, _, of_class = name.removeprefix("test/").partition("/")
-                own.setdefault(f"test {metric}", []).append(f"{escape(of_class)} {value:.4f}".lstrip())
-        accuracy = {"test accuracy": f"[bold green]{metrics['test/acc']:.2%}[/]"}
-        return {**accuracy, **{escape(name): ", ".join(values) for name, values in own.items()}}
+                own.setdefault(f"test {metric}", []).append(f"{of_class} {value:.4f}".lstrip())
+        accuracy = Text(f"{metrics['test/acc']:.2%}", style="bold green")
+        return {"test accuracy": accuracy, **{name: ", ".join(values) for name, values in own.items()}}
     return {name: f"{value:.4f}" for name, value in metrics.items()}
 
 
@@ -133,7 +141,7 @@ def program() -> str:
     if called.name == "__main__.py":
         return "python -m resnet_lightning"
     on_path = shutil.which(called.name)
-    return called.name if on_path and Path(on_path).resolve() == called.resolve() else str(called)
+    return called.name if on_path and Path(on_path).resolve() == called.resolve() else shlex.quote(str(called))
 
 
 def _size(model: LightningModule) -> str:

@@ -58,7 +58,15 @@ def make_backbone(
     if unknown := [name for name in own if name not in accepted and not takes_any]:
         hint = did_you_mean(unknown[0], {*accepted, *_OURS} - {"num_classes", "in_chans"})
         raise InputError(f"backbone {backbone!r} takes no option {unknown[0]!r}; {hint}")
-    model = build(f"backbone {backbone!r}", factory, **{**defaults, **own})
+    try:
+        model = build(f"backbone {backbone!r}", factory, **{**defaults, **own})
+    except InputError as error:
+        if "takes no option 'in_chans'" not in str(error):
+            raise
+        raise InputError(
+            f"the images have {in_chans} channel{'s' * (in_chans != 1)}, but backbone {backbone!r} takes RGB images "
+            "only (it has no argument in_chans); give a model of this package or of timm"
+        ) from error
     if not isinstance(model, nn.Module):
         raise InputError(f"backbone {backbone!r} returned a {type(model).__name__}, not a torch module")
     if pretrained := ours.get("pretrained"):

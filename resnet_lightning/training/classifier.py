@@ -291,7 +291,11 @@ class ImageClassifier(LightningModule):
         if scheduler is None:
             return optimizer
         if isinstance(scheduler, ReduceLROnPlateau):
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss"}}
+            epochs = self.trainer.check_val_every_n_epoch or 1
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss", "frequency": epochs},
+            }
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _make_optimizer(self, groups: list[dict[str, Any]], total_steps: float) -> tuple[Optimizer, LRScheduler | None]:

@@ -27,6 +27,8 @@ def check_combination(trainer: Trainer, model: LightningModule, data: LightningD
         )
     fix = "set data.val_split" if isinstance(data, ImageDataModule) else "the module or its data has no validation"
     validates = runs_stage("val", model, data) and bool(trainer.limit_val_batches)
+    if not trainer.limit_val_batches:
+        fix = "trainer.limit_val_batches is 0: raise it, or monitor a metric of the training"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, BaseFinetuning) and isinstance(model, ImageClassifier):
             raise InputError(
@@ -44,11 +46,11 @@ def check_combination(trainer: Trainer, model: LightningModule, data: LightningD
             if isinstance(model, ImageClassifier):
                 _check_monitor(f"{who}.monitor", callback.monitor, model, data)
     if isinstance(model, ImageClassifier):
-        _check_classifier(trainer, model, data, validates)
+        _check_classifier(trainer, model, data, validates, fix)
 
 
 def _check_classifier(
-    trainer: Trainer, model: ImageClassifier, data: LightningDataModule | None, validates: bool
+    trainer: Trainer, model: ImageClassifier, data: LightningDataModule | None, validates: bool, fix: str
 ) -> None:
     if isinstance(data, ImageDataModule) and data.augment.mixes and not model.loss.own.takes_probabilities:
         raise InputError(
@@ -56,7 +58,7 @@ def _check_classifier(
             "out of data.augment, or give another loss"
         )
     if model.hparams["scheduler"] == "ReduceLROnPlateau" and not validates:
-        raise InputError("ReduceLROnPlateau monitors val/loss, but this run does not validate; set data.val_split")
+        raise InputError(f"ReduceLROnPlateau monitors val/loss, but this run does not validate; {fix}")
     is_fused = (model.hparams["optimizer_args"] or {}).get("fused")
     if is_fused and trainer.gradient_clip_val and "mixed" in trainer.precision:
         raise InputError(
@@ -101,6 +103,6 @@ def check_machines(trainer: Trainer) -> None:
 def _check_monitor(option: str, monitor: str, model: ImageClassifier, data: LightningDataModule | None) -> None:
     stage = monitor.partition("/")[0]
     known = {f"val/{name}" for name in model.val_metrics.names(getattr(data, "class_names", ()))}
-    known |= {f"train/{name}" for name in (*model.train_metrics.by_name(), "images_per_second")}
+    known |= {f"train/{name}" for name in (*model.train_metrics.by_name(), "images_per_second", "grad_norm")}
     if monitor not in known and stage in ("train", "val", "test", monitor):
         raise InputError(f"{option} is {monitor!r}, which is not measured; {did_you_mean(monitor, known)}")

@@ -54,11 +54,12 @@ def training_trainer(
     loggers = _loggers(options)
     if folder and options["logger"] is not False:
         loggers.insert(0, runs.csv_logger(folder))
-    callbacks = _with_progress(options, console)
+    # The user's callbacks may monitor the norm.
+    callbacks: list[Callback] = [GradientNorm(), *_with_progress(options, console)]
     if loggers and not any(isinstance(callback, LearningRateMonitor) for callback in callbacks):
         callbacks.append(LearningRateMonitor(logging_interval="epoch"))
     agreement = Agreement()
-    callbacks += [DataSummary(console), Throughput(), GradientNorm(), FiniteLoss(agreement)]
+    callbacks += [DataSummary(console), Throughput(), FiniteLoss(agreement)]
     if folder and record:
         # ExactResume comes after all callbacks that draw random numbers when training starts.
         callbacks += [ExactResume(), LoaderReplay(), record, FirstBatch(folder), Evaluation(folder)]

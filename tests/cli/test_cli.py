@@ -105,8 +105,16 @@ def test_the_best_checkpoint_is_the_one_with_the_lowest_validation_loss(run_fold
 
 
 def test_the_last_checkpoint_is_the_last_even_when_an_earlier_one_is_best():
-    # The highest validation loss is that of the first epoch.
-    assert main(["fit", *SHORT, "--checkpoint.mode", "max"]) == 0
+    # The loss is lowest after the first epoch: in the second, the learning rate is absurdly large.
+    rate = [
+        "--model.scheduler",
+        "MultiStepLR",
+        "--model.scheduler_args",
+        "{milestones: [0.5], gamma: 50}",
+        "--model.lr",
+        "0.02",
+    ]
+    assert main(["fit", *SHORT, *rate]) == 0
     folder = only_run("digits") / "checkpoints"
     saved = {name: torch.load(folder / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")}
     assert saved == {"best": 0, "last": 2}  # the epoch to resume with

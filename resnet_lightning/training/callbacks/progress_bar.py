@@ -72,7 +72,7 @@ class RunProgress(ProgressBar):
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         if self._enabled:
-            self.console.print(*args)
+            self.console.print(*args, markup=False)
 
     # Training: one bar that counts the optimizer steps of all epochs.
 
@@ -100,7 +100,8 @@ class RunProgress(ProgressBar):
             self._show(self._describe(trainer), trainer.global_step, self._time_left(trainer))
         elif self._enabled:
             line = f"{self._describe(trainer)}  {self._time_left(trainer)}"
-            self.console.print(line, highlight=False, soft_wrap=True)  # not wrapped: a log may be read at any width
+            # Not wrapped: a log may be read at any width.
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
