@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow lint format schema lock clean
+.PHONY: help run test test-slow fuzz lint format schema lock clean
 
 # All tests run in as many processes as there are cores, a file in each; a selection starts faster in one process.
 PARALLEL = $(if $(ARGS),,--numprocesses auto --maxprocesses 8 --dist loadfile)
@@ -20,6 +20,9 @@ test: $(VENV)/.dev ## Run the quick tests; a selection: make test ARGS="-k stem"
 
 test-slow: $(VENV)/.dev ## Run the slow tests: whole trainings, several processes, real data
 	$(BIN)/python -m pytest -m slow $(PARALLEL) $(ARGS)
+
+fuzz: $(VENV)/.dev ## Mutate configs, command lines and checkpoints at random: make fuzz ARGS="--cases 2000 --seed 1"
+	$(BIN)/python tests/fuzz_command_line.py $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting and types
 	$(BIN)/ruff check .

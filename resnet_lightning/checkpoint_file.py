@@ -63,7 +63,7 @@ def _check_layout(path: str, checkpoint: dict[str, Any]) -> None:
     run = checkpoint.get("run")
     parts = {name: (checkpoint, kind) for name, kind in _PARTS.items() if name in checkpoint}
     if isinstance(run, dict):
-        parts |= {name: (run, kind) for name, kind in _PARTS_OF_RUN.items()}
+        parts |= {name: (run, kind) for name, kind in _PARTS_OF_RUN.items() if name in run or name != "data"}
     for name, (place, kind) in parts.items():
         if not isinstance(place.get(name), kind):
             found = type(place.get(name)).__name__ if name in place else "missing"

@@ -47,17 +47,22 @@ def as_input_error(error: Exception) -> InputError | None:
         where = repr(error.filename) if error.filename else "a file of the run"
         what = "written" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "used"
         return InputError(f"{where} cannot be {what}: {error.strerror}")
-    if any(_restores(frame) for frame in frames):
-        return InputError(f"the checkpoint does not fit this run, or is malformed: {_reason(error)} {_LAST_WORDS}")
-    if _is_of_package(frames[-1]) and not isinstance(error, RecursionError | UnicodeError):
-        return None
     reason = f"{_reason(error)} {_LAST_WORDS}"
+    is_restored = any(_restores(frame) for frame in frames)
+    if _is_of_package(frames[-1]) and not is_restored and not isinstance(error, RecursionError | UnicodeError):
+        return None
     for frame in frames:
         acting = frame.f_locals.get("self")
         kind = next((kind for kind in _PARTS if isinstance(acting, kind)), None)
-        if kind is not None and not type(acting).__module__.startswith("resnet_lightning."):
+        if (
+            kind is not None
+            and not (kind is LRScheduler and is_restored)
+            and not type(acting).__module__.startswith("resnet_lightning.")
+        ):
             name = type(acting).__name__
             return InputError(f"{name} in {_PARTS[kind]} failed: {reason}; change its options, or leave it out")
+    if is_restored:
+        return InputError(f"the checkpoint does not fit this run, or is malformed: {reason}")
     return InputError(reason)
 
 
@@ -103,4 +108,6 @@ def _is_of_package(frame: FrameType) -> bool:
 def _is_own(frame: FrameType) -> bool:
     """Whether a frame is in the user's code: neither in a library nor in this package nor made by Python itself."""
     file = frame.f_code.co_filename
+    if file.endswith(".pyx"):  # compiled, with the path that it had where it was built
+        return False
     return not (file.startswith(("<frozen", "<string>", *_LIBRARIES)) or _is_of_package(frame))

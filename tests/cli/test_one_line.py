@@ -1,0 +1,200 @@
+"""Every mistake of a user ends in one short line that names the mistake, and what was meant."""
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+
+from resnet_lightning.cli.error_line import error_line
+from resnet_lightning.cli.main import main
+from resnet_lightning.errors import nearest
+from runs_alike import DIGITS
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
+
+SHORT = ["fit", "--config", DIGITS, "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
+SHORT += [part for split in ("train", "val", "test") for part in (f"--trainer.limit_{split}_batches", "2")]
+
+
+def line_of(capsys, *words: str) -> str:
+    """The one line with which a command line is rejected."""
+    capsys.readouterr()
+    assert main(list(words)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert len(err) <= 241
+    return err.strip()
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["--model.learning_rate", "1"], "did you mean --model.lr?"),
+        (["--lr", "1"], "did you mean --model.lr?"),
+        (["--modl.lr", "1"], "did you mean --model.lr?"),
+        (["--epochs", "3"], "did you mean --trainer.max_epochs?"),
+        (["--data.batchsize", "3"], "did you mean"),
+        (["--model.momentum", "0.5"], "did you mean --model.optimizer_args.momentum?"),
+        (["trainer.max_epochs=3"], "did you mean --trainer.max_epochs=3?"),
+        (["configs/digits.yaml"], "did you mean --config configs/digits.yaml?"),
+        (["--trainer.max_epochs"], "--trainer.max_epochs has no value"),
+        (["--overlay", "wanb"], "did you mean 'wandb'?"),
+        (["--trainer.callbacks+=ErlyStopping"], "did you mean 'EarlyStopping'?"),
+        (["--trainer.callbacks+=EarlyStopping"], "EarlyStopping needs monitor"),
+        (["--trainer.max_epochs", "x" * 3000], "trainer.max_epochs: Expected a <class 'int'>"),
+        (["--model.backbone", "x" * 3000], "known: plain110"),
+        (["--model.optimizer_args", "[" * 3000 + "]" * 3000], "nested more than 100 deep"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_word_that_is_no_option_gets_what_was_meant(words, meant, capsys):
+    assert meant in line_of(capsys, *SHORT, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ([], "give a command first"),
+        (["--config", "digits"], "give a command first"),
+        (["tset", "--config", "digits"], "did you mean 'test'?"),
+        (["train"], "did you mean 'fit'?"),
+        (["sweep"], "wandb sweep"),
+        (["fit", "configs/digits.yaml"], "did you mean --config configs/digits.yaml?"),
+        (["fit", "digits"], "did you mean --config digits?"),
+        (["fit", "trainer.max_epochs=3"], "did you mean --trainer.max_epochs=3?"),
+        (["fit", "--config", "--trainer.max_epochs"], "--config has no value"),
+        (["fit", "--config", "x" * 5000], "File name too long"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_wrong_command_gets_what_was_meant(words, meant, capsys):
+    assert meant in line_of(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--trainer.callbacks+=BatchSizeFinder"], "BatchSizeFinder in trainer.callbacks failed"),
+        (
+            ["--trainer.callbacks+=ModelSummary", "--trainer.callbacks.max_depth=-5"],
+            "ModelSummary in trainer.callbacks",
+        ),
+        (["--trainer.callbacks+=SpikeDetection"], "SpikeDetection in trainer.callbacks failed"),
+        (["--trainer.callbacks+=Timer", "--trainer.callbacks.duration=abc"], "DD:HH:MM:SS"),
+        (["--trainer.val_check_interval", "2000"], "`val_check_interval` (2000)"),
+        (["--trainer.limit_val_batches", "0"], "trainer.limit_val_batches is 0"),
+        (
+            ["--model.backbone", "torchvision.models.resnet18", "--model.backbone_args", "{}"],
+            "the images have 1 channel",
+        ),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_what_a_library_rejects_names_the_part_and_the_reason(options, reason, capsys):
+    assert reason in line_of(capsys, *SHORT, *options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--trainer.callbacks+=Timer", "--trainer.callbacks.duration=00:00:10:00"],
+        ["--trainer.callbacks+=DeviceStatsMonitor"],
+        ["--checkpoint.monitor", "train/grad_norm"],
+        ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=train/grad_norm"],
+        [
+            *("--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "2"),
+            *("--model.scheduler", "ReduceLROnPlateau", "--model.scheduler_args", "{}"),
+        ],
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_what_works_in_lightning_works_here(options):
+    assert main([*SHORT, *options]) == 0
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # it averages best with a schedule of epochs
+def test_the_config_of_weight_averaging_can_be_resumed(capsys):
+    averaging = ["--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.01"]
+    assert main([*SHORT, *averaging, "--trainer.max_epochs", "2"]) == 0
+    (folder,) = Path("runs/digits").iterdir()
+    assert "Unable to serialize" not in (folder / "config.yaml").read_text()
+    assert main(["fit", "--resume", str(folder), "--trainer.max_epochs", "3"]) == 0
+
+
+def test_an_error_in_code_of_the_user_keeps_its_traceback():
+    Path("broken_part.py").write_text(
+        "from lightning import Callback\n\n\nclass Broken(Callback):\n"
+        "    def on_train_start(self, trainer, pl_module):\n        [].remove(3)\n"
+    )
+    with pytest.raises(ValueError, match="not in list"):
+        main([*SHORT, "--trainer.callbacks+=broken_part.Broken"])
+
+
+@pytest.mark.parametrize("root", ["r[ab]", "b[/red]x", "my runs"])
+def test_paths_are_printed_as_they_are_and_quoted_in_commands(root, capsys):
+    assert main([*SHORT, "--trainer.default_root_dir", root]) == 0
+    (folder,) = Path(root, "digits").iterdir()
+    out = capsys.readouterr().out
+    assert f"in {folder}" in out
+    best = str(folder / "checkpoints" / "best.ckpt")
+    assert f"test --ckpt_path {shlex.quote(best)}\n" in out
+    assert f"{best} --trainer" not in out or shlex.quote(best) == best
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        *(("state_dict", value) for value in (None, [1])),
+        *(("hyper_parameters", value) for value in (None, [1])),
+        *(("run", value) for value in ([], {}, {"name": "digits", "config": 3}, {"name": 5, "config": ""})),
+        *(("run", {"name": "digits", "config": "a: ["}), ("run", {"name": "digits", "config": "", "data": None})),
+        *(("DigitsDataModule", None), ("global_step", "x"), ("pytorch-lightning_version", 3)),
+        *(("loops", None), ("optimizer_states", None), ("optimizer_states", [{}])),
+    ],
+    ids=str,
+)
+def test_a_malformed_checkpoint_is_rejected_in_one_line(part, value, digits_run, capsys):
+    checkpoint = torch.load(digits_run / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save({**checkpoint, part: value}, "malformed.ckpt")
+    more = ["--trainer.max_epochs", "3", "--trainer.limit_train_batches", "1"]
+    assert "checkpoint" in line_of(capsys, "fit", "--ckpt_path", "malformed.ckpt", *more) or part in (
+        "run",
+        "state_dict",
+    )
+
+
+def test_a_checkpoint_beyond_the_end_of_the_run_names_the_option_that_ends_it(digits_run, capsys):
+    last = str(digits_run / "checkpoints" / "last.ckpt")
+    for option in "max_epochs", "max_steps":
+        line = line_of(capsys, "fit", "--ckpt_path", last, f"--trainer.{option}", "1")
+        assert line.endswith(f"raise --trainer.{option}")
+
+
+def test_a_link_that_loops_is_rejected(capsys):
+    os.symlink("loop", "loop")
+    for words in (["fit", "--config", "loop.yaml"], ["test", "--ckpt_path", "loop"], ["features", "loop"]):
+        line_of(capsys, *words)
+    line_of(capsys, *SHORT, "--trainer.default_root_dir", "loop")
+
+
+def test_aliases_that_repeat_to_billions_of_values_are_rejected(capsys):
+    levels = [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 10)]
+    Path("bomb.yaml").write_text("\n".join(["l0: &l0 [x]", *levels]))
+    assert "aliases repeat" in line_of(capsys, "fit", "--config", "bomb.yaml")
+
+
+def test_the_reason_and_the_fix_survive_when_a_line_is_cut():
+    line = error_line(f"data.root is {'x' * 1000!r}; give a\n folder")
+    assert line.startswith("data.root is 'xxx")
+    assert line.endswith("; give a folder")
+    assert len(line) <= 233
+    assert error_line("unknown; known: " + ", ".join(f"name{n}" for n in range(100))).endswith("... (100 in all)")
+
+
+def test_initials_and_parts_of_names_are_near():
+    assert nearest("learning_rate", ["lr", "loss"]) == ["lr"]
+    assert nearest("epochs", ["max_epochs", "mode"]) == ["max_epochs"]
+    assert nearest("frobnicate", ["lr", "loss"]) == []

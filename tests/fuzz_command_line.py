@@ -1,0 +1,240 @@
+"""Mutates configs, command lines and checkpoints at random, and reports each that does not end in one short line.
+
+    python tests/fuzz_command_line.py --cases 2000 --seed 0
+
+Each case is a short training of the digits, or a test of its checkpoint, in this process. It is bad if it raises, takes
+longer than a minute, exits with a code other than 0 and 2, or prints an error that is not one line of at most three
+lines of a terminal. Each bad case is printed with its number; ``--only NUMBER`` repeats it.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import random
+import signal
+import sys
+import tempfile
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from resnet_lightning.cli.main import main
+
+CONFIG = Path(__file__).parents[1] / "configs" / "digits.yaml"
+SHORT = ["--trainer.max_epochs", "1", "--trainer.num_sanity_val_steps", "0", "--trainer.devices", "1"]
+SHORT += [part for split in ("train", "val", "test") for part in (f"--trainer.limit_{split}_batches", "1")]
+SECONDS = 60
+
+VALUES = [
+    *(None, True, False, 0, 1, -1, 2, 0.5, -0.5, 1e-30, 1e30, 1e308, float("nan"), float("inf"), 10**30),
+    *(
+        "",
+        "no",
+        "x",
+        "a b",
+        "[red]",
+        "a[/b]",
+        "\udcff",
+        "\x1b[31m",
+        "~",
+        "s3://x/y",
+        "../x",
+        "x" * 3000,
+        "no.such.Class",
+    ),
+    *([], {}, [1], [[]], [None], {"a": 1}, {"class_path": "x"}, {"class_path": "torch.nn.Linear"}),
+    *({"class_path": "EarlyStopping"}, {"class_path": "Timer", "init_args": {"duration": "x"}}, {"init_args": {}}),
+]
+WORDS = ["fit", "configs/digits.yaml", "max_epochs=3", "--", "-x", "--model", "--trainer.max_epochs", "[a]", "x" * 500]
+WORDS += ["--resume", "--config", "--overlay", "--find", "--ckpt_path", "nothing.ckpt", "--overlay=emma", "\udcff"]
+CALLBACKS = """BatchSizeFinder DeviceStatsMonitor EarlyStopping EMAWeightAveraging GradientAccumulationScheduler
+LearningRateFinder LearningRateMonitor ModelCheckpoint ModelPruning ModelSummary OnExceptionCheckpoint RichModelSummary
+RichProgressBar SpikeDetection StochasticWeightAveraging ThroughputMonitor Timer TQDMProgressBar WeightAveraging
+""".split()
+SCHEDULES = "StepLR MultiStepLR CosineAnnealingLR OneCycleLR CyclicLR ReduceLROnPlateau LinearLR PolynomialLR".split()
+# Values of these are valid although they need more memory, time or processes than a case may take.
+NEVER_LARGE = {"num_workers", "devices", "num_nodes", "image_size", "shorter_side", "batch_size", "cache_gb"}
+
+
+class Hang(Exception):
+    """A case that takes too long."""
+
+
+def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Returns the paths of all values in nested mappings and lists."""
+    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [found for key, value in pairs for found in ((*path, key), *places(value, (*path, key)))]
+
+
+def parent_of(tree: Any, path: tuple[Any, ...]) -> Any:
+    for key in path[:-1]:
+        tree = tree[key]
+    return tree
+
+
+def misspelt(draw: random.Random, word: str) -> str:
+    at = draw.randrange(len(word) + 1)
+    return draw.choice(
+        [word[:at] + word[at + 1 :], word[:at] + "e" + word[at:], word[:at] + word[at:].upper(), word + "s"]
+    )
+
+
+def value_for(draw: random.Random, path: tuple[Any, ...]) -> Any:
+    value = draw.choice(VALUES)
+    is_large = isinstance(value, int | float) and not abs(value) < 100
+    return -1 if is_large and NEVER_LARGE.intersection(path) else value
+
+
+def mutate(draw: random.Random, tree: Any) -> None:
+    """Changes one value or key of nested mappings in place."""
+    path = draw.choice(places(tree) or [("model",)])
+    parent, key = parent_of(tree, path), path[-1]
+    kind = draw.choice(["value", "value", "value", "delete", "misspell", "add"])
+    if kind == "delete":
+        parent.pop(key, None) if isinstance(parent, dict) else parent.pop(key)
+    elif kind == "misspell" and isinstance(key, str) and key:
+        parent[misspelt(draw, key)] = parent.pop(key, None)
+    elif kind == "add" and isinstance(parent, dict):
+        parent[draw.choice(["strange", "", 3, "[a]", "class_path"])] = value_for(draw, path)
+    else:
+        parent[key] = value_for(draw, path)
+
+
+def config_case(draw: random.Random) -> list[str]:
+    tree = yaml.safe_load(CONFIG.read_text())
+    if draw.random() < 0.3:
+        tree["trainer"]["callbacks"] = [{"class_path": draw.choice(CALLBACKS), "init_args": {}}]
+    if draw.random() < 0.2:
+        tree["model"] |= {"scheduler": draw.choice(SCHEDULES), "scheduler_args": {"step_size": 1, "milestones": [1]}}
+    for _ in range(draw.choice([1, 1, 2, 3])):
+        mutate(draw, tree)
+    if draw.random() < 0.05 and (found := places(tree)):
+        path = draw.choice(found)
+        parent_of(tree, path)[path[-1]] = tree  # which then contains itself
+    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=draw.random() < 0.5).encode(errors="surrogateescape")
+    if draw.random() < 0.1:
+        at = draw.randrange(len(text))
+        text = text[:at] + draw.choice([b"", b"\x00", b"\xff", b"\t", b"{", b"&a ", b"*a "]) + text[at + 1 :]
+    Path("case.yaml").write_bytes(text)
+    return ["fit", "--config", "case.yaml", *SHORT]
+
+
+def command_case(draw: random.Random) -> list[str]:
+    tree = yaml.safe_load(CONFIG.read_text())
+    words = ["fit", "--config", str(CONFIG), *SHORT]
+    for _ in range(draw.choice([1, 1, 2])):
+        kind = draw.choice(["word", "option", "option", "option", "callback", "drop", "misspell"])
+        at = draw.randrange(len(words) + 1)
+        if kind == "word":
+            words.insert(at, draw.choice(WORDS))
+        elif kind == "drop" and words:
+            words.pop(at - 1)
+        elif kind == "misspell" and words and words[at - 1]:
+            words[at - 1] = misspelt(draw, words[at - 1])
+        elif kind == "callback":
+            words += [f"--trainer.callbacks+={draw.choice(CALLBACKS)}"]
+        else:
+            path = draw.choice([path for path in places(tree) if len(path) > 1 and path[0] != "seed_everything"])
+            value = value_for(draw, path)
+            words += [
+                "--" + ".".join(map(str, path)),
+                value if isinstance(value, str) else yaml.safe_dump(value).strip(),
+            ]
+    return words
+
+
+def checkpoint_case(draw: random.Random, checkpoint: Path) -> list[str]:
+    if draw.random() < 0.3:
+        data = bytearray(checkpoint.read_bytes())
+        for _ in range(draw.choice([1, 10, 1000])):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        Path("case.ckpt").write_bytes(data[: draw.choice([len(data), draw.randrange(len(data))])])
+    else:
+        content = torch.load(checkpoint, weights_only=True)
+        content["state_dict"] = dict(content["state_dict"])
+        path = draw.choice([path for path in places(content) if draw.random() < 4 / 4 ** len(path)] or [("run",)])
+        parent = parent_of(content, path)
+        if draw.random() < 0.3:
+            del parent[path[-1]]
+        else:
+            parent[path[-1]] = draw.choice([value for value in VALUES if value != "\udcff"])
+        torch.save(content, "case.ckpt")
+    commands = [["test", "--trainer.limit_test_batches", "1", "--ckpt_path", "case.ckpt"]]
+    commands += [["fit", *SHORT, "--trainer.max_epochs", "2", "--ckpt_path", "case.ckpt"]]
+    commands += [["export", "case.ckpt", "--format", "safetensors", "--output", "out.safetensors"]]
+    return draw.choice(commands)
+
+
+def fault_of(words: list[str]) -> str | None:
+    """Runs a command line and returns what is wrong with how it ends; None if nothing is."""
+
+    def ring(*_: Any) -> None:
+        raise Hang(f"longer than {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.alarm(SECONDS)
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            code = main(words)
+    except SystemExit as stop:
+        return None if words[:1] and words[0] not in ("fit", "test") else f"SystemExit: {stop.code}"
+    except BaseException as error:
+        return "".join(traceback.format_exception(error)[-6:])
+    finally:
+        signal.alarm(0)
+    said = errors.getvalue().strip()
+    if code == 0:
+        return None
+    if code != 2:
+        return f"exit code {code}"
+    last = said.rpartition("error: ")[2]
+    if "error: " not in said or "\n" in last or len(last) > 240 - len("error: ") or len(last) < 8:
+        return f"{len(last)} characters: {said[-1000:]}"
+    return None
+
+
+def fuzz() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, help="the number of a single case")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    os.environ["WANDB_MODE"] = "disabled"
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        assert fault_of(["fit", "--config", str(CONFIG), *SHORT]) is None
+        checkpoint = next(Path("runs").rglob("last.ckpt")).resolve()
+        environment = dict(os.environ)
+        for number in range(options.cases) if options.only is None else [options.only]:
+            draw = random.Random(f"{options.seed} {number}")
+            work = Path(folder, str(number))
+            work.mkdir()
+            os.chdir(work)
+            kind = draw.choice(["config", "config", "command line", "checkpoint"])
+            cases = {"config": config_case, "command line": command_case}
+            words = cases[kind](draw) if kind in cases else checkpoint_case(draw, checkpoint)
+            fault = fault_of(words)
+            os.environ.clear()
+            os.environ.update(environment)
+            counts[kind] += 1
+            if fault:
+                counts["bad"] += 1
+                print(f"--- case {number} ({kind}): {words!r:.1500}\n{fault}", flush=True)
+    print(f"{counts.pop('bad', 0)} bad of {counts.total()}: {', '.join(f'{n} {kind}' for kind, n in counts.items())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(fuzz())
