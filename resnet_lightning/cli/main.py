@@ -58,7 +58,7 @@ def _reported(arguments: list[str]) -> int:
     try:
         return _run(arguments)
     except Exception as error:
-        if received() or isinstance(error, Signalled):
+        if received():
             raise
         bad_input = error if isinstance(error, InputError) else _as_input_error(error)
         if bad_input is None or "--debug" in arguments:

@@ -73,17 +73,6 @@ def check_resumable(path: str, checkpoint: Mapping[str, Any], trainer: Trainer, 
             "average: give the path as --model.backbone_args.pretrained"
         )
     check_training(path, yaml.safe_load(checkpoint["run"]["config"]), yaml.safe_load(config))
-    _check_length(path, checkpoint, trainer)
-
-
-def _check_length(path: str, checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
-    step, epoch = checkpoint["global_step"], checkpoint.get("epoch", 0)
-    for at, unit, option in ((step, "step", "max_steps"), (epoch, "epoch", "max_epochs")):
-        last = getattr(trainer, option)
-        if last is not None and 0 < last < at:
-            raise InputError(
-                f"{path!r} is at the end of {unit} {at}, but this run ends at {unit} {last}; raise --trainer.{option}"
-            )
 
 
 def _check_length(path: str, checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
