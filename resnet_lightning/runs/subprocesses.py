@@ -41,6 +41,21 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def forget_stray_rank() -> None:
+    """Makes this the first process of a run if a variable gives its rank, but nothing has started it with others.
+
+    Shells inside of a job of a cluster, and scripts that start one run on each device, leave such variables.
+    """
+    environment = os.environ
+    is_of_a_group = FOLDER_VARIABLE in environment or "WORLD_SIZE" in environment or "MASTER_ADDR" in environment
+    is_of_a_job = "SLURM_NTASKS" in environment or "JSM_NAMESPACE_RANK" in environment
+    if is_of_a_group or is_of_a_job or "NODE_RANK" in environment or "GROUP_RANK" in environment:
+        return
+    for name in "RANK", "LOCAL_RANK":
+        environment.pop(name, None)
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
+
+
 def is_first_process() -> bool:
     """Whether this is the process of rank 0, which writes the run's files."""
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]

@@ -153,3 +153,15 @@ def test_one_bad_file_hides_no_run(run, name, damage, capsys):
 class Failing(Callback):
     def on_fit_start(self, trainer, pl_module) -> None:
         raise RuntimeError("a mistake in the set-up")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
+def test_a_rank_without_other_processes_is_a_run_of_its_own(warm, name):
+    code, printed = warm.run(*TWO, **{name: "1"})
+    assert code == 0, printed
+    assert "test accuracy" in printed
+    (folder,) = Path("runs/digits").iterdir()
+    code, printed = warm.run("test", "--ckpt_path", str(folder / "checkpoints/best.ckpt"), **{name: "1"})
+    assert code == 0, printed
+    assert "test/acc" in printed
