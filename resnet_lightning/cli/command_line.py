@@ -210,6 +210,12 @@ class CommandLine(LightningCLI):
         parts = {name: options[name] for name in ("seed_everything", "data", "model", "checkpoint", "trainer")}
         parser = self.parsers[self.config.subcommand]
         self.config_text = parser.dump(Namespace(parts), skip_unset=False, skip_validation=True)
+        if (
+            self.subcommand == "fit"
+            and options.find
+            and (self.resolved.checkpoint_path or options.trainer.fast_dev_run)
+        ):
+            raise InputError(f"--find {options.find} needs a new run; leave out --ckpt_path, --resume and fast_dev_run")
         if self.subcommand == "fit" and self.session.folder is not None:
             check_saves(options.trainer.fast_dev_run)
         root = local_folder("trainer.default_root_dir", options.trainer.default_root_dir or "runs")
@@ -292,9 +298,7 @@ class CommandLine(LightningCLI):
     def fit(self, **kwargs: Any) -> None:
         """Trains, then tests the best checkpoint; with ``--find``, finds a setting instead."""
         folder, what, checkpoint = self.session.folder, self.options.find, self.resolved.checkpoint
-        if what:
-            if checkpoint is not None or folder is None:
-                raise InputError(f"--find {what} needs a new run; leave out --ckpt_path, --resume and fast_dev_run")
+        if what and folder:
             find(what, self.trainer, self.model, self.datamodule, folder, self.console)
             return
         if checkpoint is not None:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import sysconfig
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 
@@ -13,9 +12,9 @@ from lightning.pytorch.profilers import Profiler
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import InputError
+from ..trust import LIBRARIES
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 # The parts of a run that a config may name, and where.
 _PARTS = {
@@ -110,4 +109,4 @@ def _is_own(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
     if file.endswith(".pyx"):  # compiled, with the path that it had where it was built
         return False
-    return not (file.startswith(("<frozen", "<string>", *_LIBRARIES)) or _is_of_package(frame))
+    return not (file.startswith(("<frozen", "<string>", *LIBRARIES)) or _is_of_package(frame))

@@ -54,13 +54,14 @@ def _complete_loggers(trainer: Namespace, command: str, folder: Path | None, ste
                 make_resumable(logger, folder)
             if logger.init_args.get("mode") is None and not wandb_is_usable():
                 logger.init_args.mode = "offline"
+        elif trainer.fast_dev_run and kind in ("TensorBoardLogger", "MLFlowLogger"):
+            continue  # they write at once, and this run leaves nothing
         elif kind == "TensorBoardLogger":
             tensorboard_logger.prepare(logger, place, step)
         elif kind == "MLFlowLogger":
             mlflow_logger.prepare(logger, place)
-        writes_at_once = kind in ("TensorBoardLogger", "MLFlowLogger")
         # A loop rather than a set: the same logger may come from the checkpoint's config and from an overlay.
-        if logger not in kept and not (trainer.fast_dev_run and writes_at_once):
+        if logger not in kept:
             kept.append(logger)
     if isinstance(trainer.logger, list):
         trainer.logger = kept

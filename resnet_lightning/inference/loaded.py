@@ -70,7 +70,8 @@ def load_model(path: str | Path, trust: Iterable[str] = ()) -> LoadedModel:
     """
     checkpoint = read_checkpoint(path)
     run, hparams = checkpoint.get("run"), checkpoint.get("hyper_parameters", {})
-    if not isinstance(run, dict):
+    has_parts = {"state_dict", "global_step"} <= checkpoint.keys() and isinstance(hparams, dict)
+    if not isinstance(run, dict) or not isinstance(run.get("data"), dict) or not has_parts:
         raise InputError(
             f"{str(path)!r} is not a checkpoint of `lightning fit`: it lacks the model's options or its data's"
         )
@@ -83,7 +84,7 @@ def load_model(path: str | Path, trust: Iterable[str] = ()) -> LoadedModel:
         )
     data = PredictionDataModule.of(ImageSpec.from_dict(run["data"]))
     classifier.load_state_dict(checkpoint["state_dict"])
-    metrics = {**_last_validation(run.get("metrics", "")), **_test_metrics(Path(path))}
+    metrics = {**_last_validation(run.get("metrics", "")), **_test_metrics(Path(path), checkpoint["global_step"])}
     return LoadedModel(Path(path), classifier.eval(), data, run["name"], run["config"], metrics)
 
 
@@ -120,11 +121,15 @@ def _last_validation(metrics: str) -> dict[str, float]:
     return found
 
 
-def _test_metrics(checkpoint: Path) -> dict[str, Any]:
-    """Reads the test metrics from the run's folder, since the checkpoint is written before the test."""
+def _test_metrics(checkpoint: Path, step: int) -> dict[str, Any]:
+    """Reads the test metrics from the run's folder, since the checkpoint is written before the test.
+
+    They are those of this checkpoint if name and step are: a later best checkpoint has the same name.
+    """
     file = checkpoint.resolve().parent.parent / "evaluation.json"
     try:
         evaluation = json.loads(file.read_text())
     except (OSError, ValueError):
         return {}
-    return evaluation["metrics"] if evaluation.get("checkpoint") == checkpoint.name else {}
+    is_of_it = evaluation.get("checkpoint") == checkpoint.name and evaluation.get("step", step) == step
+    return evaluation["metrics"] if is_of_it else {}

@@ -82,7 +82,12 @@ def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping
 
 
 def _check_numbers(what: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Rejects a wrong number now. Torch would fail only when it uses it, perhaps at a milestone hours into the run."""
+    """Rejects options that are no mapping of names, and wrong numbers now.
+
+    Torch would fail only when it uses a number, perhaps at a milestone hours into the run.
+    """
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise InputError(f"{what}: its arguments are {options!r}; give a mapping of their names")
     for name, parameter in inspect.signature(factory).parameters.items():
         default, value = parameter.default, options.get(name, parameter.default)
         if not isinstance(default, int | float) or (isinstance(value, list) and "list" in str(parameter.annotation)):

@@ -501,7 +501,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(run_folder, capsys, com
         ("--model.scheduler ReduceLROnPlateau --model.scheduler_args null", "was trained with scheduler 'OneCycleLR'"),
         ("--model.backbone_args.frozen_stages 1", "was trained with frozen_stages None"),
         ("--data MNISTDataModule", "was trained on DigitsDataModule, but this run uses MNISTDataModule"),
-        ("--data.train_fraction 0.5", "was trained on 1299 images, but this data set has 651"),
+        ("--data.train_fraction 0.5 --trainer.max_epochs 9", "was trained on 1299 images, but this data set has 651"),
     ],
 )
 def test_a_change_that_prevents_resuming_is_refused(run_folder, capsys, options, said):

@@ -120,7 +120,7 @@ def test_an_overlay_lies_over_the_config_of_a_checkpoint(capsys):
     assert plain["data"]["init_args"].pop("batch_size") == 64
     assert changed["data"]["init_args"].pop("batch_size") == 99
     assert changed == plain
-    assert changed["trainer"]["max_epochs"] == 1
+    assert changed["trainer"]["max_epochs"] is None  # an evaluation takes data and model from the checkpoint
     assert main([*checkpoint, "--overlay", "big"]) == 0
     assert "did you mean 'big'?" in error_line(capsys, *checkpoint, "--overlay", "bigg")
 
@@ -270,7 +270,7 @@ def test_options_are_completed(complete):
     assert complete("lightning", "predict", "--top") == ["--top_k"]
     assert complete("lightning", "fit", "--data.image") == ["--data.image_size"]
     assert complete("lightning", "fit", "--data.augment.mix") == ["--data.augment.mixup"]
-    assert complete("lightning", "explain", "--") == ["--help", "--output"]
+    assert complete("lightning", "explain", "--") == ["--help", "--output", "--trust"]
     assert {"--trainer.max_epochs", "--trainer.max_steps"} <= set(complete("lightning", "fit", "--trainer.max"))
 
 

@@ -208,7 +208,7 @@ def test_a_checkpoint_of_an_average_needs_the_average_again(images, capsys):
     without = options(images)
     capsys.readouterr()
     assert main([*without, "--resume", "run"]) == 2
-    assert "holds a moving average; resume with --config" in capsys.readouterr().err
+    assert "holds a moving average; resume with --overlay ema" in capsys.readouterr().err
 
 
 def test_what_is_typed_wins_over_the_checkpoint(images, capsys):

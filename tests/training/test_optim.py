@@ -77,7 +77,7 @@ def test_an_optimizer_is_found_by_its_name_and_by_its_path(name):
         ("adamw", {}, "did you mean 'AdamW'"),
         ("Optimizer", {}, "unknown optimizer 'Optimizer'"),
         ("torch.optim.SDG", {}, "optimizer 'torch.optim.SDG' cannot be imported"),
-        ("nowhere.SGD", {}, "No module named 'nowhere'"),
+        ("nowhere.SGD", {}, "there is no module 'nowhere'"),
         (".SGD", {}, "'.SGD'"),
         ("SGD", {"momentm": 0.9}, "optimizer 'SGD' takes no option 'momentm'; did you mean 'momentum'"),
         ("SGD", {"momentum": -1}, "Invalid momentum value: -1"),

@@ -20,8 +20,8 @@ DEFAULTS = {
     "logger": None,
     "plugins": None,
 }
-OURS = "Throughput GradientNorm FiniteLoss".split()
-OF_THE_FOLDER = "ExactResume RunRecord FirstBatch Evaluation".split()
+OURS = ["DataSummary", "Throughput", "FiniteLoss"]
+OF_THE_FOLDER = ["ExactResume", "LoaderReplay", "RunRecord", "FirstBatch", "Evaluation"]
 
 
 class Own(Callback):
@@ -44,8 +44,8 @@ def names(trainer):
 
 def test_the_last_checkpoint_comes_first_and_the_best_last(record, best, tmp_path):
     trainer = training_trainer({**DEFAULTS, "callbacks": [Own()]}, Console(), record, best)
-    middle = ["Own", "RunProgress", "LearningRateMonitor", *OURS, *OF_THE_FOLDER]
-    assert names(trainer) == ["LastCheckpoint", *middle, "BestCheckpoint"]
+    middle = ["GradientNorm", "Own", "RunProgress", "LearningRateMonitor", *OURS, *OF_THE_FOLDER]
+    assert names(trainer) == ["LastCheckpoint", *middle, "MonitoredMetric", "BestCheckpoint"]
     assert find_callback(trainer, LastCheckpoint).folder == tmp_path / "checkpoints"
     assert best.dirpath == str(tmp_path / "checkpoints")
     (logger,) = trainer.loggers
@@ -57,8 +57,8 @@ def test_callbacks_and_plugins_of_the_user_replace_ours(record, best):
     plugin = TorchCheckpointIO()
     options = {**DEFAULTS, "callbacks": [monitor, last, bar], "plugins": plugin}
     trainer = training_trainer(options, Console(), record, best)
-    expected = ["LastCheckpoint", "LearningRateMonitor", "RichProgressBar", *OURS, *OF_THE_FOLDER, "BestCheckpoint"]
-    assert names(trainer) == expected
+    own = ["LastCheckpoint", "GradientNorm", "LearningRateMonitor", "RichProgressBar"]
+    assert names(trainer) == [*own, *OURS, *OF_THE_FOLDER, "MonitoredMetric", "BestCheckpoint"]
     assert find_callback(trainer, LastCheckpoint) is last
     assert trainer.strategy.checkpoint_io is plugin
 
@@ -71,12 +71,12 @@ def test_without_validation_there_is_no_best_checkpoint(record):
 
 def test_without_checkpoints_the_folder_has_all_else(record, best):
     trainer = training_trainer({**DEFAULTS, "enable_checkpointing": False}, Console(), record, best)
-    assert names(trainer) == ["RunProgress", "LearningRateMonitor", *OURS, *OF_THE_FOLDER]
+    assert names(trainer) == ["GradientNorm", "RunProgress", "LearningRateMonitor", *OURS, *OF_THE_FOLDER]
 
 
 def test_a_run_that_keeps_nothing_has_no_logger_and_no_checkpoints(best):
     trainer = training_trainer({**DEFAULTS, "enable_progress_bar": False}, Console(), None, best)
-    assert names(trainer) == OURS
+    assert names(trainer) == ["GradientNorm", *OURS]
     assert not trainer.loggers
 
 

@@ -54,9 +54,13 @@ class Evaluation(Callback):
         self.worst = worst
         self._confusion: MulticlassConfusionMatrix | None = None
         self._mistakes: list[Mistake] = []
+        self._step: int | None = None  # of the tested checkpoint
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._confusion, self._mistakes = None, []
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._step = checkpoint["global_step"]
 
     def on_test_batch_end(
         self,
@@ -104,6 +108,7 @@ class Evaluation(Callback):
         mistakes = heapq.nlargest(self.worst, (mistake for _, found in gathered for mistake in found))
         evaluation = {
             "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,
+            "step": self._step,
             "classes": list(data.class_names) if data else [str(number) for number in range(len(matrices[0]))],
             "metrics": {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("test/")},
             "confusion": torch.stack(matrices).sum(0).tolist(),

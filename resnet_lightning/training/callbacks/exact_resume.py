@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torchmetrics import Metric
 
+from ...errors import InputError
 from ..random_states import random_states, restore_random_states
 from .gradient_norm import local_part
 
@@ -50,6 +51,9 @@ class ExactResume(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._state = checkpoint.get("exact_resume")
+        is_whole = isinstance(self._state, dict) and {"logged", "processes"} <= self._state.keys()
+        if self._state is not None and not is_whole:
+            raise InputError("the checkpoint's record for exact resume is malformed; resume from another checkpoint")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._state is None:
