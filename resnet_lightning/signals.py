@@ -55,7 +55,7 @@ def is_handled() -> bool:
 def handle(handler: Callable[[int], None]) -> Callable[[int], None] | None:
     """Lets a function handle the signals from now on. Outside the main thread it does nothing.
 
-    Signals that are ignored, as ``nohup`` does with SIGHUP, stay ignored.
+    SIGHUP stays ignored where it is, which is what ``nohup`` does.
 
     Returns:
         The function that handled them before.
@@ -71,7 +71,8 @@ def take_over() -> None:
     """Replaces handlers that a library has installed, such as those of Lightning."""
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:
+            # A shell lets jobs in the background ignore SIGINT; one that is sent to a run is still meant for it.
+            if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _dispatch)
 
 

@@ -120,6 +120,7 @@ def private_names(file):
     yield from inherited(file, tree)
 
 
+@pytest.mark.slow
 def test_every_private_name_of_a_library_is_listed():
     listed = {(user, name) for _, name, user in USED}
     found = {}

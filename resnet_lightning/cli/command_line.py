@@ -288,7 +288,8 @@ class CommandLine(LightningCLI):
             check_checkpoint(path, checkpoint, self.trainer, self.model, self.datamodule)
             if self.subcommand == "fit":
                 check_resumable(path, checkpoint, self.trainer, self.config_text)
-                if self.session.folder and self.options.get("resume") and folder_of_parent() is None:
+                is_last = Path(path).name == "last.ckpt"  # else the run has lost its end
+                if is_last and self.session.folder and self.options.get("resume") and folder_of_parent() is None:
                     check_goes_on(self.session.folder, self.config_text, self.arguments)
         elif self.subcommand != "fit":
             self._print("[yellow]No --ckpt_path: the model is untrained, and its results are at chance level.")

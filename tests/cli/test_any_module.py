@@ -136,6 +136,7 @@ def test_a_module_without_validation_and_test_is_trained(capsys):
     assert "DemoModel has no test_step or no test data" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [(0, 2), (1, 3)], ids=str)
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_that_was_stopped_goes_on_bitwise_with_any_loader(name, at, workers):

@@ -185,8 +185,8 @@ def test_an_augmentation_out_of_range_is_refused_by_its_name(name, value, capfd)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--data.augment.mixp", "0.2"], ["mixp", "did you mean", "'mixup'"]),
-        (["--data.augment.cut_mix", "1"], ["cut_mix", "did you mean", "'cutmix'"]),
+        (["--data.augment.mixp", "0.2"], ["mixp", "did you mean", "--data.augment.mixup"]),
+        (["--data.augment.cut_mix", "1"], ["cut_mix", "did you mean", "--data.augment.cutmix"]),
         (["--data.augment", "{fliip: true}"], ["fliip", "did you mean", "'flip'"]),
         (["--data.train_fracton", "0.5"], ["train_fracton", "did you mean", "'train_fraction'"]),
         (["--data.num_fold", "3"], ["num_fold", "did you mean", "'num_folds'"]),

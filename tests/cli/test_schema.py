@@ -33,6 +33,7 @@ def mistakes(config: object, schema: str | None = None) -> list[str]:
     return [".".join(map(str, error.absolute_path)) for error in checker.iter_errors(config)]
 
 
+@pytest.mark.slow
 def test_the_file_is_what_the_command_prints():
     """In a process of its own: type hints depend on the modules that other tests import."""
     locked = (ROOT / "requirements.lock").read_text()

@@ -118,6 +118,7 @@ def test_a_number_of_folds_that_is_none_shows_the_usage(options, capfd):
     assert "--data.num_folds" in capfd.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_an_error_of_fit_ends_it_at_the_first_fold(capfd):
     of_fit, own = error_lines(capfd, *CONFIG, "--data.num_folds", "1443")
     assert all(word in of_fit for word in ("data.num_folds", "1443", "1442")), of_fit

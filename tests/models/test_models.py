@@ -425,7 +425,10 @@ def test_wrong_input_is_named_with_the_nearest_right_one(name, options, message)
         ({"shortcut": {"zero_pad": {"stride": 2}}}, r"shortcut 'zero_pad' cannot be built from \{'stride': 2\}"),
         ({"norm_layer": {"group": {"groups": 4}}}, r"norm_layer 'group' takes no option 'groups'; .* 'num_groups'"),
         ({"norm_layer": {"batch": {"decay": 1}}}, r"norm_layer 'batch' takes no option 'decay'; known: .*momentum"),
-        ({"act_layer": {"leaky_relu": {"slope": 1}}}, r"act_layer 'leaky_relu' .* 'slope'; known: .*negative_slope$"),
+        (
+            {"act_layer": {"leaky_relu": {"slope": 1}}},
+            r"act_layer 'leaky_relu' .*; did you mean 'negative_slope'",
+        ),
         ({"stem": {"cifar": {"pool": True}}}, r"stem 'cifar' takes no option 'pool'; known: "),
         ({"stem": {"cifar": 3}}, r"stem 'cifar' has the arguments 3; give \{argument: value\}$"),
         ({"stem": {"cifar": {}, "deep": {}}}, r"stem is \{'cifar': \{\}, 'deep': \{\}\}; give a name, \{name: "),

@@ -81,6 +81,7 @@ def test_other_decoders_dilate_our_net_and_take_other_images():
         assert net(torch.randn(1, 1, 64, 64)).shape == (1, 3, 64, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:`torch.jit.* is deprecated",
     "ignore:The TorchScript type system doesn't support instance-level annotations",

@@ -88,6 +88,7 @@ def test_a_metric_of_the_training_is_that_of_its_own_epoch():
     assert epoch_of(checkpoints / "best.ckpt") == values.index(min(values))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "callback",
     [
@@ -181,6 +182,7 @@ def test_the_test_after_the_training_verifies_the_best_checkpoint(capsys):
 LONGER = ["--trainer.max_epochs", "6"]  # the sixth epoch is worse than the first ones
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_a_copy_is_tested_with_its_own_best_checkpoint(top_k):
     checkpoints = fit("--checkpoint.save_top_k", str(top_k))
@@ -199,6 +201,7 @@ def test_a_copy_is_tested_with_its_own_best_checkpoint(top_k):
     assert all(path.startswith("copy/checkpoints/best") for path in state["best_k_models"])
 
 
+@pytest.mark.slow
 def test_other_checkpoint_callbacks_of_a_copy_use_its_folder():
     more = with_callbacks("more", ModelCheckpoint={"monitor": "val/acc", "mode": "max", "filename": "mine"})
     fit(*more)
@@ -210,6 +213,7 @@ def test_other_checkpoint_callbacks_of_a_copy_use_its_folder():
     assert list(state["best_k_models"]) == ["moved/checkpoints/mine.ckpt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["damaged", "missing", "overwritten"])
 def test_a_best_checkpoint_that_is_not_what_it_was_is_not_reported(how, capsys):
     checkpoints = fit()

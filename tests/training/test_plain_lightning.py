@@ -114,6 +114,7 @@ def test_another_form_ends_in_a_line(batch, words):
         images_and_targets(batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["validate", "test", "predict", "fit"])
 @pytest.mark.parametrize("is_same", [True, False])
 def test_any_stage_may_come_before_training(first, is_same):

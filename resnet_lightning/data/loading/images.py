@@ -125,8 +125,8 @@ class ImageLoader(DataLoader[Sample]):
         """Returns the loader of a data set, in the order of its raw loader."""
         order = dataset.raw.order
         return cls(
-            dataset,
-            order.batch_size,
+            dataset=dataset,
+            batch_size=order.batch_size,
             sampler=EpochSampler(order),
             drop_last=order.seed is not None,
             num_workers=num_workers,

@@ -13,6 +13,8 @@ from ..data_protocol import image_data
 from .agreement import Agreement
 from .gradient_norm import gradient_norm, local_part
 
+_SHOWN = 8  # images of a batch that a message names
+
 
 class FiniteLoss(Callback):
     """Ends the training at a step whose loss is NaN or infinite, before the optimizer step.
@@ -131,7 +133,9 @@ def _describe(trainer: Trainer, loss: _Loss) -> str:
     module = trainer.lightning_module
     norm = float(gradient_norm(module))
     indices_of = getattr(image_data(trainer), "training_indices", None)  # not every data module numbers its images
-    images = f", images {', '.join(map(str, indices_of(loss.epoch, loss.batch_idx)))}" if indices_of else ""
+    indices = indices_of(loss.epoch, loss.batch_idx) if indices_of else []
+    shown = ", ".join(map(str, indices[:_SHOWN])) + (f", ... ({len(indices)} in all)" if indices[_SHOWN:] else "")
+    images = f", images {shown}" if indices else ""
     return (
         f"the loss is {loss.value()} at step {loss.step} (epoch {loss.epoch}, batch {loss.batch_idx}): "
         f"learning rate {loss.lr:.3g}, gradient norm {norm:.3g}{images}; a smaller --model.lr may help"
