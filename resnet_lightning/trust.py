@@ -20,7 +20,7 @@ from typing import Any, get_type_hints
 
 from .errors import InputError
 
-_SAFE_PACKAGES = "resnet_lightning", "torch", "torchvision", "timm"
+SAFE_PACKAGES = "resnet_lightning", "torch", "torchvision", "timm"
 
 # The folders of Python's own modules and of installed packages.
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -48,7 +48,7 @@ class Trust:
             InputError: if the import could run code that the user has not agreed to.
         """
         package, module = path.partition(".")[0], path.rpartition(".")[0]
-        if not (package in _SAFE_PACKAGES or self.covers(path) or module in sys.modules):
+        if not (package in SAFE_PACKAGES or self.covers(path) or module in sys.modules):
             raise InputError(
                 f"the checkpoint names {what} {path!r}, whose import runs the code of {package!r}; if you trust that "
                 f"code, give --trust {package} (in Python: trust=[{package!r}])"
@@ -110,7 +110,7 @@ def _is_own_function(found: Any) -> bool:
     if not inspect.isfunction(found):
         return False
     file = found.__code__.co_filename
-    return not file.startswith(("<frozen", *LIBRARIES)) and found.__module__.partition(".")[0] not in _SAFE_PACKAGES
+    return not file.startswith(("<frozen", *LIBRARIES)) and found.__module__.partition(".")[0] not in SAFE_PACKAGES
 
 
 def _is_registered_model(package: str, found: Callable[..., Any]) -> bool:

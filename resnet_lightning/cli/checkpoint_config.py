@@ -23,6 +23,7 @@ from ..build import import_by_path
 from ..data import ImageDataModule
 from ..errors import InputError
 from ..runs.configs import flatten
+from ..trust import SAFE_PACKAGES
 
 _OF_DATA = (LightningDataModule,)
 _OF_TRAINER = (
@@ -90,6 +91,24 @@ def named_parts(config: str) -> str:
     names += [flat.get("model"), flat.get("data")]
     names += [path for _, path, _ in _classes(content.get("trainer"), "trainer")]
     return ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in names if isinstance(name, str)))
+
+
+def trust_option(folder: Path) -> str:
+    """Returns the option that commands on a run's checkpoints need, such as `` --trust my_net``; empty if none.
+
+    It lists the packages that the run's config names, beside those of which a checkpoint may name classes anyway.
+    """
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        flat = flatten({name: config.get(name) for name in ("model", "data")})
+        classes = [path for name in ("model", "data", "trainer") for _, path, _ in _classes(config.get(name), name)]
+    except (OSError, AttributeError, yaml.YAMLError):
+        return ""
+    parts = ("model.backbone", "model.loss", "model.optimizer", "model.scheduler", "data.augment.transform")
+    names = [*classes, *(value for name, value in flat.items() if name in parts or name.startswith("model.metrics."))]
+    packages = {name.partition(".")[0] for name in names if isinstance(name, str) and "." in name}
+    packages -= {*SAFE_PACKAGES, "lightning", "torchmetrics"}
+    return f" --trust {','.join(sorted(packages))}" if packages else ""
 
 
 def _content(run: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:

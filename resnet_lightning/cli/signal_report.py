@@ -12,6 +12,7 @@ from ..signals import Signalled
 from ..training.callbacks import Interrupted
 from ..training.callbacks.preemption import requeue_after
 from . import summary
+from .checkpoint_config import trust_option
 
 
 @rank_zero_only
@@ -28,8 +29,8 @@ def end_of_signal(stop: Interrupted | Signalled, command: str, folder: Path | No
         requeue_after(stop.number)
         line = f"{signal.Signals(stop.number).name} ended {command}"
     has_checkpoint = command == "fit" and folder is not None and any((folder / "checkpoints").glob("*.ckpt"))
-    if has_checkpoint or (isinstance(stop, Interrupted) and folder is not None):
-        line += f". To resume: {summary.program()} fit --resume {shlex.quote(str(folder))}"
+    if folder is not None and (has_checkpoint or isinstance(stop, Interrupted)):
+        line += f". To resume: {summary.program()} fit --resume {shlex.quote(str(folder))}{trust_option(folder)}"
     elif command == "fit":
         line += "; there is no checkpoint yet"
     with contextlib.suppress(OSError):

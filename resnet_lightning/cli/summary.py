@@ -18,6 +18,7 @@ from ..runs import figures
 from ..runs.reader import parse_metrics
 from ..training.data_protocol import image_data
 from ..training.model_protocol import backbone_of, net_name
+from .checkpoint_config import trust_option
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,9 @@ def print_result(console: Console, result: TrainingResult, model: LightningModul
             **predict,
             "train longer": f"fit --ckpt_path {last} --trainer.{length} N",
         }
+        trust = trust_option(result.folder)
         for purpose, command in commands.items():
-            print_line(console, f"[dim]{purpose:18}[/] {escape(f'{program()} {command}')}")
+            print_line(console, f"[dim]{purpose:18}[/] {escape(f'{program()} {command}{trust}')}")
 
 
 def length_option(trainer: Trainer) -> str:

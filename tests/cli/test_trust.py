@@ -217,7 +217,8 @@ def test_a_package_is_trusted_by_name(tmp_path, capsys):
     program = [sys.executable, "-m", "resnet_lightning"]
     short = ["--trainer.fast_dev_run", "false", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"]
     fit = [*program, "fit", "--config", "digits", "--model.backbone", "own_net.net", *short, "--resume", "run"]
-    subprocess.run(fit, check=True, capture_output=True)
+    printed = subprocess.run(fit, check=True, capture_output=True, text=True).stdout
+    assert "test --ckpt_path run/checkpoints/best.ckpt --trust own_net" in printed
     test = [*program, "test", "--ckpt_path", "run/checkpoints/last.ckpt"]
     refused = subprocess.run(test, check=False, capture_output=True, text=True)
     assert refused.returncode == 2
