@@ -345,6 +345,7 @@ def test_csv_replaces_another_logger():
     assert metrics(only_run("digits"))
 
 
+@pytest.mark.slow
 def test_wandb_runs_offline_if_nobody_is_logged_in(monkeypatch, tmp_path):
     for name in "WANDB_API_KEY", "WANDB_MODE":
         monkeypatch.delenv(name, raising=False)

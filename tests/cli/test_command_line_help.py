@@ -177,6 +177,7 @@ def test_the_batch_size_that_is_found_is_the_largest_power_of_two_that_the_data_
     assert list(Path.cwd().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_batch_size_is_found_for_a_run_of_few_steps(capsys):
     """The learning-rate schedule has fewer steps than all trials together."""
     options = ["--data.train_fraction", "0.06", "--data.batch_size", "32", "--trainer.max_epochs", "1"]

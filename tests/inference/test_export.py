@@ -289,6 +289,7 @@ def exported_to(folder, checkpoint, format):
     return exported.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_digits_are_the_same_in_every_format(digits, digit_files, format):
     assert digit_files(format) == digits.with_suffix(FORMATS[format].suffix)

@@ -425,6 +425,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 def test_a_process_of_wandbs_that_dies_ends_no_run():
     done = subprocess.run([sys.executable, "-c", A_DEATH], capture_output=True, text=True, check=True)
     assert "W&B could not log a; the run continues" in done.stderr

@@ -55,6 +55,7 @@ def best_epoch(checkpoints):
     return best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top_k", [1, 2, 3, -1])
 def test_best_ckpt_is_the_best_however_many_are_kept(top_k):
     checkpoints = fit("--checkpoint.save_top_k", str(top_k))
