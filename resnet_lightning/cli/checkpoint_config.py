@@ -107,7 +107,7 @@ def trust_option(folder: Path) -> str:
     parts = ("model.backbone", "model.loss", "model.optimizer", "model.scheduler", "data.augment.transform")
     names = [*classes, *(value for name, value in flat.items() if name in parts or name.startswith("model.metrics."))]
     packages = {name.partition(".")[0] for name in names if isinstance(name, str) and "." in name}
-    packages -= {*SAFE_PACKAGES, "lightning", "torchmetrics"}
+    packages -= {*SAFE_PACKAGES}
     return f" --trust {','.join(sorted(packages))}" if packages else ""
 
 
