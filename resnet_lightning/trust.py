@@ -4,9 +4,9 @@ A checkpoint stores the names of its parts, such as ``optimizer: torch.optim.Lio
 module, and calling it runs that of a function, also where the file itself was read with ``weights_only=True``. While
 names come from a checkpoint, ``import_by_path`` therefore accepts these only:
 
-- classes of this package, torch, torchvision, lightning, torchmetrics or timm that are subclasses of torch's ``Module``,
-  ``Optimizer`` or ``LRScheduler``, the models that torchvision and timm list, and the functions of this package that
-  return a network;
+- classes of this package, torch, torchvision, lightning, torchmetrics or timm that are subclasses of torch's
+  ``Module``, ``Optimizer`` or ``LRScheduler``, the models that torchvision and timm list, and the functions of this
+  package that return a network;
 - such classes, and functions of the user's own code, in modules that have been imported already;
 - everything in a package that the user trusts.
 """
