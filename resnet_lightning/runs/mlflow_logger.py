@@ -40,7 +40,6 @@ def prepare(logger: Any, folder: Path) -> None:
     logger.class_path = f"{ResumableMLFlowLogger.__module__}.{ResumableMLFlowLogger.__name__}"
     place, options = (folder / FOLDER).absolute(), logger.init_args
     if not options.get("tracking_uri"):
-        place.mkdir(parents=True, exist_ok=True)
         options.tracking_uri = f"sqlite:///{place / 'mlflow.db'}"
         options.artifact_location = options.get("artifact_location") or (place / "artifacts").as_uri()
     options.run_name = options.get("run_name") or f"{folder.absolute().parent.name}/{folder.name}"
@@ -77,6 +76,8 @@ class ResumableMLFlowLogger(MLFlowLogger):
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it announces the tables of each new database
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        if record and (tracking_uri or "").startswith("sqlite:"):
+            Path(record).parent.mkdir(parents=True, exist_ok=True)  # of the database
         super().__init__(
             experiment_name=experiment_name,
             tracking_uri=tracking_uri,
