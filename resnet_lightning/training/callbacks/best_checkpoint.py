@@ -78,6 +78,7 @@ class BestCheckpoint(ModelCheckpoint):
         if not (self._keeps_several and trainer.is_global_zero):
             return
         link = Path(self._link)
+        link.parent.mkdir(parents=True, exist_ok=True)  # a new run that starts from a checkpoint has saved none yet
         part = link.with_name(f"{link.name}.part")
         part.unlink(missing_ok=True)
         try:
