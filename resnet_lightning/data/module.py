@@ -127,7 +127,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self._splits: dict[str, Split] = {}
         self._readable: dict[str, Tensor] = {}  # by part, where unreadable files are skipped: (N,) bool
         self._streams = Streams()
-        self._begun_epoch: int | None = None  # the epoch that the Trainer has begun
+        self._steps_before: int | None = None  # that the run has trained before this process
         self._trained_on: int | None = None  # the number of training images of the checkpoint
         self._fingerprint_before: str | None = None  # of the training images of the checkpoint
         self._fingerprint: str | None = None  # of those of this run
@@ -268,7 +268,7 @@ class ImageDataModule(LightningDataModule, ABC):
             self.download()
 
     def setup(self, stage: str | None = None) -> None:
-        self._begun_epoch = None
+        self._steps_before = None
         for name in _SPLITS_OF_STAGE[stage or "fit"]:
             self.split(name)
         if stage in (None, "fit"):
@@ -377,10 +377,13 @@ class ImageDataModule(LightningDataModule, ABC):
         """The number of steps that an interrupted run has already trained in the epoch that is resumed."""
         trainer: Any = self._running_trainer
         loop = trainer.fit_loop.epoch_loop if trainer else None
-        if loop is None or self._begun_epoch == trainer.current_epoch:  # a callback takes batches amid the training
+        if loop is None:
             return 0
-        self._begun_epoch = trainer.current_epoch
-        return loop.batch_progress.current.ready
+        # Only until the run trains its first step. A callback may also take batches later.
+        progress = loop.batch_progress
+        if self._steps_before is None:
+            self._steps_before = progress.total.ready
+        return progress.current.ready if progress.total.ready == self._steps_before else 0
 
     def _make_raw_loader(self, name: str, device: torch.device) -> BatchLoader | StreamLoader:
         split, order = self.split(name), self._order(name)
