@@ -1,9 +1,8 @@
 """Resolves a command line before it is parsed: finds its overlays, checkpoint, config and run name."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +16,9 @@ from .checkpoint_config import config_of_checkpoint, run_name
 from .overlays import with_overlays
 from .parser import check_config_file
 from .shipped_configs import config_path
+
+FULL_NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
+"""The full name of a class or function, such as ``my_module.Net``."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,12 @@ def resolve(
     run = checkpoint.get("run")
     if run is None:
         raise InputError(f"{checkpoint_path!r} stores no config; give the one that it was trained with as --config")
+    file = Path(checkpoint_path or "")
+    typed = {name.removesuffix("+") for name, _ in given_options(arguments)}
     trust = Trust(_trusted(arguments), _names_in(arguments))
     with importable_from(RunArguments.code_folders), names_from_checkpoint(trust):
-        config = config_of_checkpoint(run, arguments[0], Path(checkpoint_path or ""), _option_names(arguments))
-    name = run_name(run, Path(checkpoint_path or ""))
+        config = config_of_checkpoint(run, arguments[0], file, typed)
+    name = run_name(run, file)
     arguments = [arguments[0], "--config", config, *arguments[1:]]
     return RunArguments(tuple(arguments), name, checkpoint_path, checkpoint, trust=trust, stored_config=config)
 
@@ -112,20 +116,11 @@ def _trusted(arguments: Sequence[str]) -> list[str]:
 
 def _names_in(arguments: Sequence[str]) -> set[str]:
     """Returns the full names of classes, such as ``my_module.Net``, that the user typed or wrote into an overlay."""
-    full_name = r"[^\W\d]\w*(?:\.[^\W\d]\w*)+"
     overlays = [Path(path).read_text() for path in option_values("--config", arguments, short="-c")]
-    names = {name for text in overlays for name in re.findall(full_name, text)}
-    for before, argument in pairwise(arguments):
-        option, is_joined, value = argument.partition("=") if argument.startswith("--") else (before, "=", argument)
-        if is_joined and option.startswith(("--model", "--data", "--trainer")) and re.fullmatch(full_name, value):
-            names.add(value)
-    return names
-
-
-def _option_names(arguments: Sequence[str]) -> set[str]:
-    """Returns the names of the options on a command line, such as ``data.root``."""
-    names = (argument.partition("=")[0].lstrip("-") for argument in arguments if argument.startswith("--"))
-    return {name.replace(".init_args.", ".").removesuffix("+").removesuffix(".class_path") for name in names}
+    names = {found[0] for text in overlays for found in FULL_NAME.finditer(text)}
+    groups = "model", "data", "trainer"
+    typed = {value for name, value in given_options(arguments) if name.partition(".")[0].removesuffix("+") in groups}
+    return names | {value for value in typed if FULL_NAME.fullmatch(value)}
 
 
 def _with_config_paths(arguments: Sequence[str]) -> list[str]:
@@ -158,3 +153,15 @@ def option_values(option: str, arguments: Sequence[str], short: str | None = Non
         elif argument.startswith(f"{option}="):
             values.append(argument.removeprefix(f"{option}="))
     return values
+
+
+def given_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yields names and values of options, without the ``class_path`` and ``init_args`` of the long spelling."""
+    for i, argument in enumerate(arguments):
+        if not argument.startswith("-"):
+            continue
+        name, is_joined, value = argument.partition("=")
+        if not is_joined:
+            value = next(iter(arguments[i + 1 : i + 2]), "")
+        parts = [part for part in name.lstrip("-").split(".") if part not in ("class_path", "init_args")]
+        yield "config" if name == "-c" else ".".join(parts), value

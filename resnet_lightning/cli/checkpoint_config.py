@@ -84,13 +84,8 @@ def run_name(run: Mapping[str, Any], checkpoint: Path) -> str:
 
 
 def named_parts(config: str) -> str:
-    """Returns the names of the classes in a config, for a line that says what is built."""
-    content = yaml.safe_load(config)
-    flat = flatten({name: content[name] for name in ("model", "data", "trainer") if name in content})
-    names = [flat.get(f"model.{name}") for name in ("backbone", "loss", "optimizer", "scheduler")]
-    names += [flat.get("model"), flat.get("data")]
-    names += [path for _, path, _ in _classes(content.get("trainer"), "trainer")]
-    return ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in names if isinstance(name, str)))
+    """Returns the names of the parts that a config chooses, for a line that says what is built."""
+    return ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in _part_names(yaml.safe_load(config))))
 
 
 def trust_option(folder: Path) -> str:
@@ -99,16 +94,20 @@ def trust_option(folder: Path) -> str:
     It lists the packages that the run's config names, beside those of which a checkpoint may name classes anyway.
     """
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        flat = flatten({name: config.get(name) for name in ("model", "data")})
-        classes = [path for name in ("model", "data", "trainer") for _, path, _ in _classes(config.get(name), name)]
+        names = _part_names(yaml.safe_load((folder / "config.yaml").read_text()))
     except (OSError, AttributeError, yaml.YAMLError):
         return ""
-    parts = ("model.backbone", "model.loss", "model.optimizer", "model.scheduler", "data.augment.transform")
-    names = [*classes, *(value for name, value in flat.items() if name in parts or name.startswith("model.metrics."))]
-    packages = {name.partition(".")[0] for name in names if isinstance(name, str) and "." in name}
-    packages -= {*SAFE_PACKAGES}
+    packages = {name.partition(".")[0] for name in names if "." in name} - {*SAFE_PACKAGES}
     return f" --trust {','.join(sorted(packages))}" if packages else ""
+
+
+def _part_names(config: Mapping[str, Any]) -> list[str]:
+    """Returns the names of models, losses, optimizers, data modules, callbacks and so on in a config."""
+    flat = flatten({group: config.get(group) for group in ("model", "data")})
+    parts = ("model.backbone", "model.loss", "model.optimizer", "model.scheduler", "data.augment.transform")
+    names = [value for name, value in flat.items() if name in parts or name.startswith("model.metrics.")]
+    classes = [path for group in ("model", "data", "trainer") for _, path, _ in _classes(config.get(group), group)]
+    return [name for name in (*names, *classes) if isinstance(name, str)]
 
 
 def _content(run: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ model is an ``ImageClassifier``, whose options are written directly below ``mode
 """
 
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..data import ImageDataModule
 from ..errors import InputError
 from ..runs.configs import flatten
 from ..training.classifier import ImageClassifier
+from .arguments import FULL_NAME, given_options
 
 _load_yaml = get_loader("yaml")  # jsonargparse's own, which reads 1e-3 as a number
 
@@ -103,7 +103,7 @@ def chosen_classes(arguments: Sequence[str]) -> ChosenClasses:
         InputError: if a class cannot be imported or is of the wrong kind.
     """
     options: dict[str, Any] = {}
-    for name, value in _given(arguments):
+    for name, value in given_options(arguments):
         if name == "config":
             config = config_of(value)
             check_imports(config)
@@ -134,18 +134,6 @@ def _is_file(value: str) -> bool:
         return Path(value).is_file()
     except (OSError, ValueError):  # YAML that is too long for a path
         return False
-
-
-def _given(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yields names and values of options, without the ``class_path`` and ``init_args`` of the long spelling."""
-    for i, argument in enumerate(arguments):
-        if not argument.startswith("-"):
-            continue
-        name, is_joined, value = argument.partition("=")
-        if not is_joined:
-            value = next(iter(arguments[i + 1 : i + 2]), "")
-        parts = [part for part in name.lstrip("-").split(".") if part not in ("class_path", "init_args")]
-        yield "config" if name == "-c" else ".".join(parts), value
 
 
 def model_class(name: str) -> type[LightningModule]:
@@ -184,7 +172,6 @@ _PARTS: dict[str, type] = {
     "trainer.profiler": Profiler,
     "trainer.strategy": Strategy,
 }
-_FULL_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def check_imports(value: Any, place: str = "") -> None:
@@ -206,7 +193,7 @@ def check_imports(value: Any, place: str = "") -> None:
         for key, part in value.items():
             is_path = key in ("class_path", "init_args")
             check_imports(part, place if is_path else f"{place}.{key}".lstrip(".").removesuffix("+"))
-    if isinstance(value, str) and place in _PARTS and _FULL_NAME.fullmatch(value) and not _is_file(value):
+    if isinstance(value, str) and place in _PARTS and FULL_NAME.fullmatch(value) and not _is_file(value):
         found = import_by_path(place, value, [_PARTS[place]])
         if inspect.isclass(found) and not issubclass(found, _PARTS[place]):
             raise InputError(f"{place} {value!r} is {_kind(found)}, not a {_PARTS[place].__name__}")

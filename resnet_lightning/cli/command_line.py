@@ -210,11 +210,8 @@ class CommandLine(LightningCLI):
         parts = {name: options[name] for name in ("seed_everything", "data", "model", "checkpoint", "trainer")}
         parser = self.parsers[self.config.subcommand]
         self.config_text = parser.dump(Namespace(parts), skip_unset=False, skip_validation=True)
-        if (
-            self.subcommand == "fit"
-            and options.find
-            and (self.resolved.checkpoint_path or options.trainer.fast_dev_run)
-        ):
+        is_old = self.resolved.checkpoint_path is not None
+        if self.subcommand == "fit" and options.find and (is_old or options.trainer.fast_dev_run):
             raise InputError(f"--find {options.find} needs a new run; leave out --ckpt_path, --resume and fast_dev_run")
         if self.subcommand == "fit" and self.session.folder is not None:
             check_saves(options.trainer.fast_dev_run)

@@ -1,4 +1,4 @@
-"""The fingerprint of a training set, by which a resumed run notices that its images have changed."""
+"""The images that a run trains on, and their fingerprint, by which a resumed run notices that they have changed."""
 
 import hashlib
 import os
@@ -8,12 +8,62 @@ from typing import Any
 
 from torch import Tensor
 
+from ..errors import InputError
 from .loading.files import FileNames
+from .splits import Split
 
 # Of a large data set, the sizes of so many files are compared, and the last bytes of so many.
 _SIZES, _ENDS = 100_000, 1_000
 _END = 4096  # bytes
 _CHUNK = 1 << 24  # bytes
+
+
+class TrainedImages:
+    """The images that a run trains on, by their number and fingerprint; a checkpoint stores both."""
+
+    def __init__(self) -> None:
+        self._number_before: int | None = None  # of the checkpoint
+        self._fingerprint_before: str | None = None
+        self._fingerprint: str | None = None  # of this process
+
+    def check(self, train: Split, names: FileNames | None) -> None:
+        """Checks that these are the images of the checkpoint that is resumed, if there is one.
+
+        Args:
+            train: the training images.
+            names: their files; None if the images have none.
+
+        Raises:
+            InputError: if not.
+        """
+        if self._number_before not in (None, len(train)):
+            raise InputError(
+                f"the checkpoint was trained on {self._number_before} images, but this data set has {len(train)}; "
+                "to fine-tune on other images, give its path as --model.backbone_args.pretrained"
+            )
+        self._fingerprint = self._fingerprint or _fingerprint_of(train, names)
+        if self._fingerprint_before not in (None, self._fingerprint):
+            raise InputError(
+                "the checkpoint was trained on other images: since then, some were replaced, renamed or relabelled, or "
+                "options such as data.split_seed choose others; restore them to resume, or, to fine-tune on these "
+                "images, give its path as --model.backbone_args.pretrained"
+            )
+
+    def state_dict(self, train: Split | None) -> dict[str, Any]:
+        """Returns what a checkpoint stores; the training images are None if they were not read."""
+        return {"trained_on": None if train is None else len(train), "fingerprint": self._fingerprint}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores what a checkpoint stores. Older ones lack a part of it."""
+        self._number_before = state_dict.get("trained_on")
+        self._fingerprint_before = state_dict.get("fingerprint")
+
+
+def _fingerprint_of(train: Split, names: FileNames | None) -> str:
+    if names is not None:
+        return fingerprint_of_files(names, train.targets, train.indices)
+    assert isinstance(train.images, Tensor)
+    return fingerprint_of_array(train.images, train.targets, train.indices)
 
 
 def fingerprint_of_files(names: FileNames, targets: Tensor, indices: Tensor) -> str:

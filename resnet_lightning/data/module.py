@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .augmentation import Augmentation
-from .fingerprint import fingerprint_of_array, fingerprint_of_files
+from .fingerprint import TrainedImages
 from .image_spec import ImageSpec
 from .loading.files import FileNames, ImageFiles, cores, list_images
 from .loading.finish import Finish
@@ -128,9 +128,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self._readable: dict[str, Tensor] = {}  # by part, where unreadable files are skipped: (N,) bool
         self._streams = Streams()
         self._steps_before: int | None = None  # that the run has trained before this process
-        self._trained_on: int | None = None  # the number of training images of the checkpoint
-        self._fingerprint_before: str | None = None  # of the training images of the checkpoint
-        self._fingerprint: str | None = None  # of those of this run
+        self._trained_images = TrainedImages()
         self.indices = torch.arange(0)  # (B,) the newest batch: the images' numbers in the data set
 
     # What a data set overrides.
@@ -275,18 +273,7 @@ class ImageDataModule(LightningDataModule, ABC):
             self._check_training_images(self.split("train"))
 
     def _check_training_images(self, train: Split) -> None:
-        if self._trained_on not in (None, len(train)):
-            raise InputError(
-                f"the checkpoint was trained on {self._trained_on} images, but this data set has {len(train)}; "
-                "to fine-tune on other images, give its path as --model.backbone_args.pretrained"
-            )
-        self._fingerprint = self._fingerprint or self._fingerprint_of(train)
-        if self._fingerprint_before not in (None, self._fingerprint):
-            raise InputError(
-                "the checkpoint was trained on other images: since then, some were replaced, renamed or relabelled, or "
-                "options such as data.split_seed choose others; restore them to resume, or, to fine-tune on these "
-                "images, give its path as --model.backbone_args.pretrained"
-            )
+        self._trained_images.check(train, self.training_files())
         self.augment.check_images(self.in_chans, min(train.images.shape[-3:-1]))
         if not len(self._order("train")):
             processes = self.trainer.world_size if self.trainer else 1
@@ -294,13 +281,6 @@ class ImageDataModule(LightningDataModule, ABC):
             raise InputError(
                 f"data.batch_size is {self.batch_size}, too large for {len(train)} training images{among}; give less"
             )
-
-    def _fingerprint_of(self, train: Split) -> str:
-        files = self.training_files()
-        if files is not None:
-            return fingerprint_of_files(files, train.targets, train.indices)
-        assert isinstance(train.images, Tensor)
-        return fingerprint_of_array(train.images, train.targets, train.indices)
 
     # Hooks: loaders.
 
@@ -470,9 +450,7 @@ class ImageDataModule(LightningDataModule, ABC):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        entries = self.image_spec.to_dict()
-        trained_on = len(self._splits["train"]) if "train" in self._splits else None
-        return {**entries, "trained_on": trained_on, "fingerprint": self._fingerprint}
+        return {**self.image_spec.to_dict(), **self._trained_images.state_dict(self._splits.get("train"))}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores mean and standard deviation from the checkpoint, unless the user gave others.
@@ -493,8 +471,7 @@ class ImageDataModule(LightningDataModule, ABC):
                 f"give --data.white_level {before:g}"
             )
         self._normalization.set(torch.tensor(state_dict["mean"]), torch.tensor(state_dict["std"]))
-        self._trained_on = state_dict.get("trained_on")
-        self._fingerprint_before = state_dict.get("fingerprint")  # older checkpoints have none
+        self._trained_images.load_state_dict(state_dict)
 
     def __str__(self) -> str:  # Lightning's version needs loaders with a `dataset` attribute
         return f"{type(self).__name__}(root={str(self.root)!r}, {self.num_classes} classes)"

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from resnet_lightning import Augmentation, DigitsDataModule, ImageClassifier, InputError, create_model
-
-QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+from small_trainings import QUIET, linear
 
 
 def make_trainer(**options) -> Trainer:
@@ -25,11 +24,6 @@ def make_model(**options) -> ImageClassifier:
     """By default with the smallest of the CIFAR nets, which has no name of its own."""
     small = {"backbone": "resnet_lightning.models.cifar.cifar_resnet", "backbone_args": {"depth": 8}}
     return ImageClassifier(**{**small, "in_chans": 1, **options})
-
-
-def linear() -> nn.Module:
-    """A net for tests that are not about the net."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 
 
 def labelled_digits(name: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from lightning import Trainer
 from torch import nn
 from torchmetrics.functional.classification import (
     binary_auroc,
@@ -17,6 +16,7 @@ from torchmetrics.functional.classification import (
 from resnet_lightning import DigitsDataModule, ImageClassifier, InputError
 from resnet_lightning.cli.main import main
 from resnet_lightning.training.configured_metrics import ConfiguredMetrics
+from small_trainings import Batches, linear, make_trainer
 
 NAMES = ["ant", "bee", "cat"]
 LOGITS = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
@@ -31,19 +31,6 @@ def values(config: dict, logits=LOGITS, labels=LABELS, class_names=NAMES) -> dic
     found = {name: value.item() for name, value in metrics.compute(class_names).items()}
     assert list(found) == metrics.names(class_names)
     return found
-
-
-def linear() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-
-
-def make_trainer(**options) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    return Trainer(**{**quiet, "enable_model_summary": False, "accelerator": "cpu", "max_epochs": 1, **options})
-
-
-class Batches(list):
-    """A loader; Lightning takes a plain list for several loaders."""
 
 
 def test_numbers_numbers_by_class_and_numbers_by_name():

@@ -4,13 +4,13 @@ import numpy as np
 import own_parts
 import pytest
 import torch
-from lightning import Trainer
 from torch import nn
 from torch.nn import functional as F
 
 from resnet_lightning import Augmentation, DigitsDataModule, ImageClassifier, InputError
 from resnet_lightning.cli.main import main
 from resnet_lightning.training.losses import ClassifierLoss
+from small_trainings import Batches, linear, make_trainer
 
 LOGITS = torch.randn(12, 4, generator=torch.Generator().manual_seed(1))
 LABELS = torch.tensor([0, 1, 2, 3, 0, 0, 1, 1, 2, 0, 0, 3])
@@ -22,19 +22,6 @@ def mean(loss: ClassifierLoss, targets: torch.Tensor, training: bool = False) ->
     losses, weights = loss(LOGITS, targets, training)
     assert losses.shape == (12,)
     return losses.mean() if weights is None else losses.sum() / weights.sum()
-
-
-def linear() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-
-
-def make_trainer(**options) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    return Trainer(**{**quiet, "enable_model_summary": False, "accelerator": "cpu", "max_epochs": 1, **options})
-
-
-class Batches(list):
-    """A loader; Lightning takes a plain list for several loaders."""
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,13 @@ from torch import nn
 
 from resnet_lightning import DigitsDataModule, ImageClassifier, InputError
 from resnet_lightning.training import tuner
+from small_trainings import make_trainer
 
 FACTORS = {"output.*": 10, "begin*": 0.1, "*.bias": 0.5, "first.*": 0}
 
 
 def make_model(factors=FACTORS, **options) -> ImageClassifier:
     return ImageClassifier(Net(10, 1), lr=0.02, lr_factors=factors, **options)
-
-
-def make_trainer(**options) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    return Trainer(**{**quiet, "enable_model_summary": False, "accelerator": "cpu", "max_epochs": 4, **options})
 
 
 class Rates(Callback):
@@ -57,7 +53,8 @@ def test_the_rates_keep_their_ratio_in_every_schedule_also_when_resumed(tmp_path
         rates = Rates()
         arguments = {"scheduler": scheduler, "scheduler_args": options, "optimizer_args": {"weight_decay": 0.1}}
         model = make_model(factors, **arguments)
-        trainer = make_trainer(callbacks=[rates, StopAfter(epochs)], limit_train_batches=2, limit_val_batches=1)
+        short = {"max_epochs": 4, "limit_train_batches": 2, "limit_val_batches": 1}
+        trainer = make_trainer(callbacks=[rates, StopAfter(epochs)], **short)
         trainer.fit(model, DigitsDataModule(batch_size=16), ckpt_path=ckpt_path, weights_only=True)
         return trainer, model, rates.seen
 

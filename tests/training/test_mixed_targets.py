@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from resnet_lightning import Augmentation, DigitsDataModule, ImageClassifier
 from resnet_lightning.training.metrics import top_k_hits
+from small_trainings import QUIET
 
-QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 MIXED = Augmentation(crop=1, mixup=0.4, cutmix=1.0)
 
 
