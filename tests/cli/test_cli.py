@@ -393,6 +393,7 @@ def test_ddp_starts_two_processes_and_writes_one_folder():
     assert not any("module." in key for key in saved["state_dict"])
 
 
+@pytest.mark.slow
 def test_two_processes_measure_exactly_what_one_does(run_folder, warm):
     """355 images in batches of 64: in the last step, one process gets more images than the other."""
     best = str(run_folder / "checkpoints" / "best.ckpt")

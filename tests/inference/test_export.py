@@ -334,6 +334,7 @@ def test_weights_have_torchvisions_keys_and_load_by_name(colour, tmp_path):
         torch.testing.assert_close(ours.eval()(images), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_images_that_are_not_square_are_taken_in_their_own_size(colour, format, tmp_path):
     path = exported_to(tmp_path, colour("oblong"), format)

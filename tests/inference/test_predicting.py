@@ -170,6 +170,7 @@ def test_names_that_are_no_unicode_cost_no_prediction(checkpoint):
     assert b"\nnew/\xff.png," in path.read_bytes()
 
 
+@pytest.mark.slow
 def test_batches_and_workers_change_nothing(checkpoint, caplog):
     write_images(Path("new"), 30, seed=50, size=(20, 30))
     DAMAGES[0][1](Path("new/007.jpg"))

@@ -257,6 +257,7 @@ def test_a_damaged_record_is_put_aside(damage):
     assert not Path(RECORD).exists()
 
 
+@pytest.mark.slow
 def test_the_config_names_lightnings_logger():
     assert run(*command(), "--trainer.max_epochs", "1", "--resume", "run") == 0
     logger = yaml.safe_load(Path("run/config.yaml").read_text())["trainer"]["logger"]
@@ -273,6 +274,7 @@ def test_an_id_in_the_config_wins():
     assert files("run")[-1].stem == "run-mine"
 
 
+@pytest.mark.slow
 def test_where_wandb_is_disabled_nothing_is_recorded(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert run(*command(), "--trainer.max_epochs", "1", "--resume", "run") == 0

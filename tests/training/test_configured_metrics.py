@@ -135,6 +135,7 @@ def test_metrics_of_a_model_in_bfloat16_count_exactly():
     assert [v.item() for v in metrics.compute(NAMES).values()] == [30 * 14, 30 * 13, 30 * 13]
 
 
+@pytest.mark.slow
 def test_every_output_of_a_run_has_them(in_an_empty_folder, capsys, tmp_path):
     metrics = json.dumps({"f1": "MulticlassF1Score", "recall": PER_CLASS})
     options = ["--model.backbone", "own_parts.net", "--model.metrics", metrics, "--checkpoint.monitor", "val/recall/3"]

@@ -189,6 +189,7 @@ def test_a_run_that_max_steps_ended_inside_an_epoch_continues_there(images):
         assert_equal(found[key], wanted[key])
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_continues_only_with_more_patience(images, capsys):
     command = [*options(images), "--trainer.max_epochs", "9"]
     # No loss falls by that much.
@@ -211,6 +212,7 @@ def test_a_checkpoint_of_an_average_needs_the_average_again(images, capsys):
     assert "holds a moving average; resume with --overlay ema" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_is_typed_wins_over_the_checkpoint(images, capsys):
     command = options(images)
     for scheduler, before, after in [
