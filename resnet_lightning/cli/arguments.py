@@ -101,10 +101,10 @@ def resolve(
     if run is None:
         raise InputError(f"{checkpoint_path!r} stores no config; give the one that it was trained with as --config")
     file = Path(checkpoint_path or "")
-    typed = {name.removesuffix("+") for name, _ in given_options(arguments)}
+    options = {name.removesuffix("+") for name, _ in given_options(arguments)}
     trust = Trust(_trusted(arguments), _names_in(arguments))
     with importable_from(RunArguments.code_folders), names_from_checkpoint(trust):
-        config = config_of_checkpoint(run, arguments[0], file, typed)
+        config = config_of_checkpoint(run, arguments[0], file, options)
     name = run_name(run, file)
     arguments = [arguments[0], "--config", config, *arguments[1:]]
     return RunArguments(tuple(arguments), name, checkpoint_path, checkpoint, trust=trust, stored_config=config)
