@@ -23,6 +23,7 @@ from ..build import import_by_path
 from ..data import ImageDataModule
 from ..errors import InputError
 from ..runs.configs import flatten
+from ..runs.readable import UNREADABLE, parse_yaml, read_text
 from ..trust import SAFE_PACKAGES
 
 _OF_DATA = (LightningDataModule,)
@@ -94,8 +95,8 @@ def trust_option(folder: Path) -> str:
     It lists the packages that the run's config names, beside those of which a checkpoint may name classes anyway.
     """
     try:
-        names = _part_names(yaml.safe_load((folder / "config.yaml").read_text()))
-    except (OSError, AttributeError, yaml.YAMLError):
+        names = _part_names(parse_yaml(read_text(folder / "config.yaml")))
+    except UNREADABLE:
         return ""
     packages = {name.partition(".")[0] for name in names if "." in name} - {*SAFE_PACKAGES}
     return f" --trust {','.join(sorted(packages))}" if packages else ""
@@ -112,8 +113,8 @@ def _part_names(config: Mapping[str, Any]) -> list[str]:
 
 def _content(run: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(run["config"])
-    except (KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        content = parse_yaml(run["config"])
+    except UNREADABLE as error:
         raise InputError(f"the config in the checkpoint {str(checkpoint)!r} is not YAML") from error
     if not isinstance(content, dict):
         raise InputError(f"the config in the checkpoint {str(checkpoint)!r} is not a mapping of options")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import get_loader
 from lightning import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import Profiler
@@ -22,8 +21,7 @@ from ..errors import InputError
 from ..runs.configs import flatten
 from ..training.classifier import ImageClassifier
 from .arguments import FULL_NAME, given_options
-
-_load_yaml = get_loader("yaml")  # jsonargparse's own, which reads 1e-3 as a number
+from .parser import load_yaml
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def chosen_classes(arguments: Sequence[str]) -> ChosenClasses:
 
 def config_of(value: str) -> dict[str, Any]:
     """Returns the content of a config that is the path of a file, or YAML."""
-    content = _load_yaml(Path(value).read_text() if _is_file(value) else value)
+    content = load_yaml(Path(value).read_text() if _is_file(value) else value)
     return content if isinstance(content, dict) else {}
 
 

@@ -29,7 +29,7 @@ _KNOWN_PLACES = {"", *(f"{group}." for group in GROUPS), "data.init_args.", "dat
 register_type(torch.device, str, torch.device, fail_already_registered=False)
 yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
-_load_yaml = get_loader("yaml")  # jsonargparse's own, which reads 1e-3 as a number
+load_yaml = get_loader("yaml")  # jsonargparse's own, which reads 1e-3 as a number
 
 
 class Parser(LightningArgumentParser):
@@ -61,7 +61,7 @@ class Parser(LightningArgumentParser):
 
 def _load_strictly(text: str) -> Any:
     check_yaml(text)
-    return with_transform_in_config(_load_yaml(text))
+    return with_transform_in_config(load_yaml(text))
 
 
 def add_run_options(parser: Parser) -> None:

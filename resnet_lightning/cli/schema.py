@@ -67,7 +67,8 @@ def named_classes(config: Any) -> list[type]:
         config = vars(config)
     if isinstance(config, dict):
         path = config.get("class_path")
-        if isinstance(path, str) and inspect.isclass(named := import_by_path("class", path)):
+        # A name without a module is that of a metric of torchmetrics, say, which needs no schema.
+        if isinstance(path, str) and "." in path and inspect.isclass(named := import_by_path("class", path)):
             found[named] = None
         config = list(config.values())
     if isinstance(config, list):

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import yaml
 
+from ..runs.readable import DEPTH, LOADER, is_too_deep
+
 _CHANGED_NUMBER = re.compile(r"[-+]?0[0-7_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]*")
-_DEEPEST = 100
 _LARGEST = 1_000_000
 _TAG = "tag:yaml.org,2002:"
 _PLACES_OF_NAMES = {("data", "classes"), ("data", "init_args", "classes"), ("classes",), ("init_args", "classes")}
@@ -31,12 +31,11 @@ def check_yaml(text: str) -> None:
             value as something else than what it looks like: ``010`` as 8, ``12:30`` as 750, and in a list of class
             names also ``no`` as false.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    _check_depth(text, loader)
-    root = yaml.compose(text, Loader=loader)
-    if root is None or isinstance(
-        root, yaml.ScalarNode
-    ):  # one value on a command line, which jsonargparse may read as it is
+    if is_too_deep(text):
+        raise StrictError(f"lists and mappings are nested more than {DEPTH} deep; write them flatter")
+    root = yaml.compose(text, Loader=LOADER)
+    # One value on a command line is left to jsonargparse, which may read it as it is.
+    if root is None or isinstance(root, yaml.ScalarNode):
         return
     parts = list(_walk(root, (), set()))
     _check_size(node for _, node in parts)
@@ -46,18 +45,6 @@ def check_yaml(text: str) -> None:
         elif isinstance(node, yaml.ScalarNode):
             is_name = path[:-1] in _PLACES_OF_NAMES and not _DECIMAL.fullmatch(node.value)
             _check_scalar(node, ".".join(path), is_name)
-
-
-def _check_depth(text: str, loader: Any) -> None:
-    """Rejects a document that is nested too deeply for the stack of Python, or of C."""
-    depth = 0
-    for event in yaml.parse(text, Loader=loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > _DEEPEST:
-            raise StrictError(f"lists and mappings are nested more than {_DEEPEST} deep; write them flatter")
 
 
 def _check_size(nodes: Iterable[yaml.Node]) -> None:

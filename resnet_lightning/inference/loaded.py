@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from ..build import build, import_by_path, importable_from, option_names
 from ..checkpoint_file import read_checkpoint
 from ..data import ImageSpec, PredictionDataModule
 from ..errors import InputError
+from ..runs.readable import UNREADABLE, parse_yaml
 from ..training.classifier import ImageClassifier
 from ..trust import Trust, names_from_checkpoint
 
@@ -90,8 +90,8 @@ def load_model(path: str | Path, trust: Iterable[str] = ()) -> LoadedModel:
 
 def _model_of(run: Mapping[str, Any]) -> Any:
     """Returns the part of the config in a checkpoint that describes the model; None if there is none."""
-    with contextlib.suppress(yaml.YAMLError, RecursionError, KeyError, TypeError, AttributeError):
-        return yaml.safe_load(run["config"])["model"]
+    with contextlib.suppress(*UNREADABLE):
+        return parse_yaml(run["config"])["model"]
     return None
 
 

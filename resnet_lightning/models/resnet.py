@@ -251,11 +251,9 @@ class ResNet(nn.Module):
     @property
     def num_classes(self) -> int:
         """Number of logits, also of a head that was assigned to ``fc``; 0 without a head."""
-        return (
-            0
-            if self.out_indices is not None
-            else output_size(getattr(self, "fc", nn.Identity()), default=self._num_classes)
-        )
+        if self.out_indices is not None:
+            return 0
+        return output_size(getattr(self, "fc", nn.Identity()), default=self._num_classes)
 
     @property
     def num_features(self) -> int:

@@ -9,10 +9,15 @@ from typing import Any
 
 import yaml
 
+DEPTH = 100
+"""How many mappings and lists may be nested; no config and no file of a run comes near it."""
+
 # More than any file of a run has.
-_DEPTH = 100
 _PARTS = 1_000_000
 _BYTES = 512 * 1024 * 1024
+
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The loader of YAML; libyaml is ten times as fast as Python."""
 
 UNREADABLE = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
@@ -38,6 +43,20 @@ def read_text(file: Path) -> str:
         return opened.read()
 
 
+def is_too_deep(text: str) -> bool:
+    """Whether a text in YAML is nested deeper than ``DEPTH``. Parsing it could overflow the stack, also that of C.
+
+    Raises:
+        yaml.YAMLError: if it is not YAML.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEPTH:
+            return True
+    return False
+
+
 def parse_yaml(text: str) -> Any:
     """Returns the content of a text in YAML.
 
@@ -45,13 +64,9 @@ def parse_yaml(text: str) -> Any:
         ValueError: if it is nested deeper, or is larger once its references are followed, than any config.
         yaml.YAMLError: if it is not YAML.
     """
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times faster
-    depth = 0
-    for event in yaml.parse(text, Loader=loader):  # libyaml itself overflows the stack
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEPTH:
-            raise ValueError("too deep")
-    content = yaml.load(text, Loader=loader)
+    if is_too_deep(text):
+        raise ValueError("too deep")
+    content = yaml.load(text, Loader=LOADER)
     _check_extent(content)
     return content
 
@@ -81,7 +96,7 @@ def _check_extent(content: Any) -> None:
     """Checks depth and size, counting what is referred to twice twice. A cycle is infinitely deep."""
     parts = 0
     level = [content]
-    for _ in range(_DEPTH + 1):
+    for _ in range(DEPTH + 1):
         level = [
             part
             for whole in level
