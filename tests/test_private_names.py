@@ -16,6 +16,7 @@ PACKAGE = ROOT / "resnet_lightning"
 
 # The owner, its private name, and the file that uses it.
 USED = [
+    ("jsonargparse._typehints.ActionTypeHint", "_typehint", "cli/parser.py"),
     ("lightning.pytorch.callbacks.ModelCheckpoint", "_save_checkpoint", "training/callbacks/best_checkpoint.py"),
     ("lightning.pytorch.loggers.WandbLogger", "_experiment", "runs/wandb_logger.py"),
     ("lightning.pytorch.loggers.WandbLogger", "_wandb_init", "runs/wandb_logger.py"),

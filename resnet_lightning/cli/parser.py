@@ -19,6 +19,7 @@ from ..errors import InputError, did_you_mean
 from ..training.classifier import ImageClassifier
 from .augment_option import with_transform_in_config
 from .config_errors import GROUPS, OBJECT_KEYS, argument_names, one_line, parameters_of, unknown_option
+from .number_types import integers_first
 from .strict_yaml import StrictError, check_yaml
 from .value_checks import check_values
 
@@ -44,6 +45,12 @@ class Parser(LightningArgumentParser):
         self.command = command
         # For values on the command line and in the environment, and for files that a config names.
         set_loader("yaml", _load_strictly, (yaml.YAMLError,))
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:  # jsonargparse gives its groups this method too
+        action = super().add_argument(*args, **kwargs)
+        if annotation := getattr(action, "_typehint", None):
+            action._typehint = integers_first(annotation)
+        return action
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         raise InputError(one_line(message)) from ex
