@@ -11,23 +11,12 @@ from rich.table import Table
 
 from ..atomic_write import atomic_write_text
 from ..errors import InputError
-from ..runs.comparison import (
-    FINAL,
-    by_data,
-    by_seed,
-    compared_metrics,
-    data_label,
-    differences,
-    final_metrics,
-    group_labels,
-    numbered,
-    run_numbers,
-)
-from ..runs.formatting import mean_and_deviation
+from ..runs.comparison import by_data, data_label, differences, numbered
 from ..runs.reader import Run, find_runs, read_run
 from ..runs.report.page import render
 from .console import console
 from .runs import as_table
+from .table_by_setting import table_by_setting
 
 
 def command(arguments: list[str]) -> None:
@@ -87,22 +76,12 @@ def _print_summary(out: Console, runs: Sequence[Run]) -> None:
     if len(datasets) > 1:
         out.print("[bold]these runs were trained on different data; their accuracies are not comparable[/]")
     for runs_on_data in datasets:
-        groups = by_seed(runs_on_data)
-        labels = group_labels(groups)
-        spreads = [final_metrics(group) for group in groups]
-        compared = compared_metrics(runs_on_data)
-        compared = [metric for metric in compared if metric in FINAL[:3] or metric not in FINAL]
-        metrics = [metric for metric in compared if any(metric in spread for spread in spreads)]
-        rows = [
-            [
-                f"{labels[group[0].folder]} ({run_numbers(group, numbers)})",
-                *(mean_and_deviation(metric, spread.get(metric)) for metric in metrics),
-            ]
-            for group, spread in zip(groups, spreads, strict=True)
-        ]
-        head = data_label(runs_on_data, datasets) if len(datasets) > 1 else "mean ± deviation"
-        out.print(_plain_table([head, *metrics], rows), highlight=False)
-    out.print("[dim]test: metrics of the tested checkpoint; val: metrics after the last epoch[/]")
+        title = data_label(runs_on_data, datasets) if len(datasets) > 1 else "mean ± deviation"
+        table = table_by_setting(runs_on_data, width=out.width, numbers=numbers, title=title)
+        out.print(table, highlight=False)
+    out.print(
+        "[dim]test: metrics of the tested checkpoint; val: metrics after the last epoch; best val: of the best epoch[/]"
+    )
 
 
 def _plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from .reader import Run
 
 FINAL = "test/acc", "test/loss", "val/acc", "val/loss", "train/acc", "train/loss"
 """The metrics of every run that are compared, in the order of the tables."""
+
+REPEATS = "seed_everything", "data.fold"
+"""Runs that differ in nothing else repeat one setting."""
 
 # These settings do not change a run's results.
 _IGNORED = {"trainer.default_root_dir", "trainer.logger", "checkpoint.dirpath", "data.predict_folder"}
@@ -51,8 +54,8 @@ def by_data(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def by_seed(runs: Sequence[Run]) -> list[list[Run]]:
-    """Groups runs on the same data that differ in nothing but the seed."""
-    return _grouped(runs, lambda run: {**settings(run), "seed_everything": None})
+    """Groups runs on the same data by setting: the runs of a group differ in nothing but the seed or the fold."""
+    return _grouped(runs, lambda run: {**settings(run), **dict.fromkeys(REPEATS)})
 
 
 def _grouped(runs: Sequence[Run], key: Callable[[Run], Any]) -> list[list[Run]]:
@@ -92,24 +95,36 @@ def own_metrics(run: Run, stage: str) -> list[str]:
     return [name for name in dict.fromkeys(named) if name not in FINAL and name != f"{stage}/acc5"]
 
 
+def counted_runs(group: Sequence[Run]) -> list[Run]:
+    """The runs of a setting that its means are taken over: the complete ones, only the newest of each seed and fold."""
+    newest = {_repeat(run): run for run in sorted(group, key=lambda run: run.started) if run.is_complete}
+    return list(newest.values())
+
+
 def final_metrics(group: Sequence[Run]) -> dict[str, Spread]:
-    """The final metrics of the complete runs of a group, with only the newest run of each seed."""
-    newest = {_seed_or_folder(run): run for run in sorted(group, key=lambda run: run.started) if run.is_complete}
-    metrics = {}
-    for metric in compared_metrics(group):
-        values = [value for run in newest.values() if (value := run.last(metric)) is not None]
-        if values:
-            are_finite = all(map(math.isfinite, values))
-            mean = statistics.fmean(values) if are_finite else math.nan
-            deviation = statistics.stdev(values) if are_finite and len(values) > 1 else None
-            metrics[metric] = Spread(len(values), mean, deviation)
-    return metrics
+    """The final metrics of the complete runs of a group, with only the newest run of each seed and fold."""
+    counted = counted_runs(group)
+    found = {
+        metric: spread([value for run in counted if (value := run.last(metric)) is not None])
+        for metric in compared_metrics(group)
+    }
+    return {metric: values for metric, values in found.items() if values}
 
 
-def _seed_or_folder(run: Run) -> str:
-    """Returns the seed if the config sets one, otherwise the folder: without a seed, no run repeats another."""
+def spread(values: Sequence[float]) -> Spread | None:
+    """Mean and deviation of values; None without values. If one of them is not finite, the mean is not a number."""
+    if not values:
+        return None
+    are_finite = all(map(math.isfinite, values))
+    mean = statistics.fmean(values) if are_finite else math.nan
+    return Spread(len(values), mean, statistics.stdev(values) if are_finite and len(values) > 1 else None)
+
+
+def _repeat(run: Run) -> tuple[str, str]:
+    """Returns the seed and the fold. Without a seed it is the folder: then no run repeats another."""
     seed = run.config.get("seed_everything")
-    return str(seed) if isinstance(seed, int) and not isinstance(seed, bool) else str(run.folder)
+    is_set = isinstance(seed, int) and not isinstance(seed, bool)
+    return str(seed) if is_set else str(run.folder), as_text(settings(run).get("data.fold"))
 
 
 def seed_of(run: Run) -> str:
@@ -124,7 +139,7 @@ def numbered(runs: Sequence[Run]) -> dict[Path, str]:
     return {run.folder: str(number) for number, run in enumerate(runs, start=1)}
 
 
-def run_numbers(runs: Sequence[Run], numbers: dict[Path, str]) -> str:
+def run_numbers(runs: Sequence[Run], numbers: Mapping[Path, str]) -> str:
     """Formats the numbers of runs, such as ``run 1`` or ``runs 1, 3``."""
     return f"run{'s' * (len(runs) > 1)} {', '.join(numbers[run.folder] for run in runs)}"
 
@@ -132,10 +147,17 @@ def run_numbers(runs: Sequence[Run], numbers: dict[Path, str]) -> str:
 def group_labels(groups: Sequence[Sequence[Run]]) -> dict[Path, str]:
     """For each run, by its folder, the settings that distinguish its group from the others on the same data."""
     differing = differences([group[0] for group in groups])
+    parts = [
+        [f"{key} {values[index]}" for key, values in differing.items() if key not in REPEATS]
+        for index in range(len(groups))
+    ]
+    # As few settings as tell the groups apart, but three where there are as many.
+    length = next(
+        (n for n in range(3, len(differing) + 1) if len({*map(tuple, (p[:n] for p in parts))}) == len(parts)), 3
+    )
     labels = {}
-    for index, group in enumerate(groups):
-        parts = [f"{key} {values[index]}" for key, values in differing.items() if key != "seed_everything"]
-        label = ", ".join(parts[:3]) + ", ..." * (len(parts) > 3)
+    for group, own in zip(groups, parts, strict=True):
+        label = ", ".join(own[:length]) + ", ..." * (len(own) > length)
         labels.update({run.folder: label or run.name for run in group})
     return labels
 
