@@ -1,5 +1,6 @@
 """Small networks and what several tests do to networks."""
 
+import torch
 from torch import nn
 
 from resnet_lightning import BasicBlock, ResNet
@@ -38,3 +39,19 @@ def part_of(key):
 def frozen_parts(net, stages):
     parts = ["conv1", "bn1", "layer1", "layer2", "layer3"][: stages + 2]
     return [*parts, "last_activation"] if stages == 3 and hasattr(net, "last_activation") else parts
+
+
+def state_of(net):
+    """All that an experiment may change in a network: its modules, their order and modes, and its tensors."""
+    modules = [(name, id(module), module.training) for name, module in net.named_modules()]
+    attributes = [list(vars(module)) for module in net.modules()]
+    return modules, attributes, snapshot(net), [parameter.grad for parameter in net.parameters()]
+
+
+def assert_unchanged(net, before):
+    modules, attributes, tensors, gradients = state_of(net)
+    assert modules == before[0]
+    assert attributes == before[1]
+    assert list(tensors) == list(before[2])
+    assert all(torch.equal(tensor, before[2][key]) for key, tensor in tensors.items())
+    assert all(gradient is old for gradient, old in zip(gradients, before[3], strict=True))

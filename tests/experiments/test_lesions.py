@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from nets import randomize_norms, tiny
+from nets import assert_unchanged, randomize_norms, state_of, tiny
 from resnet_lightning import Bottleneck, DigitsDataModule, InputError, ResNet
 from resnet_lightning.experiments.evaluation import batches_of
 from resnet_lightning.experiments.lesions import (
@@ -31,21 +31,6 @@ LABELS = torch.tensor([0, 1, 2, 3])
 def trained_like(make, *args, **options):
     torch.manual_seed(0)
     return randomize_norms(make(*args, **options)).eval()
-
-
-def state_of(net):
-    """All that a lesion may change: the modules, their order and modes, and the tensors."""
-    modules = [(name, id(module), module.training) for name, module in net.named_modules()]
-    attributes = [list(vars(module)) for module in net.modules()]
-    return modules, attributes, {key: tensor.clone() for key, tensor in net.state_dict().items()}
-
-
-def assert_unchanged(net, before):
-    modules, attributes, tensors = state_of(net)
-    assert modules == before[0]
-    assert attributes == before[1]
-    assert list(tensors) == list(before[2])
-    assert all(torch.equal(tensor, before[2][key]) for key, tensor in tensors.items())
 
 
 def assert_same_with_nothing_changed(net):
