@@ -92,7 +92,7 @@ def resolve(
         folders = (*(str(Path(path).parent) for path in configs), ".")
         return RunArguments(tuple(arguments), Path(configs[0]).stem, checkpoint_path, checkpoint, folders)
     if checkpoint is None:
-        if resume and not option_values("--model", arguments):
+        if resume and resume[-1] != "auto" and not option_values("--model", arguments):
             raise InputError(
                 f"there is no checkpoint in {resume[-1]!r} to resume from; to start a run, give a --config"
             )

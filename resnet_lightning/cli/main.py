@@ -13,7 +13,7 @@ from .unknown_words import check_command
 
 SUBCOMMANDS = (
     *("new", "models", "configs", "bench", "cross_validate", "runs", "report", "explain", "export", "features"),
-    "completion",
+    *("study", "completion"),
 )
 """Each is a file in this folder. The commands that need a trainer, such as ``fit``, are in command_line.py."""
 

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -142,7 +141,9 @@ def write_results(results: Results, folder: Path) -> None:
         if not rows:
             continue
         columns = [column.name for column in fields(kinds[name])]
-        atomic_write_csv(folder / name, [columns, *([_cell(getattr(row, column)) for column in columns] for row in rows)])
+        atomic_write_csv(
+            folder / name, [columns, *([_cell(getattr(row, column)) for column in columns] for row in rows)]
+        )
         checksums[name] = _checksum(read_text(folder / name))
     record = {**results.record, "checksums": checksums}
     atomic_write_text(folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
@@ -235,7 +236,9 @@ def check_config(found: Results, record: Mapping[str, Any], folder: Path) -> Non
             )
     theirs, ours = ({"": part["settings"], **part["variants"]} for part in (found.record, record))
     for variant in theirs.keys() & ours.keys():
-        different = sorted(k for k in {*theirs[variant], *ours[variant]} if theirs[variant].get(k) != ours[variant].get(k))
+        different = sorted(
+            k for k in {*theirs[variant], *ours[variant]} if theirs[variant].get(k) != ours[variant].get(k)
+        )
         if different:
             key = different[0]
             values = theirs[variant].get(key, "the default"), ours[variant].get(key, "the default")
@@ -243,8 +246,3 @@ def check_config(found: Results, record: Mapping[str, Any], folder: Path) -> Non
                 f"the results in {str(folder)!r} are of another config: {key} is {values[0]} there, and "
                 f"{values[1]} now{f' ({variant})' if variant else ''}; {elsewhere}"
             )
-
-
-def is_finite(value: float | None) -> bool:
-    """Whether there is a value, and it is a finite number."""
-    return value is not None and math.isfinite(value)

@@ -136,7 +136,7 @@ class Study:
         Raises:
             InputError: if the study has no such budget.
         """
-        budgets: Mapping[str, Budget] = {**self.budgets}
+        budgets: dict[str, Budget] = {str(key): value for key, value in self.budgets.items()}
         if name not in budgets:
             raise InputError(f"study {self.name!r} has no budget {name!r}; {did_you_mean(name, budgets)}")
         return budgets[name]
@@ -153,6 +153,12 @@ def only(budget: Budget, labels: Sequence[str]) -> Budget:
         if label not in known:
             raise InputError(f"unknown variant {label!r}; {did_you_mean(label, known)}")
     return dataclasses.replace(budget, variants=tuple(v for v in budget.variants if v.label in labels))
+
+
+def orders_of(study: Study, budget: Budget) -> list[Order]:
+    """Returns the orders of a study whose variants are both in a budget."""
+    labels = {variant.label for variant in budget.variants}
+    return [order for order in study.orders if {order.higher[0], order.lower[0]} <= labels]
 
 
 def flow(value: Mapping[str, Any]) -> str:

@@ -1,0 +1,107 @@
+"""`lightning study`: the studies as data, their results, and the command."""
+
+import pytest
+
+from resnet_lightning.cli.main import main
+from resnet_lightning.errors import InputError
+from resnet_lightning.experiments.studies import STUDIES, find_study
+from resnet_lightning.experiments.studies.certainty import resolve, t_quantile, welch_interval
+from resnet_lightning.experiments.studies.results import Results, Row, read_results, write_results
+from resnet_lightning.experiments.studies.study import Order
+
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
+
+
+def row(variant: str, seed: int, error: float, **further) -> Row:
+    return Row(variant, seed, error, further.pop("train_error", None), 1, 10, 1.5, "digits", "1 x cpu", **further)
+
+
+def results_of(**errors: list[float]) -> Results:
+    record = {"study": "s", "budget": "smoke", "data": "digits", "settings": {}, "variants": {v: {} for v in errors}}
+    return Results(record).with_rows(row(v, seed, e) for v, values in errors.items() for seed, e in enumerate(values))
+
+
+ORDER = Order("a is worse than b", higher=("a", "error"), lower=("b", "error"))
+
+
+@pytest.mark.parametrize(("freedom", "published"), [(1, 12.706), (2, 4.303), (4, 2.776), (10, 2.228), (100, 1.984)])
+def test_quantiles_of_students_t_are_those_of_the_tables(freedom, published):
+    assert t_quantile(0.975, freedom) == pytest.approx(published, rel=3e-3)
+
+
+def test_welch_interval_of_a_textbook_example():
+    """Two samples of equal size and variance: the interval of the ordinary t test with n1 + n2 - 2 degrees."""
+    low, high = welch_interval([10.0, 12.0, 14.0], [1.0, 3.0, 5.0])
+    half = 2.776 * (4 / 3 + 4 / 3) ** 0.5
+    assert (low, high) == pytest.approx((9 - half, 9 + half), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "verdict"),
+    [
+        ([50.0, 51.0, 52.0], [10.0, 11.0, 12.0], "came out"),
+        ([10.0, 11.0, 12.0], [50.0, 51.0, 52.0], "did not come out"),
+        ([10.0, 11.0, 12.0], [9.0, 11.0, 12.5], "not resolved"),
+        ([50.0], [10.0], "not resolved"),  # a single seed shows no spread
+        ([90.0, 90.0, 90.0], [1.0, 1.0, 1.0], "came out"),  # at chance, all seeds are equal
+        ([], [1.0, 2.0], "not resolved"),
+    ],
+)
+def test_an_order_comes_out_only_if_the_interval_is_on_one_side_of_zero(a, b, verdict):
+    assert resolve(ORDER, results_of(a=a, b=b)).verdict == verdict
+
+
+def test_results_are_read_back_as_they_were_written(tmp_path):
+    results = results_of(a=[12.5, 13.0], b=[1.0]).with_rows([row("b", 1, 90.0, note="diverged: the loss is nan")])
+    write_results(results, tmp_path)
+    assert read_results(tmp_path) == results
+    (tmp_path / "results.csv").write_bytes((tmp_path / "results.csv").read_bytes().replace(b"\r\n", b"\n"))
+    assert read_results(tmp_path) == results  # git may change the ends of lines
+
+
+@pytest.mark.parametrize("name", ["results.csv", "study.json"])
+def test_edited_results_are_refused(tmp_path, name):
+    write_results(results_of(a=[12.5]), tmp_path)
+    file = tmp_path / name
+    file.write_text(file.read_text().replace("12.5", "2.5") if name.endswith("csv") else "{}")
+    with pytest.raises(InputError, match=rf"{name}' (was edited|is damaged).*run the study again"):
+        read_results(tmp_path)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_plans_its_runs(name, capsys):
+    study = find_study(name)
+    assert study.name == name
+    assert {"smoke"} <= study.budgets.keys()
+    for budget_name, budget in study.budgets.items():
+        assert main(["study", name, "--budget", budget_name, "--seeds", "2", "--dry_run"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 2 * len(budget.variants)
+        labels = [variant.label for variant in budget.variants]
+        assert len(set(labels)) == len(labels)
+
+
+def error_line(capsys, *arguments: str) -> str:
+    assert main(["study", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["degradtion"], "unknown study 'degradtion'; did you mean 'degradation'?"),
+        (["degradation", "--budget", "smok"], "study 'degradation' has no budget 'smok'; did you mean 'smoke'?"),
+        (["degradation", "--seeds", "0"], "--seeds is 0; give at least 1"),
+        (["degradation", "--jobs", "0"], "--jobs is 0; give at least 1"),
+        (["degradation", "--variants", "plain-21"], "unknown variant 'plain-21'; did you mean 'plain-20'"),
+        (["--model.lr=1"], "give the name of a study before '--model.lr=1'"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, arguments, message):
+    assert error_line(capsys, *arguments).startswith(f"error: {message}")
+
+
+def test_the_list_names_every_study(capsys):
+    assert main(["study"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in STUDIES)
