@@ -4,12 +4,11 @@ import argparse
 
 import torch
 from rich.table import Table
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..build import import_module, importable_from
 from ..errors import InputError, did_you_mean
 from ..models import create_model, list_models
+from ..models.cost import multiply_adds
 from ..models.registry import MODELS
 from .console import console
 
@@ -66,16 +65,3 @@ def _models_of(module: str) -> list[str]:
     if not names:
         raise InputError(f"the module {module!r} registers no model; decorate a function in it with register_model")
     return names
-
-
-def multiply_adds(model: nn.Module, image_size: int) -> int:
-    """Counts the multiply-adds of the convolutions and linear layers for one image.
-
-    Papers and torchvision call them FLOPs.
-    """
-    device = next(model.parameters()).device
-    training = model.training
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.empty(1, getattr(model, "in_chans", 3), image_size, image_size, device=device))
-    model.train(training)
-    return counter.get_total_flops() // 2  # the counter counts a multiply-add as two operations

@@ -46,6 +46,11 @@ def group_norm(planes: int, num_groups: int = 32) -> nn.GroupNorm:
     return nn.GroupNorm(groups, planes)
 
 
+def no_norm(planes: int) -> nn.Module:
+    """Makes nothing in place of a norm, for networks without normalization."""
+    return nn.Identity()
+
+
 class DropPath(nn.Module):
     """Stochastic depth (Huang et al. 2016, section 3): in training, sets a residual branch to zero for random images.
 
@@ -75,7 +80,7 @@ def out_of_place(activation: nn.Module) -> nn.Module:
     return activation
 
 
-NORM_LAYERS: dict[str, NormLayer] = {"batch": nn.BatchNorm2d, "group": group_norm}
+NORM_LAYERS: dict[str, NormLayer] = {"batch": nn.BatchNorm2d, "group": group_norm, "none": no_norm}
 
 ACT_LAYERS: dict[str, ActLayer] = {
     "relu": partial(nn.ReLU, inplace=True),

@@ -51,7 +51,8 @@ class ResNet(nn.Module):
         stem_planes: channels of the stem; by default the planes of the first stage.
         shortcut: the shortcut of each block: ``"projection"``, ``"zero_pad"``, ``"none"`` for a plain network, or
             another one of ``models.shortcuts``.
-        norm_layer: ``"batch"``, ``"group"``, or a function that takes the number of channels and returns a module.
+        norm_layer: ``"batch"``, ``"group"``, ``"none"``, or a function that takes the number of channels and
+            returns a module.
         act_layer: ``"relu"``, ``"leaky_relu"``, ``"elu"``, ``"celu"``, ``"silu"``, ``"gelu"``, or a function that
             returns a module.
         order: the order of convolution, norm and activation in a block: ``"original"``, ``"full_pre_activation"`` or

@@ -66,6 +66,7 @@ class ImageClassifier(LightningModule):
         optimizer: a class of ``torch.optim``, or a dotted path. If it has ``train()`` and ``eval()``, as schedule-free
             optimizers do, it is in eval mode for evaluations and in checkpoints.
         optimizer_args: its other arguments. Weight decay is not applied to norms and biases.
+        decay_norms_and_biases: apply the weight decay to them too, as He et al. 2015 did.
         scheduler: a class of ``torch.optim.lr_scheduler``, or a dotted path. It is stepped after every optimizer step
             and sized to the run's length. None keeps the learning rate constant.
         scheduler_args: its other arguments. Milestones below 1 are fractions of the run.
@@ -97,6 +98,7 @@ class ImageClassifier(LightningModule):
         class_weights: list[float] | Literal["balanced"] | None = None,
         metrics: dict[str, str | dict[str, Any]] | None = None,
         lr_factors: dict[str, float] | None = None,
+        decay_norms_and_biases: bool = False,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -104,6 +106,7 @@ class ImageClassifier(LightningModule):
         check_range("model.lr", lr, Range(0, MAX_RATE, open_low=True))
         check_truth_value("model.channels_last", channels_last)
         check_truth_value("model.compile", compile)
+        check_truth_value("model.decay_norms_and_biases", decay_norms_and_biases)
         if not 0 <= label_smoothing < 1:
             raise InputError(f"model.label_smoothing is {label_smoothing}; give a number from 0 up to 1")
         hparams = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -309,7 +312,8 @@ class ImageClassifier(LightningModule):
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         trained = nn.ModuleDict({"backbone": self.backbone, "loss": self.loss})
-        return parameter_groups(trained, {f"backbone.{name}": factor for name, factor in self._lr_factors.items()})
+        factors = {f"backbone.{name}": factor for name, factor in self._lr_factors.items()}
+        return parameter_groups(trained, factors, decay_all=self.hparams["decay_norms_and_biases"])
 
     def _make_dummy_optimizer(self, total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
         """Returns the configured optimizer and schedule for parameters that belong to no model, one in each group."""

@@ -30,7 +30,9 @@ def _find(what: str, name: str, home: ModuleType, base: type) -> Callable[..., A
     return getattr(home, name)
 
 
-def parameter_groups(module: nn.Module, factors: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
+def parameter_groups(
+    module: nn.Module, factors: Mapping[str, float] | None = None, *, decay_all: bool = False
+) -> list[dict[str, Any]]:
     """Returns two groups: the weights, and the norms and biases, without weight decay.
 
     He et al. 2018, *Bag of Tricks for Image Classification*, section 3.1: "no bias decay".
@@ -39,7 +41,9 @@ def parameter_groups(module: nn.Module, factors: Mapping[str, float] | None = No
         module: its parameters that require a gradient are grouped.
         factors: the factors of the learning rate that are not 1, by parameter name. Each group then has one factor, as
             its ``lr_factor``.
+        decay_all: decay norms and biases too, as He et al. 2015 did.
     """
+    spared: dict[str, Any] = {} if decay_all else {"weight_decay": 0.0}
     parameters: dict[float, list[nn.Parameter]] = {1.0: []}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
@@ -48,7 +52,7 @@ def parameter_groups(module: nn.Module, factors: Mapping[str, float] | None = No
     for factor, some in parameters.items():
         own: list[dict[str, Any]] = [
             {"params": [p for p in some if p.ndim > 1]},
-            {"params": [p for p in some if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in some if p.ndim <= 1], **spared},
         ]
         if factors:
             own = [{**group, "lr_factor": factor} for group in own if group["params"]]
@@ -107,6 +111,10 @@ def make_scheduler(
     ``OneCycleLR``, the peak, which is the optimizer's learning rate. Milestones below 1 are fractions of the run. The
     momentum stays constant unless ``cycle_momentum`` is set.
 
+    ``SequentialLR`` and ``ChainedScheduler`` take other schedules, each as ``{name: {argument: value}}``. A warm-up is
+    ``{schedulers: [{ConstantLR: {factor: 0.1, total_iters: 400}}, {MultiStepLR: {milestones: [32000, 48000]}}]}`` of a
+    ``ChainedScheduler``.
+
     Args:
         name: a class of ``torch.optim.lr_scheduler``, or a dotted path.
         optimizer: the optimizer whose learning rate it sets.
@@ -119,10 +127,12 @@ def make_scheduler(
     factory = _find("scheduler", name, lr_scheduler, lr_scheduler.LRScheduler)
     accepted = inspect.signature(factory).parameters
     _check_numbers(f"scheduler {name!r}", factory, options)
-    check_scheduler_options(options, max(float(group["lr"]) for group in optimizer.param_groups))
+    # A schedule among several may have changed the rate already.
+    rates = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    check_scheduler_options(options, max(rates))
     filled: dict[str, Any] = {argument: total_steps for argument in _LENGTH_ARGUMENTS if argument in accepted}
     if "max_lr" in accepted:
-        filled["max_lr"] = [group["lr"] for group in optimizer.param_groups]
+        filled["max_lr"] = rates
     if "cycle_momentum" in accepted:
         filled["cycle_momentum"] = False
     filled.update(options)
@@ -134,7 +144,24 @@ def make_scheduler(
         filled["pct_start"] = _safe_pct_start(
             filled.get("pct_start", accepted["pct_start"].default), filled["total_steps"]
         )
+    if "schedulers" in accepted:
+        filled["schedulers"] = _make_schedulers(name, optimizer, total_steps, filled.get("schedulers"))
+        return build(f"scheduler {name!r}", factory, optimizer=optimizer, **filled)
     return build(f"scheduler {name!r}", factory, optimizer, **filled)
+
+
+def _make_schedulers(
+    name: str, optimizer: optim.Optimizer, total_steps: int, schedulers: Any
+) -> list[lr_scheduler.LRScheduler]:
+    """Builds the schedules of which another one consists."""
+    one_each = isinstance(schedulers, list) and all(isinstance(s, Mapping) and len(s) == 1 for s in schedulers)
+    if not one_each or not schedulers:
+        raise InputError(
+            f"scheduler {name!r}: schedulers is {schedulers!r}; give a list of schedules, each as "
+            "{name: {argument: value}}, such as {ConstantLR: {factor: 0.1, total_iters: 400}}"
+        )
+    parts = [next(iter(scheduler.items())) for scheduler in schedulers]
+    return [make_scheduler(str(part), optimizer, total_steps, options or {}) for part, options in parts]
 
 
 def _for_each_group(optimizer: optim.Optimizer, argument: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,12 @@ def test_every_parameter_is_in_one_group_and_norms_and_biases_are_not_decayed(op
     assert set(spared["params"]) == set(net.parameters()) - weights_of_layers(net)
 
 
+def test_norms_and_biases_are_decayed_like_the_weights_if_asked_for():
+    groups = parameter_groups(create_model("resnet20"), decay_all=True)
+    optimizer = make_optimizer("SGD", groups, 0.1, {"weight_decay": 1e-4})
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [1e-4, 1e-4]
+
+
 def test_frozen_parameters_are_left_out():
     net = create_model("resnet20")
     net.layer1.requires_grad_(False)
@@ -209,3 +215,44 @@ def test_a_wrong_schedule_names_what_was_meant(name, options, words):
         make_scheduler(name, optimizer, 20, options)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+# The warm-up of He et al. 2015, section 4.2, for ResNet-110.
+WARM_UP = {
+    "ChainedScheduler": [
+        {"ConstantLR": {"factor": 0.1, "total_iters": 400}},
+        {"MultiStepLR": {"milestones": [0.5, 0.75], "gamma": 0.1}},
+    ],
+    "SequentialLR": [
+        {"ConstantLR": {"factor": 0.1, "total_iters": 400}},
+        {"MultiStepLR": {"milestones": [31600, 47600], "gamma": 0.1}},
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "further"), [("ChainedScheduler", {}), ("SequentialLR", {"milestones": [400]})])
+def test_a_schedule_of_several_is_built_from_their_names(name, further):
+    optimizer = make_optimizer("SGD", [nn.Parameter(torch.zeros(1))], 0.1, {})
+    scheduler = make_scheduler(name, optimizer, 64000, {"schedulers": WARM_UP[name], **further})
+    optimizer.step()
+    rates = []
+    for _ in range(64000):
+        rates.append(optimizer.param_groups[0]["lr"])
+        scheduler.step()
+    expected = {0: 0.01, 399: 0.01, 400: 0.1, 31999: 0.1, 32000: 0.01, 47999: 0.01, 48000: 0.001, 63999: 0.001}
+    assert {step: rates[step] for step in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "schedulers", [None, [], ["ConstantLR"], {"ConstantLR": {}}, [{"ConstantLR": {}, "LinearLR": {}}]]
+)
+def test_schedules_of_a_schedule_have_one_form(schedulers):
+    optimizer = make_optimizer("SGD", [nn.Parameter(torch.zeros(1))], 0.1, {})
+    with pytest.raises(InputError, match=r"give a list of schedules, each as \{name: \{argument: value\}\}"):
+        make_scheduler("ChainedScheduler", optimizer, 20, {"schedulers": schedulers})
+
+
+def test_a_wrong_schedule_among_several_names_what_was_meant():
+    optimizer = make_optimizer("SGD", [nn.Parameter(torch.zeros(1))], 0.1, {})
+    with pytest.raises(InputError, match="unknown scheduler 'MultiStep'; did you mean 'MultiStepLR'"):
+        make_scheduler("ChainedScheduler", optimizer, 20, {"schedulers": [{"MultiStep": {"milestones": [3]}}]})
