@@ -95,6 +95,12 @@ def data(*, rounds: int) -> Iterator[Comparison]:
         loader = _dataloader(*random_images(_SMALL_SET), workers)
         work = f"torchvision's transforms in a DataLoader, {workers} workers"
         yield interleaved(work, _SMALL_SET, _our_epoch(small_set), timed(partial(_exhaust, loader)), rounds=rounds)
+    with_policy = RandomImagesDataModule(
+        _SMALL_SET, **{**_OPTIONS, "augment": Augmentation(crop=4, flip=True, policy="RandAugment")}
+    )
+    loader = _dataloader(*random_images(_SMALL_SET), 2, transforms.RandAugment())
+    work = "the same and RandAugment, 2 workers"
+    yield interleaved(work, _SMALL_SET, _our_epoch(with_policy), timed(partial(_exhaust, loader)), rounds=rounds)
     whole_set = RandomImagesDataModule(_WHOLE_SET, **_OPTIONS)
     augmented_at_once = WholeSet(*random_images(_WHOLE_SET))
     work = "the whole set augmented at once, as tensors"
@@ -119,11 +125,14 @@ def _copy(batches: Iterable[RawBatch]) -> None:
         batch.images.float()
 
 
-def _dataloader(images: np.ndarray, labels: np.ndarray, workers: int) -> DataLoader[tuple[Tensor, int]]:
+def _dataloader(
+    images: np.ndarray, labels: np.ndarray, workers: int, *policy: Callable[[Image.Image], Image.Image]
+) -> DataLoader[tuple[Tensor, int]]:
     transform = transforms.Compose(
         [
             transforms.RandomCrop(32, padding=4),
             transforms.RandomHorizontalFlip(),
+            *policy,
             transforms.ToTensor(),
             transforms.Normalize(_MEAN, _STD),
         ]

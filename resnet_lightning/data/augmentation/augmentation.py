@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -16,10 +16,11 @@ from .color import adjust_brightness, adjust_contrast, adjust_hue, adjust_satura
 from .draws import Bools, Draws, Integers
 from .geometry import affine, crop, mark_boxes, resized_crop, to
 from .mixup import beta, cutmix, mixup, one_hot
+from .policies import Policy, make_policy
 from .transform import Transform, load_transform
 
 # One stream of random numbers for each purpose. A seed's results depend on these numbers: append new ones at the end.
-_CROP, _FLIP, _AFFINE, _RESIZED_CROP, _COLOR, _CUTOUT, _ERASE, _ERASE_BOX, _MIX = range(9)
+_CROP, _FLIP, _AFFINE, _RESIZED_CROP, _COLOR, _CUTOUT, _ERASE, _ERASE_BOX, _MIX, _POLICY = range(10)
 
 _ERASED_AREA, _ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)  # torchvision's defaults, nearly those of the paper
 _CROPPED_ASPECT = (3 / 4, 4 / 3)
@@ -45,6 +46,8 @@ class Augmentation:
         contrast: multiply the distance from the image's mean grey by such a factor.
         saturation: multiply the distance of each pixel from its grey by such a factor.
         hue: rotate the hue by a random angle, at most this share of the colour circle; up to 0.5.
+        policy: ``RandAugment``, ``TrivialAugmentWide`` or ``AugMix``, drawn for each image; see ``policies``.
+        policy_args: its arguments, such as ``{num_ops: 2, magnitude: 9}`` of RandAugment.
         transform: the name of a class of ``torchvision.transforms.v2``, or the dotted path of any class or function (in
             Python also the callable itself). It gets images as float32 in [0, 1] after the options above. A callable
             with two arguments gets the images and labels of a batch, and may mix them. See ``transform.Transform``.
@@ -73,6 +76,8 @@ class Augmentation:
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0
+    policy: str | None = None
+    policy_args: dict[str, Any] | None = field(default=None, hash=False)
     transform: str | Any = field(default=None, hash=False)  # a callable too, and it may not be hashable
     transform_args: dict[str, Any] | None = field(default=None, hash=False)
     transform_on: Literal["image", "batch"] | None = None
@@ -105,6 +110,13 @@ class Augmentation:
         ):
             if not allowed:
                 raise InputError(f"augment.{name} is {getattr(self, name)!r}; give {what}")
+        if self.policy_args and self.policy is None:
+            raise InputError("augment.policy_args needs augment.policy, the policy that takes them")
+        _ = self._policy
+
+    @cached_property
+    def _policy(self) -> Policy | None:
+        return make_policy(self.policy, self.policy_args) if self.policy else None
 
     @cache  # noqa: B019  # few instances, which the cache keeps alive
     def without(self, options: tuple[str, ...]) -> "Augmentation":
@@ -192,6 +204,9 @@ class Augmentation:
         """
         images = self.crop_and_resize(images, draws)
         images = self.adjust_colors(self.move(images, draws), draws)
+        if self._policy:
+            images = self._policy(images.float().round().contiguous(), draws, _POLICY)
+            images = images.contiguous(memory_format=torch.channels_last)
         if transform is not None:
             images, targets = transform(images, targets, draws)
         images = self.hide(normalize(images), draws)

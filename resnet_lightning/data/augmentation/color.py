@@ -22,13 +22,13 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Moves away from the mean grey of the image: 0 is that grey, 1 the image itself."""
     # In two steps. In one, torch sums a large image in a different order if it is alone in its batch.
-    mean = _grey(images).mean(-1, keepdim=True).mean(-2, keepdim=True)
-    return _blend(images, mean, factor)
+    mean = grey(images).mean(-1, keepdim=True).mean(-2, keepdim=True)
+    return blend(images, mean, factor)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Moves away from grey: 0 is the image in grey, 1 the image itself. Colour images only."""
-    return _blend(images, _grey(images), factor)
+    return blend(images, grey(images), factor)
 
 
 def adjust_hue(images: Tensor, turn: Tensor) -> Tensor:
@@ -51,12 +51,14 @@ def adjust_hue(images: Tensor, turn: Tensor) -> Tensor:
     return torch.where(some[:, None], torch.stack(channels, 1), images)
 
 
-def _grey(images: Tensor) -> Tensor:
+def grey(images: Tensor) -> Tensor:
+    """Returns the perceived brightness (B, 1, H, W)."""
     if images.shape[1] == 1:
         return images
     luma = to(images.device, _LUMA).view(-1, 1, 1)
     return (images * luma).sum(1, keepdim=True)
 
 
-def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+def blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    """Moves images away from others: 0 is the other image, 1 the image itself."""
     return (factor * images + (1 - factor) * other).clamp_(0, 255)

@@ -130,7 +130,7 @@ def affine(images: Tensor, degrees: Floats, down: Floats, right: Floats, scale: 
     x, y = -2 * right, -2 * down
     across, along = sin * (height / width), sin * (width / height)
     theta = [[cos, -across, cos * x - across * y], [along, cos, along * x + cos * y]]
-    return _sample(images, theta, "zeros")
+    return sample(images, theta, "zeros").contiguous(memory_format=torch.channels_last)
 
 
 def resized_crop(images: Tensor, top: Integers, left: Integers, height: Integers, width: Integers) -> Tensor:
@@ -138,15 +138,27 @@ def resized_crop(images: Tensor, top: Integers, left: Integers, height: Integers
     _, _, rows, columns = images.shape
     zero = np.zeros(len(images))
     x, y = (2 * left + width) / columns - 1, (2 * top + height) / rows - 1
-    return _sample(images, [[width / columns, zero, x], [zero, height / rows, y]], "border")
+    theta = [[width / columns, zero, x], [zero, height / rows, y]]
+    return sample(images, theta, "border").contiguous(memory_format=torch.channels_last)
 
 
-def _sample(images: Tensor, theta: list[list[Any]], outside: str) -> Tensor:
+def sample(images: Tensor, theta: list[list[Any]], outside: str, mode: str = "bilinear") -> Tensor:
+    """Applies an affine map to each image.
+
+    Args:
+        images: (B, C, H, W).
+        theta: two rows of three numbers or arrays (B,), which map an output pixel to its source, in coordinates from -1
+            to 1 along both axes.
+        outside: what pixels from outside are: ``"zeros"``, or ``"border"``, the nearest pixel inside.
+        mode: ``"bilinear"`` or ``"nearest"``.
+
+    Returns:
+        (B, C, H, W) float32, with the channels outermost in memory.
+    """
     matrices = np.array(theta, np.float32).transpose(2, 0, 1)  # (B, 2, 3)
     grid = F.affine_grid(to(images.device, matrices), list(images.shape), align_corners=False)
     # grid_sample is several times faster with the channels outermost
-    found = F.grid_sample(images.float().contiguous(), grid, padding_mode=outside, align_corners=False)
-    return found.contiguous(memory_format=torch.channels_last)
+    return F.grid_sample(images.float().contiguous(), grid, mode=mode, padding_mode=outside, align_corners=False)
 
 
 def mark_boxes(images: Tensor, top: Integers, left: Integers, height: Integers, width: Integers) -> Tensor:
