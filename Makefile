@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow fuzz lint format schema lock clean
+.PHONY: help run test test-slow fuzz kill lint format schema lock clean
 
 # All tests run in as many processes as there are cores, a file in each; a selection starts faster in one process.
 PARALLEL = $(if $(ARGS),,--numprocesses auto --maxprocesses 8 --dist loadfile)
@@ -23,6 +23,9 @@ test-slow: $(VENV)/.dev ## Run the slow tests: whole trainings, several processe
 
 fuzz: $(VENV)/.dev ## Mutate configs, command lines and checkpoints at random: make fuzz ARGS="--cases 2000 --seed 1"
 	$(BIN)/python tests/fuzz_command_line.py $(ARGS)
+
+kill: $(VENV)/.dev ## Kill trainings at random moments, resume and compare them: make kill ARGS="--kills 100 --seed 1"
+	$(BIN)/python tests/kill_runs.py $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from .augment_option import with_transforms
 from .checkpoint_config import config_of_checkpoint, run_name
 from .overlays import with_overlays
 from .parser import check_config_file
+from .process_options import settle_processes
 from .shipped_configs import config_path
 
 FULL_NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
@@ -77,6 +78,7 @@ def resolve(
     arguments = with_overlays(arguments, folder / "overlays")
     for path in option_values("--config", arguments, short="-c"):
         check_config_file(path)
+    settle_processes(arguments[0] if arguments else "", list(given_options(arguments)))
     resume, checkpoints = option_values("--resume", arguments), option_values("--ckpt_path", arguments)
     if "" in resume:
         raise InputError("--resume is empty; give the folder of a run, or auto for the newest run with this config")

@@ -20,7 +20,7 @@ from ..build import importable_from
 from ..checkpoint_file import check_checksum
 from ..errors import InputError
 from ..runs.folder import local_folder
-from ..runs.subprocesses import end_with_parent, folder_of_parent, forget_stray_rank
+from ..runs.subprocesses import end_with_parent, folder_of_parent
 from ..signals import Signalled, exit_code
 from ..training.callbacks import BestCheckpoint, Interrupted, PredictionWriter, RunRecord, Throughput
 from ..training.checkpoint_checks import (
@@ -62,7 +62,6 @@ def run(arguments: list[str]) -> int:
     Raises:
         InputError: if the input is wrong.
     """
-    forget_stray_rank()
     has_parent = folder_of_parent() is not None
     if has_parent:
         end_with_parent()

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 import signal
 import sys
 
@@ -84,6 +85,14 @@ def _run(arguments: list[str]) -> int:
         subcommand.command([argument for argument in arguments[1:] if argument != "--debug"])
         return 0
     check_command(arguments, SUBCOMMANDS)
+    forget_unreadable_ranks()
     from .command_line import run  # imported here, since importing Lightning takes seconds
 
     return run(arguments)
+
+
+def forget_unreadable_ranks() -> None:
+    """Removes variables that should give the rank of this process but hold no number: importing Lightning would fail."""
+    for name in "RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK":
+        if not os.environ.get(name, "0").isdecimal():
+            del os.environ[name]

@@ -9,7 +9,7 @@ from lightning import Callback, LightningDataModule
 from ..data import PredictionDataModule
 from ..runs import mlflow_logger, tensorboard_logger
 from ..runs.wandb_logger import make_resumable, wandb_is_usable
-from ..training.callbacks import MovingAverage
+from ..training.callbacks import InitialLearningRateFinder, MovingAverage
 from ..training.checkpoint_checks import is_measured_in_validation
 from ..training.trainer import as_list
 
@@ -36,8 +36,11 @@ def complete(config: Namespace, command: str, folder: Path | None, checkpoint: d
         elif (config.checkpoint.monitor or "").startswith("train/"):
             config.checkpoint.save_on_train_epoch_end = True  # in the validation, it is still that of the epoch before
     for callback in as_list(config.trainer.callbacks):
-        if getattr(callback, "class_path", "").endswith(".EMAWeightAveraging"):
+        name = getattr(callback, "class_path", "")
+        if name.endswith(".EMAWeightAveraging"):
             callback.class_path = _path_of(MovingAverage)
+        elif name.startswith("lightning.pytorch.") and name.endswith(".LearningRateFinder"):
+            callback.class_path = _path_of(InitialLearningRateFinder)
     step = checkpoint["global_step"] if command == "fit" and checkpoint is not None else None
     _complete_loggers(config.trainer, command, folder, step)
 

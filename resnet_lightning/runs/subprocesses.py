@@ -41,19 +41,32 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def forget_stray_rank() -> None:
-    """Makes this the first process of a run if a variable gives its rank, but nothing has started it with others.
+def settle_rank(devices: int, num_nodes: int, has_starter: bool) -> None:
+    """Sets the rank of this process to the one that Lightning will give it, and forgets variables that mislead it.
 
-    Shells inside of a job of a cluster, and scripts that start one run on each device, leave such variables.
+    Lightning takes the rank from the first variable that gives one. Shells inside of a job of a cluster, and scripts
+    that start one run on each device, leave such variables; and the tasks of ``srun -n 4`` are four runs if the options
+    of each ask for one process.
+
+    Args:
+        devices: the number of processes on each machine that the options ask for.
+        num_nodes: the number of machines that they ask for.
+        has_starter: whether torchrun or a cluster has started all processes of the run, and gives them their ranks.
     """
     environment = os.environ
-    is_of_a_group = FOLDER_VARIABLE in environment or "WORLD_SIZE" in environment or "MASTER_ADDR" in environment
-    is_of_a_job = "SLURM_NTASKS" in environment or "JSM_NAMESPACE_RANK" in environment
-    if is_of_a_group or is_of_a_job or "NODE_RANK" in environment or "GROUP_RANK" in environment:
+    is_child = folder_of_parent() is not None
+    if is_child or (has_starter and devices * num_nodes > 1):
         return
-    for name in "RANK", "LOCAL_RANK":
-        environment.pop(name, None)
-    rank_zero_only.rank = 0  # type: ignore[attr-defined]
+    if num_nodes == 1:
+        for name in "NODE_RANK", "GROUP_RANK":
+            environment.pop(name, None)
+    # All processes may have been started by hand, with the variables that Lightning documents.
+    by_hand = {"WORLD_SIZE", "MASTER_ADDR", "NODE_RANK", "GROUP_RANK"} & environment.keys()
+    if devices * num_nodes == 1 or not by_hand:
+        environment.pop("LOCAL_RANK", None)
+    environment.pop("RANK", None)  # Lightning computes it from the other two
+    ranks = [environment.get(name, "0") for name in ("NODE_RANK", "GROUP_RANK", "LOCAL_RANK")]
+    rank_zero_only.rank = int(any(rank != "0" for rank in ranks))  # type: ignore[attr-defined]
 
 
 def is_first_process() -> bool:

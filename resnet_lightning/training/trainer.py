@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from lightning import Callback, Trainer
 from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
-from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ProgressBar
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
@@ -32,6 +32,7 @@ from .callbacks import (
     RunRecord,
     Throughput,
 )
+from .processes import is_one_of_slurm, is_started_by_slurm, number_of_processes
 
 _Callback = TypeVar("_Callback", bound=Callback)
 
@@ -128,10 +129,8 @@ def _trainer(options: Mapping[str, Any], callbacks: Iterable[Callback], loggers:
     plugins = as_list(options["plugins"])
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(WholeCheckpoints())
-    if _is_started_by_slurm() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
-        # `LastCheckpoint` requeues the job if the run can be resumed. Lightning would also requeue it outside of
-        # training, and leave a checkpoint in `runs/` from which each new run on SLURM would then start.
-        plugins.append(SLURMEnvironment(auto_requeue=False))
+    if is_started_by_slurm() and not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+        plugins.append(_slurm_environment(options))
     callbacks = list(callbacks)
     changed = {
         "logger": list(loggers) or False,
@@ -144,16 +143,22 @@ def _trainer(options: Mapping[str, Any], callbacks: Iterable[Callback], loggers:
     return _checked_trainer({**options, **changed})
 
 
+def _slurm_environment(options: Mapping[str, Any]) -> ClusterEnvironment:
+    if not is_one_of_slurm(number_of_processes(options["accelerator"], options["devices"], options["num_nodes"])):
+        return LightningEnvironment()
+    # `LastCheckpoint` requeues the job if the run can be resumed. Lightning would also requeue it outside of training,
+    # and leave a checkpoint in `runs/` from which each new run on SLURM would then start.
+    try:
+        return SLURMEnvironment(auto_requeue=False)
+    except RuntimeError as error:  # it requires other options of sbatch
+        raise InputError(f"SLURM: {error}") from error
+
+
 def _checked_trainer(options: Mapping[str, Any]) -> Trainer:
     try:
         return Trainer(**options)
     except (ValueError, TypeError) as error:  # such as an accelerator that does not exist
         raise InputError(f"trainer: {error}") from error
-
-
-def _is_started_by_slurm() -> bool:
-    """Whether SLURM starts the processes of the run. Inside a SLURM job, torchrun may start them instead."""
-    return SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
 
 
 def as_list(value: Any) -> list[Any]:

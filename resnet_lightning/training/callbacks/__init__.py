@@ -11,6 +11,7 @@ from .finite_loss import FiniteLoss
 from .first_batch import FirstBatch
 from .gradient_norm import GradientNorm
 from .last_checkpoint import LastCheckpoint
+from .learning_rate_finder import InitialLearningRateFinder
 from .loader_replay import LoaderReplay
 from .monitored_metric import MonitoredMetric
 from .prediction_writer import PredictionWriter
@@ -29,6 +30,7 @@ __all__ = [
     "FiniteLoss",
     "FirstBatch",
     "GradientNorm",
+    "InitialLearningRateFinder",
     "Interrupted",
     "LastCheckpoint",
     "LoaderReplay",

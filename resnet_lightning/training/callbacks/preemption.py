@@ -89,10 +89,10 @@ def _write(text: str) -> None:
 
 def requeue_after(number: int) -> None:
     """Requeues the SLURM job if the signal was SIGUSR1; does nothing outside of a SLURM job."""
-    if number != signal.SIGUSR1 or not SLURMEnvironment.detect():
+    if number != signal.SIGUSR1 or not SLURMEnvironment.detect() or "SLURM_JOB_ID" not in os.environ:
         return
     job = os.environ["SLURM_JOB_ID"]
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
+    if {"SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"} <= os.environ.keys():
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     try:
         subprocess.run(["scontrol", "requeue", job], check=False)
