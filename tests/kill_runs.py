@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 os.environ["PYTHONPATH"] = os.pathsep.join(

@@ -92,7 +92,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def forget_unreadable_ranks() -> None:
-    """Removes variables that should give the rank of this process but hold no number: importing Lightning would fail."""
+    """Removes variables for the rank of this process that hold no number: importing Lightning would fail."""
     for name in "RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK":
         if not os.environ.get(name, "0").isdecimal():
             del os.environ[name]
