@@ -64,14 +64,19 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def atomic_write_csv(path: str | os.PathLike[str], rows: Iterable[Iterable[object]]) -> None:
-    """Writes rows, including the header, as a CSV file with ``atomic_write``.
+    """Writes rows, including the header, as a CSV file with ``atomic_write``; see ``csv_text``."""
+    atomic_write_text(path, csv_text(rows))
+
+
+def csv_text(rows: Iterable[Iterable[object]], line_end: str = "\r\n") -> str:
+    """Returns rows, including the header, as CSV. None is an empty cell.
 
     Spreadsheets compute a cell that begins with ``=``, ``+``, ``-`` or ``@``, which a label or file name may do. Such
     text gets a leading apostrophe, and such a path a leading ``./``; numbers stay as they are.
     """
     table = io.StringIO(newline="")
-    csv.writer(table).writerows([_without_formula(cell) for cell in row] for row in rows)
-    atomic_write_text(path, table.getvalue())
+    csv.writer(table, lineterminator=line_end).writerows([_without_formula(cell) for cell in row] for row in rows)
+    return table.getvalue()
 
 
 def _without_formula(cell: object) -> object:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 
@@ -26,8 +27,16 @@ class SafeConsole(Console):
 
 
 def console() -> Console:
-    """Returns a console for standard output. Without a terminal it has 200 columns, so that paths stay on one line."""
-    return SafeConsole(width=None if sys.stdout.isatty() else 200)
+    """Returns a console for standard output.
+
+    Without a terminal and without a width in ``COLUMNS`` it has 200 columns, so that paths stay on one line.
+    """
+    return SafeConsole(width=None if has_width() else 200)
+
+
+def has_width() -> bool:
+    """Whether standard output is a terminal, or the environment has its width."""
+    return sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()
 
 
 class _ConsoleHandler(logging.Handler):

@@ -15,8 +15,8 @@ from ..runs.comparison import by_data, data_label, differences, numbered
 from ..runs.reader import Run, find_runs, read_run
 from ..runs.report.page import render
 from .console import console
-from .runs import as_table
 from .table_by_setting import table_by_setting
+from .table_of_runs import table_of_runs
 
 
 def command(arguments: list[str]) -> None:
@@ -69,7 +69,8 @@ def _write(path: Path, page: str) -> None:
 
 def _print_summary(out: Console, runs: Sequence[Run]) -> None:
     numbers = numbered(runs)
-    out.print(as_table(runs), highlight=False)
+    table, _ = table_of_runs(runs, out.width, numbers=numbers)
+    out.print(table, highlight=False)
     if differing := differences(runs):
         out.print(_plain_table(["setting", *numbers.values()], [[key, *values] for key, values in differing.items()]))
     datasets = by_data(runs)

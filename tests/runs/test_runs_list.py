@@ -1,7 +1,10 @@
 """The folders of runs: read whatever their condition, found at any depth, and listed."""
 
+import csv
 import datetime
+import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +18,7 @@ from resnet_lightning.cli.runs import command as runs_command
 from resnet_lightning.errors import InputError
 from resnet_lightning.runs.lock import Lock
 from resnet_lightning.runs.reader import find_runs, read_run
+from resnet_lightning.runs.short_names import short_names, short_values
 
 
 @pytest.fixture
@@ -205,3 +209,140 @@ def test_without_runs_the_list_prints_how_to_make_one(tmp_path, monkeypatch, cap
     assert capsys.readouterr().out == "there are no runs in 'runs'; `lightning fit --config CONFIG` starts one\n"
     with pytest.raises(InputError, match="no folder 'nowhere'"):
         runs_command(["nowhere"])
+
+
+# Settings that differ, sorting, and output for programs.
+
+
+@pytest.fixture
+def grid(folder) -> dict[str, Path]:
+    """Three runs, by name, with the learning rates 0.1, 0.05 and 0.02; the last one has no test."""
+    folders = {}
+    for number, (name, lr) in enumerate({"first": 0.1, "second": 0.05, "third": 0.02}.items()):
+        copy = shutil.copytree(folder, Path("runs/digits") / name)
+        config = yaml.safe_load((copy / "config.yaml").read_text())
+        config["model"].update(lr=lr)
+        config["seed_everything"] = number
+        (copy / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        metrics = (
+            f"epoch,val/acc,val/loss,test/acc\n0,0.{number + 1},0.{number + 1},\n1,,,0.{9 - 4 * number}1234567891\n"
+        )
+        (copy / "metrics.csv").write_text(metrics)
+        edit_record(copy, started=f"2020-01-0{number + 1}T00:00:00+00:00")
+        folders[name] = copy
+    (folders["third"] / "metrics.csv").write_text("epoch,val/acc,val/loss\n0,0.3,nan\n")
+    (folders["third"] / "evaluation.json").unlink()
+    shutil.rmtree(folder)
+    return folders
+
+
+def listed(capsys, *options: str) -> list[str]:
+    """The names of the runs in the order of the list."""
+    capsys.readouterr()
+    runs_command([*options])
+    words = [word for line in capsys.readouterr().out.splitlines() for word in line.split()[:1]]
+    return [word.rpartition("/")[2] for word in words if word.startswith("runs/")]
+
+
+@pytest.mark.parametrize(
+    ("key", "order"),
+    [
+        ("started", ["third", "second", "first"]),
+        ("test/acc", ["first", "second", "third"]),  # the best first, and the one without a test last
+        ("val/acc", ["third", "second", "first"]),
+        ("val/loss", ["first", "second", "third"]),  # a value that is no number is none
+        ("lr", ["third", "second", "first"]),
+        ("model.lr", ["third", "second", "first"]),
+        ("folder", ["first", "second", "third"]),
+        ("seed", ["first", "second", "third"]),
+    ],
+)
+def test_runs_are_sorted_by_any_value(grid, capsys, key, order):
+    assert listed(capsys, "--sort", key) == order
+
+
+def test_an_unknown_key_to_sort_by_is_an_error_with_the_nearest(grid):
+    with pytest.raises(InputError, match=r"--sort is 'test/ac', which no run has; did you mean 'test/acc'"):
+        runs_command(["--sort", "test/ac"])
+
+
+def test_the_list_shows_the_settings_that_differ(grid, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    runs_command(["--sort", "lr"])
+    head, _, *lines = capsys.readouterr().out.splitlines()
+    assert head.split()[:4] == ["folder", "config", "lr", "seed"]
+    assert [line.split()[2:4] for line in lines] == [["0.02", "2"], ["0.05", "1"], ["0.1", "0"]]
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_the_list_fits_the_terminal_however_long_the_names_are(grid, capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for number, folder in enumerate(grid.values()):
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["model"]["backbone"] = f"my_own_package.networks.a_function_with_a_long_name_{number}"
+        config["model"]["optimizer_args"] = {f"an_option_with_a_long_name_{n}": number for n in range(5)}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        edit_record(folder, name=f"a config with a very long name that goes on and on {number}")
+        folder.rename(folder.with_name(f"{folder.name}_{'model.optimizer_args.weight_decay_0.0005_' * 3}"))
+    runs_command([])
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= width
+    assert "finished" in out
+    assert "not shown: " in out
+    end = re.match("folder +", out).end()
+    joined = "".join(line[:end].strip() for line in out.splitlines())
+    assert all(folder.name in joined for folder in Path("runs/digits").iterdir())  # the folders are complete
+
+
+def test_without_a_terminal_the_list_is_narrow_and_its_paths_stay_on_one_line(grid, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    runs_command([])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    longer = grid["first"].rename(grid["first"].with_name("long" * 30))
+    runs_command([])
+    assert str(longer) in capsys.readouterr().out
+
+
+def test_csv_has_every_setting_and_metric_in_full_precision(grid, capsys):
+    config = yaml.safe_load((grid["second"] / "config.yaml").read_text())
+    config["model"]["loss"] = "=HYPERLINK(1)"
+    (grid["second"] / "config.yaml").write_text(yaml.safe_dump(config))
+    runs_command(["--csv", "--sort", "started"])
+    third, second, first = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert [row["folder"] for row in (first, second, third)] == [str(folder) for folder in grid.values()]
+    assert (first["model.lr"], second["model.lr"], first["seed_everything"]) == ("0.1", "0.05", "0")
+    assert (first["test/acc"], second["test/acc"], third["test/acc"]) == ("0.91234567891", "0.51234567891", "")
+    assert (first["val/loss"], third["val/loss"]) == ("0.1", "nan")
+    assert second["model.loss"] == "'=HYPERLINK(1)"  # no formula in a spreadsheet
+    assert first["data.batch_size"] == "64"
+
+
+def test_json_has_what_the_table_has(grid, capsys):
+    runs_command(["--json", "--sort", "test/acc"])
+
+    def reject(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    first, second, third = json.loads(capsys.readouterr().out, parse_constant=reject)
+    assert {"val/acc": 0.1, "val/loss": 0.1, "test/acc": 0.91234567891}.items() <= first["metrics"].items()
+    assert (second["settings"]["model.lr"], second["settings"]["trainer.max_epochs"]) == (0.05, 2)
+    assert third["metrics"] == {"val/acc": 0.3, "val/loss": None}
+    assert (third["best_val_acc"], third["state"], third["started"][:10]) == (0.3, "finished", "2020-01-03")
+
+
+def test_without_runs_json_is_an_empty_list(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runs_command(["--json"])
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_short_names_are_as_long_as_needed():
+    names = short_names(["seed_everything", "model.lr", "model.a.decay", "model.b.decay", "data", "data.fold"])
+    assert list(names.values()) == ["seed", "lr", "a.decay", "b.decay", "data", "fold"]
+
+
+def test_short_values_stay_different():
+    assert short_values(["torch.optim.SGD", "torch.optim.AdamW", "0.5"]) == ["SGD", "AdamW", "0.5"]
+    assert short_values(["a" * 30, "b" * 30]) == [f"{'a' * 15}…", f"{'b' * 15}…"]
+    assert short_values(["a" * 30 + "1", "a" * 30 + "2"]) == [f"…{'a' * 14}1", f"…{'a' * 14}2"]
+    assert short_values(["a.A", "b.A"])[0] != short_values(["a.A", "b.A"])[1]
