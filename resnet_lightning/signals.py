@@ -34,8 +34,11 @@ class Signalled(BaseException):
 def exit_code(number: int) -> int:
     """Returns the exit code of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
 
-    It is that of the shell, except that SIGUSR1, the warning of a scheduler, counts as SIGTERM.
+    It is that of the shell, except that SIGUSR1, the warning of a scheduler, counts as SIGTERM. Without a signal, 0, it
+    is 0.
     """
+    if not number:
+        return 0
     return 128 + (signal.SIGTERM if number == getattr(signal, "SIGUSR1", None) else number)
 
 

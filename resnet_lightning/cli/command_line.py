@@ -18,11 +18,11 @@ from rich.markup import escape
 from .. import __version__
 from ..build import importable_from
 from ..checkpoint_file import check_checksum
-from ..errors import InputError
+from ..errors import InputError, check_int
 from ..runs.folder import local_folder
-from ..runs.subprocesses import end_with_parent, folder_of_parent
+from ..runs.subprocesses import end_with_parent, end_with_starter, folder_of_parent
 from ..signals import Signalled, exit_code
-from ..training.callbacks import BestCheckpoint, Interrupted, PredictionWriter, RunRecord, Throughput
+from ..training.callbacks import BestCheckpoint, Interrupted, LastCheckpoint, PredictionWriter, RunRecord, Throughput
 from ..training.checkpoint_checks import (
     check_checkpoint_callbacks,
     check_checkpoint_options,
@@ -62,6 +62,7 @@ def run(arguments: list[str]) -> int:
     Raises:
         InputError: if the input is wrong.
     """
+    end_with_starter()
     has_parent = folder_of_parent() is not None
     if has_parent:
         end_with_parent()
@@ -203,14 +204,18 @@ class CommandLine(LightningCLI):
         """The parsed options of the subcommand."""
         return self.config[self.config.subcommand]
 
+    def config_as_yaml(self) -> str:
+        """The config of the run, whole."""
+        parts = {name: self.options[name] for name in ("seed_everything", "data", "model", "checkpoint", "trainer")}
+        parser = self.parsers[self.config.subcommand]
+        return str(parser.dump(Namespace(parts), skip_unset=False, skip_validation=True))
+
     # Objects.
 
     def before_instantiate_classes(self) -> None:
         options = self.options
         # Dump the config before anything specific to this run is filled in, so that it can be run again.
-        parts = {name: options[name] for name in ("seed_everything", "data", "model", "checkpoint", "trainer")}
-        parser = self.parsers[self.config.subcommand]
-        self.config_text = parser.dump(Namespace(parts), skip_unset=False, skip_validation=True)
+        self.config_text = self.config_as_yaml()
         is_old = self.resolved.checkpoint_path is not None
         if self.subcommand == "fit" and options.find and (is_old or options.trainer.fast_dev_run):
             raise InputError(f"--find {options.find} needs a new run; leave out --ckpt_path, --resume and fast_dev_run")
@@ -271,7 +276,10 @@ class CommandLine(LightningCLI):
         has_metric = validates or not is_measured_in_validation(config.checkpoint.monitor or "val")
         best = config.checkpoint if has_metric else None
         self.best = best
-        return training_trainer(config.trainer, self.console, record, best)
+        trainer = training_trainer(config.trainer, self.console, record, best)
+        if config.stop_after is not None:
+            _stop_after(config.stop_after, trainer)
+        return trainer
 
     def after_instantiate_classes(self) -> None:
         check_machines(self.trainer)
@@ -370,3 +378,16 @@ class CommandLine(LightningCLI):
 
     def _print(self, text: str) -> None:
         summary.print_line(self.console, text)
+
+
+def _stop_after(epochs: int, trainer: Trainer) -> None:
+    """Lets a training save and end after so many epochs.
+
+    Raises:
+        InputError: if the number is not positive, or if the training saves nothing.
+    """
+    check_int("--stop_after", epochs, 1)
+    last = find_callback(trainer, LastCheckpoint)
+    if last is None:
+        raise InputError("--stop_after needs checkpoints; leave out fast_dev_run and enable_checkpointing: false")
+    last.stop_after = epochs

@@ -13,8 +13,8 @@ from .output import outputs_that_may_close
 from .unknown_words import check_command
 
 SUBCOMMANDS = (
-    *("new", "models", "configs", "bench", "cross_validate", "runs", "report", "explain", "export", "features"),
-    *("study", "completion"),
+    *("new", "models", "configs", "bench", "sweep", "cross_validate", "runs", "report", "explain", "export"),
+    *("features", "study", "completion"),
 )
 """Each is a file in this folder. The commands that need a trainer, such as ``fit``, are in command_line.py."""
 

@@ -91,6 +91,12 @@ def add_run_options(parser: Parser) -> None:
             "`auto` finds the newest run with this config.",
         )
         parser.add_argument(
+            "--stop_after",
+            type=int | None,
+            help="Save and end this process after so many epochs; the schedule is that of the whole training, which "
+            "--resume continues.",
+        )
+        parser.add_argument(
             "--find",
             type=Literal["lr", "batch_size"] | None,
             help="Find a good learning rate (with a figure) or the largest batch size that fits, without training.",

@@ -11,7 +11,8 @@ TRAINER_COMMANDS = "fit", "validate", "test", "predict"
 
 # Words by which other programs call the commands and options of this one.
 _OTHER_COMMANDS = {
-    **dict.fromkeys(("train", "run", "resume", "sweep", "tune"), "fit"),
+    **dict.fromkeys(("train", "run", "resume"), "fit"),
+    **dict.fromkeys(("grid", "search", "tune", "hpo"), "sweep"),
     **dict.fromkeys(("eval", "evaluate"), "test"),
     **dict.fromkeys(("infer", "inference", "classify"), "predict"),
     **dict.fromkeys(("list", "ls", "compare"), "runs"),
@@ -60,8 +61,6 @@ def check_command(arguments: Sequence[str], tools: Collection[str]) -> None:
     everything = f"the commands are {', '.join(known)}"
     if word.startswith("-") or not word:
         raise InputError(f"give a command first, such as `lightning fit --config digits`; {everything}")
-    if word == "sweep":
-        raise InputError("unknown command 'sweep'; a sweep is run by W&B: wandb sweep configs/sweeps/digits.yaml")
     if meant := nearest(word, known) or [_OTHER_COMMANDS[key] for key in [word.lower()] if key in _OTHER_COMMANDS]:
         raise InputError(f"unknown command {word!r}; did you mean {' or '.join(map(repr, meant))}?")
     raise InputError(f"unknown command {word!r}; {everything}")

@@ -83,6 +83,12 @@ def canonical(value: str) -> str:
     return read if isinstance(read, str) else json.dumps(read, sort_keys=True, default=str)
 
 
+def as_option(value: Any) -> str:
+    """Returns a value that was read from YAML as on the command line. A text that looks like a number keeps quotes."""
+    is_plain = isinstance(value, str) and parsed(value) == value
+    return str(value) if is_plain else json.dumps(value, default=str)
+
+
 def _with_numbers(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_numbers(part) for key, part in value.items()}

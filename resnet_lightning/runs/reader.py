@@ -21,7 +21,7 @@ Points = list[tuple[int, float]]
 _STATES = "running", "finished", "stopped", "failed"
 # The fields of `run.json` that are read, and their types.
 _TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("name", "command", "first_command", "state", "started", "ended", "device", "net"), str),
+    **dict.fromkeys(("name", "command", "first_command", "state", "started", "ended", "device", "net", "reason"), str),
     **dict.fromkeys(("training_seconds", "images_per_second"), (int, float)),
     **{"parameters": int, "git": dict, "versions": dict},
 }

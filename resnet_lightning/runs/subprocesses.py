@@ -5,6 +5,7 @@ environment.
 """
 
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,9 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 FOLDER_VARIABLE = "RESNET_LIGHTNING_RUN_FOLDER"
 _PARENT_VARIABLE = "RESNET_LIGHTNING_PARENT"
+
+STARTER_VARIABLE = "RESNET_LIGHTNING_STARTER"
+"""The variable with the process id of the sweep that started this run."""
 
 
 def folder_of_parent() -> Path | None:
@@ -37,6 +41,23 @@ def end_with_parent() -> None:
             time.sleep(1)
         time.sleep(10)  # for the last steps of a successful run
         os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def end_with_starter() -> None:
+    """Ends this run, as SIGTERM does, when the sweep that started it is killed.
+
+    The same sweep, started again, then finds the run saved and its folder free.
+    """
+    starter = os.environ.pop(STARTER_VARIABLE, None)  # the processes for the other devices end with this one
+    if starter is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(starter):
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
 

@@ -15,7 +15,7 @@ from .learning_rate_finder import InitialLearningRateFinder
 from .loader_replay import LoaderReplay
 from .monitored_metric import MonitoredMetric
 from .prediction_writer import PredictionWriter
-from .preemption import Interrupted
+from .preemption import Interrupted, Paused
 from .progress_bar import RunProgress
 from .run_record import RunRecord
 from .throughput import Throughput
@@ -36,6 +36,7 @@ __all__ = [
     "LoaderReplay",
     "MonitoredMetric",
     "MovingAverage",
+    "Paused",
     "PredictionWriter",
     "RunProgress",
     "RunRecord",

@@ -13,7 +13,7 @@ from ...runs.checkpoint_io import save_together
 from ...signals import is_handled, take_over
 from .agreement import Agreement
 from .finite_loss import check_weights
-from .preemption import Interrupted, SignalReceiver, requeue_after
+from .preemption import Interrupted, Paused, SignalReceiver, requeue_after
 
 
 class LastCheckpoint(Callback):
@@ -22,6 +22,8 @@ class LastCheckpoint(Callback):
     It writes after each epoch, every few minutes, and when a signal ends the training: SIGINT, SIGTERM, SIGUSR1 or
     SIGHUP. It then raises ``Interrupted``, usually after the current optimizer step. On SLURM, SIGUSR1 also requeues
     the job.
+
+    With ``stop_after``, it also ends the training after that many epochs, as a signal would at that moment.
 
     It saves only between two optimizer steps: no gradients are accumulated, no validation is running, and everything
     is logged. A resumed run therefore equals the uninterrupted one.
@@ -37,6 +39,7 @@ class LastCheckpoint(Callback):
 
     Attributes:
         handles_signals: whether training installs signal handlers; a notebook has its own.
+        stop_after: the number of epochs after which to save and raise ``Paused``; None to train to the end.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class LastCheckpoint(Callback):
         self.agreement: Agreement | None = None  # in which several processes vote on saving, in each step
         self._voted = 0  # the number of the vote that was last acted on
         self.handles_signals = True
+        self.stop_after: int | None = None
         self._signals = SignalReceiver()
         self._has_validated = False
         self._saved = (0, 0)  # (steps, epochs) of the last checkpoint
@@ -65,6 +69,8 @@ class LastCheckpoint(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save_if(trainer, _progress(trainer) != self._saved)
+        if self.stop_after is not None and trainer.current_epoch >= self.stop_after:
+            raise Paused(trainer.current_epoch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._has_validated = True

@@ -32,6 +32,18 @@ class Interrupted(Exception):
         super().__init__(f"{signal_name} stopped the training after step {step}")
 
 
+class Paused(Interrupted):
+    """Raised when the training has reached the epoch after which this process was told to stop.
+
+    Args:
+        epochs: the number of epochs trained so far.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.number = 0
+        Exception.__init__(self, f"the training stopped after epoch {epochs}, as --stop_after told it to")
+
+
 class SignalReceiver:
     """Stores the signals that end a program until the training can act on them.
 
