@@ -129,7 +129,10 @@ def _options_by_group() -> dict[str, set[str]]:
         "checkpoint": [callbacks.ModelCheckpoint],
     }
     names = {group: parameters_of(sources).keys() - {"self", "options"} for group, sources in of_groups.items()}
-    return {**names, "": {"config", "overlay", "resume", "stop_after", "find", "ckpt_path", "seed_everything", "debug", "top_k"}}
+    return {
+        **names,
+        "": {"config", "overlay", "resume", "stop_after", "find", "ckpt_path", "seed_everything", "debug", "top_k"},
+    }
 
 
 def argument_names() -> set[str]:

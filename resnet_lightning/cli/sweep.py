@@ -106,7 +106,9 @@ def _own_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sweep", metavar="FILE", help="read options and values from a file, or from a shipped sweep")
     parser.add_argument("--sample", type=int, metavar="N", help="draw N settings at random; each runs with every seed")
     parser.add_argument("--sampler_seed", type=int, default=0, metavar="N", help="the seed of the draws (default: 0)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many runs train side by side (default: 1)")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="how many runs train side by side (default: 1)"
+    )
     parser.add_argument("--sort", metavar="METRIC", help="sort the table by this metric, such as test/acc")
     parser.add_argument("--folder", help="the folder of the sweep (default: runs/sweep_..., by config and options)")
     parser.add_argument("--dry_run", action="store_true", help="only print the command lines of the runs")

@@ -36,7 +36,9 @@ def print_result(out: Console, outcomes: Sequence[Outcome], folder: Path, sort: 
     if len(datasets) == 1:
         _print_best(out, outcomes)
     for outcome in failed:
-        out.print(f"[bold]failed[/] {escape(outcome.trial.label)}: {escape(outcome.reason)}", highlight=False, soft_wrap=True)
+        out.print(
+            f"[bold]failed[/] {escape(outcome.trial.label)}: {escape(outcome.reason)}", highlight=False, soft_wrap=True
+        )
     early = sum(outcome.run is not None and not outcome.run.is_complete for outcome in outcomes)
     if early:
         out.print(f"{early} of {len(outcomes)} runs were stopped early", highlight=False)

@@ -52,14 +52,19 @@ def check_count(space: Space, sample: int | None) -> int:
         InputError: if it varies nothing, or what it varies does not fit the way in which it is drawn.
     """
     if not space.axes and not space.settings:
-        raise InputError("there is nothing to vary; give an option several values, such as --model.lr 0.05,0.1")
+        raise InputError(
+            "there is nothing to vary; give an option several values, such as --model.lr 0.05,0.1, or a file as --sweep "
+            "(`wandb sweep` starts those of W&B)"
+        )
     ranges = [key for key, values in space.axes.items() if isinstance(values, Range)]
     if SEED in ranges:
         raise InputError(f"--{SEED} is a range; give a list, such as --{SEED} 0,1,2")
     if ranges and sample is None:
         raise InputError(f"--{ranges[0]} is a range; say how many values to draw, such as --sample 20")
     if space.settings and sample is not None:
-        raise InputError("--sample draws from lists and ranges of values; this sweep lists its settings, so leave it out")
+        raise InputError(
+            "--sample draws from lists and ranges of values; this sweep lists its settings, so leave it out"
+        )
     lists = {key: values for key, values in space.axes.items() if not isinstance(values, Range)}
     if sample is not None:
         return sample * len(lists.get(SEED, [""]))
