@@ -96,9 +96,9 @@ def _own_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="resnet-lightning sweep",
         usage="lightning sweep --config CONFIG --OPTION VALUE,VALUE,... [options]",
-        description="Trains once for each combination of the values, and prints mean and deviation of each setting, the "
-        "best by validation first. The same command continues a sweep that was interrupted; with more values or seeds, "
-        "it adds to it.",
+        description="Trains once for each combination of the values, and prints mean and deviation of each setting, "
+        "the best by validation first. The same command continues a sweep that was interrupted; with more values or "
+        "seeds, it adds to it.",
         epilog="All other options are those of `lightning fit`, each with one value or several, separated by commas; "
         "commas inside brackets and quotes separate nothing. Ranges, for --sample: 1..5, 0.0..0.2, log:0.001..1.0.",
         allow_abbrev=False,

@@ -37,7 +37,7 @@ def print_result(out: Console, outcomes: Sequence[Outcome], folder: Path, sort: 
         _print_best(out, outcomes)
     for outcome in failed:
         out.print(
-            f"[bold]failed[/] {escape(outcome.trial.label)}: {escape(outcome.reason)}", highlight=False, soft_wrap=True
+            f"[bold]failed:[/] {escape(outcome.trial.label)}: {escape(outcome.reason)}", highlight=False, soft_wrap=True
         )
     early = sum(outcome.run is not None and not outcome.run.is_complete for outcome in outcomes)
     if early:
@@ -59,4 +59,4 @@ def _print_best(out: Console, outcomes: Sequence[Outcome]) -> None:
     setting = next(setting for setting, group in labels.items() if group is best)
     name = ", ".join(f"{key} {value}" for key, value in setting)
     value = f"{mean_and_deviation(metric, spread)}, n = {len(best)}"
-    out.print(f"[bold]best by {escape(metric)}[/] {escape(name)} ({value})", highlight=False, soft_wrap=True)
+    out.print(f"[bold]best by {escape(metric)}:[/] {escape(name)} ({value})", highlight=False, soft_wrap=True)

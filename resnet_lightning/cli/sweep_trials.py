@@ -53,8 +53,8 @@ def check_count(space: Space, sample: int | None) -> int:
     """
     if not space.axes and not space.settings:
         raise InputError(
-            "there is nothing to vary; give an option several values, such as --model.lr 0.05,0.1, or a file as --sweep "
-            "(`wandb sweep` starts those of W&B)"
+            "there is nothing to vary; give an option several values, such as --model.lr 0.05,0.1, or a file with "
+            "--sweep (`wandb sweep` starts those of W&B)"
         )
     ranges = [key for key, values in space.axes.items() if isinstance(values, Range)]
     if SEED in ranges:
@@ -126,7 +126,7 @@ def trials_of(settings: Sequence[Mapping[str, str]], seeds: Sequence[Mapping[str
 def to_check(trials: Sequence[Trial]) -> list[Trial]:
     """A few trials in which each value occurs, as far as there are not too many values."""
     seen: set[tuple[str, str]] = set()
-    chosen = []
+    chosen: list[Trial] = []
     for trial in trials:
         new = set(trial.overrides.items()) - seen
         if new and len(chosen) < _MOST_CHECKED:

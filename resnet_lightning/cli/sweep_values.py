@@ -135,7 +135,8 @@ def _distinct(values: Sequence[str]) -> list[str]:
 
 
 def _split(option: str, text: str) -> list[str]:
-    parts, open_brackets, quote = [""], [], ""
+    parts, quote = [""], ""
+    open_brackets: list[str] = []
     for character in text:
         if quote:
             quote = "" if character == quote else quote

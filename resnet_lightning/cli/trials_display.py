@@ -36,7 +36,7 @@ class TrialsDisplay:
     def __init__(self, console: Console, folder: Path, count: int, jobs: int) -> None:
         self._console, self._folder, self._count, self._jobs = console, folder, count, jobs
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._ended = 0
+        self._ended = self._old = 0
         self._seen: dict[Path, tuple[float, Run]] = {}
         self._first_epochs: dict[str, int] = {}
         self._durations: dict[str, float] = {}  # by label
@@ -53,11 +53,16 @@ class TrialsDisplay:
             self._live.stop()
 
     def ended(self, outcome: Outcome) -> None:
-        """Prints a line for a trial that has ended."""
+        """Prints a line for a trial that has ended, unless it had ended before."""
         self._ended += 1
+        self._old += outcome.is_old
+        if outcome.is_old:
+            return
+        if self._old and self._ended == self._old + 1:
+            self._console.print(f"[dim]{self._old} of {self._count} runs had ended before[/]", highlight=False)
         run = outcome.run
         if run is None:
-            what = f"[bold]failed[/] {escape(outcome.reason)}"
+            what = f"[bold]failed:[/] {escape(outcome.reason)}"
         else:
             state = "finished" if run.is_complete else "stopped early"
             what = f"{state}, {epochs(run)} epochs{_best(run, ', best ')}{_test(run)}"

@@ -1,6 +1,7 @@
 """Runs the trials of an experiment, each as one ``lightning fit`` in a process of its own, and reads back its run."""
 
 import contextlib
+import dataclasses
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,11 +35,13 @@ class Outcome:
         trial: the trial.
         run: its finished run; None if there is none.
         reason: why there is none, such as the error of the run; empty if there is one.
+        is_old: whether it was known before anything was started.
     """
 
     trial: Trial
     run: Run | None
     reason: str = ""
+    is_old: bool = False
 
 
 @dataclass
@@ -100,15 +103,14 @@ def run_trials(
         raise InputError(f"two trials are labelled {twice!r}; give each its own label")
     place = _Place(options, folder, epochs)
     statuses = [Status(trial) for trial in trials]
-    starter = starter or LocalProcesses(jobs)
     for status in statuses:
         outcome = place.outcome_of(status.trial)
         if outcome.run or outcome.reason.startswith(_FINAL_REASONS):
-            status.outcome = outcome
-            show(outcome)
+            status.outcome = dataclasses.replace(outcome, is_old=True)
+            show(status.outcome)
     lock = Lock.of_a_run(folder) if any(status.outcome is None for status in statuses) else None
     try:
-        _Loop(statuses, starter, place, stop_at_failure, show, watch).run()
+        _Loop(statuses, starter or LocalProcesses(jobs), place, stop_at_failure, show, watch).run()
     except BaseException:
         _end_all([status.job for status in statuses if status.job is not None])
         raise

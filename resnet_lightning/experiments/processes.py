@@ -30,8 +30,9 @@ class Job(Protocol):
 class Starter(Protocol):
     """Where runs are started."""
 
-    slots: int | None
-    """How many run at a time; None if all are started at once and wait elsewhere."""
+    @property
+    def slots(self) -> int | None:
+        """How many run at a time; None if all are started at once and wait elsewhere."""
 
     def start(self, commands: Sequence[Sequence[str]], logs: Sequence[Path], slots: Sequence[int]) -> Sequence[Job]:
         """Starts commands.
@@ -55,7 +56,7 @@ class LocalProcesses:
     """
 
     def __init__(self, jobs: int = 1, devices: int | None = 1, environment: Mapping[str, str] | None = None) -> None:
-        self.slots = jobs
+        self.slots: int = jobs
         self._devices = devices
         self._environment = environment or {}
 

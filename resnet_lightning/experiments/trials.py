@@ -70,23 +70,29 @@ def grid(axes: Mapping[str, Sequence[str]]) -> Iterator[Trial]:
 
 def parsed(value: str) -> Any:
     """Returns a value of the command line as YAML, with ``1e-3`` as a number; as text if it is not YAML."""
+    return _with_numbers(_as_yaml(value))
+
+
+def _as_yaml(value: str) -> Any:
     try:
-        read = parse_yaml(value)
+        return parse_yaml(value)
     except UNREADABLE:
         return value
-    return _with_numbers(read)
 
 
 def canonical(value: str) -> str:
     """Returns a value in the one spelling that it has in labels and comparisons: ``1e-1`` and ``0.10`` are ``0.1``."""
     read = parsed(value)
+    if isinstance(read, float) and float(f"{read:g}") == read:
+        return f"{read:g}"
     return read if isinstance(read, str) else json.dumps(read, sort_keys=True, default=str)
 
 
 def as_option(value: Any) -> str:
     """Returns a value that was read from YAML as on the command line. A text that looks like a number keeps quotes."""
-    is_plain = isinstance(value, str) and parsed(value) == value
-    return str(value) if is_plain else json.dumps(value, default=str)
+    if isinstance(value, str) and isinstance(_as_yaml(value), str):
+        return value
+    return json.dumps(value, default=str)
 
 
 def _with_numbers(value: Any) -> Any:
