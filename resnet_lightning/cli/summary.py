@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from ..runs import figures
 from ..runs.reader import parse_metrics
+from ..training.callbacks import Evaluation
 from ..training.data_protocol import image_data
 from ..training.model_protocol import backbone_of, net_name
 from .checkpoint_config import trust_option
@@ -116,14 +118,29 @@ def _test_results(trainer: Trainer) -> dict[str, str | Text]:
             if name not in ("test/acc", "test/acc5", "test/loss"):
                 metric, _, of_class = name.removeprefix("test/").partition("/")
                 own.setdefault(f"test {metric}", []).append(f"{of_class} {value:.4f}".lstrip())
-        accuracy = Text(f"{metrics['test/acc']:.2%}", style="bold green")
-        return {"test accuracy": accuracy, **{name: ", ".join(values) for name, values in own.items()}}
-    return {name: f"{value:.4f}" for name, value in metrics.items()}
+        accuracy = f"{metrics['test/acc']:.2%}"
+        found = _scores(trainer)
+        if found.get("test accuracy", "").startswith(accuracy):  # a module of one's own may log another accuracy
+            accuracy = found.pop("test accuracy")
+        rows = {name: ", ".join(values) for name, values in own.items()}
+        return {"test accuracy": Text(accuracy, style="bold green"), **found, **rows}
+    return {**{name: f"{value:.4f}" for name, value in metrics.items()}, **_scores(trainer)}
+
+
+def _scores(trainer: Trainer) -> dict[str, str]:
+    """Returns rows with the scores of a test and their intervals; none if there is no confusion matrix."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    tests = [callback for callback in callbacks if isinstance(callback, Evaluation) and callback.scores]
+    if not tests:
+        return {}
+    images = f", {tests[0].images:,} images"
+    return {f"test {name}": f"{score}{images if name == 'accuracy' else ''}" for name, score in tests[0].scores.items()}
 
 
 def print_metrics(console: Console, trainer: Trainer) -> None:
     """Prints every metric of a validation or test."""
-    print_table(console, {name: f"{value.item():.4f}" for name, value in trainer.callback_metrics.items()})
+    metrics = {name: f"{value.item():.4f}" for name, value in trainer.callback_metrics.items()}
+    print_table(console, {**metrics, **_scores(trainer)})
 
 
 @rank_zero_only

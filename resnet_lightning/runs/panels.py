@@ -86,7 +86,7 @@ def log_figure(loggers: Iterable[Logger], name: str, path: Path, step: int) -> N
 
 @rank_zero_only
 def log_evaluation(loggers: Iterable[Logger], evaluation: Mapping[str, Any], figures: Path, step: int) -> None:
-    """Logs a test's confusion matrix, the accuracy of each class and the worst mistakes to each logger.
+    """Logs a test's confusion matrix, its scores, those of each class, and the worst mistakes to each logger.
 
     A logger that has a method ``log_evaluation``, such as ours for W&B, gets the evaluation as a whole.
 
@@ -102,8 +102,8 @@ def log_evaluation(loggers: Iterable[Logger], evaluation: Mapping[str, Any], fig
             continue
         panels = _panels_of(logger)
         panels.log_figure(logger, "test/confusion_matrix", figures / "confusion_matrix.png", step)
-        classes = class_accuracies(evaluation)
-        panels.log_table(logger, "test/per_class_accuracy", ["class", "accuracy", "images"], classes, step)
+        for name, (columns, rows) in score_tables(evaluation).items():
+            panels.log_table(logger, name, columns, rows, step)
         if mistakes := evaluation["mistakes"]:
             panels.log_figure(logger, "test/worst_mistakes", figures / "worst_mistakes.png", step)
             columns = ["image", "label", "prediction", "confidence"]
@@ -111,8 +111,12 @@ def log_evaluation(loggers: Iterable[Logger], evaluation: Mapping[str, Any], fig
             panels.log_table(logger, "test/worst_mistakes", columns, rows, step)
 
 
-def class_accuracies(evaluation: Mapping[str, Any]) -> list[tuple[str, float, int]]:
-    """Returns the name, the accuracy and the number of images of each class."""
-    counts = evaluation["confusion"]
-    accuracies = [line[row] / max(sum(line), 1) for row, line in enumerate(counts)]
-    return list(zip(evaluation["classes"], accuracies, map(sum, counts), strict=True))
+def score_tables(evaluation: Mapping[str, Any]) -> dict[str, tuple[Sequence[str], list[list[Any]]]]:
+    """Returns two tables of an evaluation, each with its columns and rows: the scores, and those of each class."""
+    of_test = [[name, score["value"], score["low"], score["high"]] for name, score in evaluation["scores"].items()]
+    columns = ["images", "precision", "f1"]
+    of_classes = [[row["name"], row["recall"], *(row[name] for name in columns)] for row in evaluation["by_class"]]
+    return {
+        "test/scores": (["score", "value", "low", "high"], of_test),
+        "test/per_class_accuracy": (["class", "accuracy", *columns], of_classes),
+    }

@@ -15,6 +15,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
+from .panels import score_tables
 from .wandb_journal import (
     RECORD,
     Journal,
@@ -204,7 +205,7 @@ class ResumableWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_evaluation(self, evaluation: Mapping[str, Any]) -> None:
-        """Logs the results of ``callbacks.Evaluation``: confusion matrix, accuracy of each class, worst mistakes."""
+        """Logs the results of ``callbacks.Evaluation``: confusion matrix, scores, worst mistakes."""
         import wandb
 
         classes, counts = evaluation["classes"], evaluation["confusion"]
@@ -215,10 +216,8 @@ class ResumableWandbLogger(WandbLogger):
             panels["test/confusion_matrix"] = wandb.plot.confusion_matrix(
                 y_true=labels, preds=predictions, class_names=list(classes)
             )
-        accuracies = [line[row] / max(sum(line), 1) for row, line in enumerate(counts)]
-        panels["test/per_class_accuracy"] = wandb.Table(
-            ["class", "accuracy", "images"], list(zip(classes, accuracies, map(sum, counts), strict=True))
-        )
+        for name, (columns, rows) in score_tables(evaluation).items():
+            panels[name] = wandb.Table(list(columns), rows)
         names = "label", "prediction", "confidence"
         panels["test/worst_mistakes"] = wandb.Table(
             ["image", "file", *names],

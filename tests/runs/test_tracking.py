@@ -20,7 +20,7 @@ from runs_alike import WarmCommands, reached, wait_for, with_callbacks
 
 EPOCHS = 3
 STEPS = 4  # batches an epoch
-PANELS = "train/first_batch", "test/confusion_matrix", "test/per_class_accuracy", "test/worst_mistakes"
+PANELS = "train/first_batch", "test/confusion_matrix", "test/scores", "test/per_class_accuracy", "test/worst_mistakes"
 OF_THE_MOMENT = {"_runtime", "_timestamp", "train/images_per_second"}
 
 

@@ -72,7 +72,13 @@ def test_curves_and_panels_are_there(run):
     logged = rows(found)
     numbers = {"train/loss", "val/acc", "test/acc", "train/grad_norm", "train/images_per_second", "lr-SGD/pg1"}
     assert numbers <= logged.keys()
-    for panel in "train/first_batch", "test/confusion_matrix", "test/per_class_accuracy", "test/worst_mistakes":
+    for panel in (
+        "train/first_batch",
+        "test/confusion_matrix",
+        "test/scores",
+        "test/per_class_accuracy",
+        "test/worst_mistakes",
+    ):
         assert any(key.startswith(panel) for key in logged), panel
     media = folder / "wandb" / files(folder)[0].parent.name / "files" / "media"
     (table,) = media.glob("table/test/per_class_accuracy_*.json")
@@ -81,7 +87,10 @@ def test_curves_and_panels_are_there(run):
         [name, row[i] / sum(row), sum(row)]
         for i, (name, row) in enumerate(zip(evaluation["classes"], evaluation["confusion"], strict=True))
     ]
-    assert json.loads(table.read_text())["data"] == expected
+    assert [row[:3] for row in json.loads(table.read_text())["data"]] == expected
+    (table,) = media.glob("table/test/scores_*.json")
+    low, high = json.loads(table.read_text())["data"][0][2:]
+    assert low < evaluation["metrics"]["test/acc"] < high
     (table,) = media.glob("table/test/worst_mistakes_*.json")
     shown = json.loads(table.read_text())["data"]
     assert [row[1:] for row in shown] == [

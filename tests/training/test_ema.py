@@ -1,5 +1,7 @@
 """An average of the weights in place of the weights."""
 
+import re
+
 import pytest
 import torch
 
@@ -52,7 +54,8 @@ def test_the_average_is_tested(capsys):
     again = capsys.readouterr().out
     (accuracy,) = [line.split("│")[2].strip() for line in printed.splitlines() if "test accuracy" in line]
     (measured,) = [float(line.split("│")[2]) for line in again.splitlines() if "test/acc " in line]
-    assert float(accuracy.rstrip("%")) == pytest.approx(100 * measured, abs=0.01)
+    assert re.fullmatch(r"[\d.]+% \[[\d.]+, [\d.]+\], \d+ images", accuracy)
+    assert float(accuracy.split("%")[0]) == pytest.approx(100 * measured, abs=0.01)
 
 
 @pytest.mark.parametrize("option", ["update_starting_at_step", "update_starting_at_epoch"])

@@ -175,6 +175,12 @@ def test_the_evaluation_is_what_the_best_checkpoint_says_of_the_test_images(outc
     assert evaluation["metrics"]["test/acc"] == pytest.approx(
         sum(evaluation["confusion"][k][k] for k in range(10)) / len(images)
     )
+    assert evaluation["images"] == len(images)
+    accuracy = evaluation["scores"]["accuracy"]
+    assert accuracy["value"] == pytest.approx(evaluation["metrics"]["test/acc"])
+    assert accuracy["low"] < accuracy["value"] < accuracy["high"]
+    recalls = [row["recall"] for row in evaluation["by_class"]]
+    assert evaluation["scores"]["balanced accuracy"]["value"] == pytest.approx(np.mean(recalls))
     with (outcome / "whole/metrics.csv").open() as file:
         tested = [row["test/loss"] for row in csv.DictReader(file) if row["test/loss"]]
     assert float(tested[-1]) == pytest.approx(evaluation["metrics"]["test/loss"])

@@ -1,4 +1,4 @@
-"""The evaluation of a test: the confusion matrix and the worst mistakes."""
+"""The evaluation of a test: the confusion matrix, its scores, and the worst mistakes."""
 
 import base64
 import heapq
@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from ...atomic_write import atomic_write_text
 from ...runs import figures
 from ...runs.panels import log_evaluation
+from ...runs.scores import Score, class_scores, scores
 from ..batches import images_of
 from ..data_protocol import ImageData, image_data
 from ..model_protocol import labels_of, logits_of
@@ -37,7 +38,7 @@ class Mistake:
 
 
 class Evaluation(Callback):
-    """Writes the confusion matrix and the worst mistakes of a test to ``evaluation.json`` and as figures.
+    """Writes the confusion matrix, its scores and the worst mistakes of a test to ``evaluation.json`` and as figures.
 
     The module's ``test_step`` has to return logits (B, num_classes), and the batches have to begin with images and
     labels (B,); otherwise nothing is written. The mistakes require a data module that names and shows its images, see
@@ -47,17 +48,24 @@ class Evaluation(Callback):
     Args:
         folder: the run's folder.
         worst: the number of mistakes to keep, the most confident ones.
+
+    Attributes:
+        scores: those of the test, by name; empty before a test and in processes other than the first.
+        images: the number of test images.
     """
 
     def __init__(self, folder: Path, worst: int = 16) -> None:
         self.folder = folder
         self.worst = worst
+        self.scores: dict[str, Score] = {}
+        self.images = 0
         self._confusion: MulticlassConfusionMatrix | None = None
         self._mistakes: list[Mistake] = []
         self._step: int | None = None  # of the tested checkpoint
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._confusion, self._mistakes = None, []
+        self.scores, self.images = {}, 0
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._step = checkpoint["global_step"]
@@ -106,12 +114,18 @@ class Evaluation(Callback):
             return
         data = image_data(trainer)
         mistakes = heapq.nlargest(self.worst, (mistake for _, found in gathered for mistake in found))
+        confusion = torch.stack(matrices).sum(0)
+        self.scores, self.images = scores(confusion.numpy()), int(confusion.sum())
+        classes = list(data.class_names) if data else [str(number) for number in range(len(confusion))]
         evaluation = {
             "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,
             "step": self._step,
-            "classes": list(data.class_names) if data else [str(number) for number in range(len(matrices[0]))],
+            "classes": classes,
             "metrics": {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("test/")},
-            "confusion": torch.stack(matrices).sum(0).tolist(),
+            "images": self.images,
+            "scores": {name: _as_json(score) for name, score in self.scores.items()},
+            "by_class": [asdict(found) for found in class_scores(classes, confusion.numpy())],
+            "confusion": confusion.tolist(),
             "mistakes": [asdict(mistake) for mistake in mistakes],
         }
         self._write(evaluation)
@@ -126,6 +140,11 @@ class Evaluation(Callback):
             captions = [f"{m['label']}, predicted as {m['prediction']}\n{m['confidence']:.1%}" for m in mistakes]
             images = [figures.decode_png(base64.b64decode(m["png"])) for m in mistakes]
             figures.save(figures.images_in_a_grid(images, captions), self.folder / "pictures/worst_mistakes.png")
+
+
+def _as_json(score: Score) -> dict[str, float | None]:
+    low, high = score.interval or (None, None)
+    return {"value": score.value, "low": low, "high": high}
 
 
 def _confusion_matrix(classes: int, device: torch.device) -> MulticlassConfusionMatrix:
