@@ -5,7 +5,10 @@ import importlib
 from ...errors import InputError, did_you_mean
 from .study import Study
 
-STUDIES = ("degradation",)
+STUDIES = (
+    *("degradation", "shortcuts", "activations", "depth", "width", "stochastic_depth"),
+    *("history", "worked_examples"),
+)
 """The names of the studies. Each is a file in this folder that defines ``STUDY``."""
 
 

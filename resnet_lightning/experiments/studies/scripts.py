@@ -5,10 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...atomic_write import atomic_write_text
+import numpy as np
+
+from ...atomic_write import atomic_write, atomic_write_text
+from ...data import DigitsDataModule
 from ...runs.readable import UNREADABLE, parse_json, read_text
 from ...runs.reader import Run
 from ..launcher import LOG, Outcome, last_error
@@ -17,6 +21,22 @@ from .data_sets import StudyData
 
 _RESULT = "result.json"
 _NUMBERS = "test_accuracy", "train_accuracy", "parameters", "steps", "seconds"
+
+
+def _digits_as_files(folder: Path) -> Path:
+    """Writes the digits as PNG files into class folders, for scripts that read files, and returns their folder."""
+    from PIL import Image
+
+    digits = DigitsDataModule()
+    for part in "train", "test":
+        images, labels = digits.read(part)
+        for number, (image, label) in enumerate(zip(np.asarray(images), labels, strict=True)):
+            file = folder / "digits" / part / str(int(label)) / f"{number:04d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not file.exists():
+                with atomic_write(file) as opened:
+                    Image.fromarray(image.squeeze()).save(opened, "PNG")
+    return folder / "digits"
 
 
 def script_command(module: str, data: StudyData, trial: Trial) -> list[str]:
@@ -46,6 +66,8 @@ def run_script(module: str, data: StudyData, trial: Trial, folder: Path) -> Outc
     """
     own = folder / trial.folder_name
     own.mkdir(parents=True, exist_ok=True)
+    if "data.root" not in data.settings:
+        data = replace(data, settings={"data.root": str(_digits_as_files(folder))})
     command = script_command(module, data, trial)
     result = _read(own / _RESULT, command)
     if result is None:

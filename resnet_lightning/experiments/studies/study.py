@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ...errors import InputError, did_you_mean
 from ...runs.reader import Run
@@ -155,14 +155,13 @@ def only(budget: Budget, labels: Sequence[str]) -> Budget:
     return dataclasses.replace(budget, variants=tuple(v for v in budget.variants if v.label in labels))
 
 
+def expect(higher: str, lower: str, quantity: str = "error") -> Order:
+    """Returns the order of two variants in the test error, or with ``"train_error"`` in the training error."""
+    name = {"error": "test error", "train_error": "training error"}.get(quantity, quantity)
+    return Order(f"{higher} has a higher {name} than {lower}", (higher, quantity), (lower, quantity))
+
+
 def orders_of(study: Study, budget: Budget) -> list[Order]:
     """Returns the orders of a study whose variants are both in a budget."""
     labels = {variant.label for variant in budget.variants}
     return [order for order in study.orders if {order.higher[0], order.lower[0]} <= labels]
-
-
-def flow(value: Mapping[str, Any]) -> str:
-    """Returns a mapping as a value of the command line: ``{depth: 8}``, in YAML."""
-    import json
-
-    return json.dumps(value)
