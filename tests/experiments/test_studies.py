@@ -1,13 +1,16 @@
 """`lightning study`: the studies as data, their results, and the command."""
 
 import pytest
+import torch
 
+from resnet_lightning import ImageClassifier
 from resnet_lightning.cli.main import main
 from resnet_lightning.errors import InputError
 from resnet_lightning.experiments.studies import STUDIES, find_study
 from resnet_lightning.experiments.studies.certainty import resolve, t_quantile, welch_interval
 from resnet_lightning.experiments.studies.results import Results, Row, read_results, write_results
-from resnet_lightning.experiments.studies.study import Order
+from resnet_lightning.experiments.studies.study import Order, orders_of
+from resnet_lightning.experiments.trials import parsed
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
@@ -105,3 +108,26 @@ def test_the_list_names_every_study(capsys):
     assert main(["study"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in STUDIES)
+
+
+def nested(settings: dict[str, str], group: str) -> dict:
+    """The options of a group, such as ``model``, as values."""
+    return {
+        key.removeprefix(f"{group}."): parsed(value) for key, value in settings.items() if key.startswith(f"{group}.")
+    }
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_network_of_every_budget_is_built(name):
+    for budget in find_study(name).budgets.values():
+        for variant in budget.variants:
+            if not variant.script:
+                with torch.device("meta"):  # shapes without values
+                    ImageClassifier(**nested({**budget.settings, **variant.overrides}, "model"))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_order_compares_two_variants_of_one_budget(name):
+    study = find_study(name)
+    for order in study.orders:
+        assert any(order in orders_of(study, budget) for budget in study.budgets.values()), order.claim
