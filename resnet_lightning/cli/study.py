@@ -9,15 +9,28 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from ..errors import InputError
-from ..experiments.launcher import Outcome
+from ..errors import InputError, nearest
 from ..experiments.studies import STUDIES, find_study
 from ..experiments.studies.certainty import resolve
 from ..experiments.studies.page import format_published, format_spread
 from ..experiments.studies.results import ROWS, Results
 from ..experiments.studies.runner import FIGURE, PAGE, Plan, run_study
 from ..experiments.studies.study import Study, only, orders_of
+from ..runs.folder import local_folder
+from ..signals import Signalled
+from .arguments import given_options
 from .console import console
+from .sweep import print_interrupted
+from .trials_display import TrialsDisplay
+
+_SET = {
+    **dict.fromkeys(("config", "ckpt_path"), "leave it out"),
+    **dict.fromkeys(("resume",), "the same command continues it"),
+    "seed_everything": "--seeds N trains with the seeds 0 to N - 1",
+    "trainer.default_root_dir": "--folder names the folder of the study",
+    **dict.fromkeys(("data", "data.root"), "--data_root names the folder of the data sets"),
+}
+"""The options of ``lightning fit`` that a study sets, each with what to do instead."""
 
 
 def command(arguments: list[str]) -> None:
@@ -28,22 +41,31 @@ def command(arguments: list[str]) -> None:
         console().print(_catalogue(), highlight=False)
         return
     plan = _plan(options, fit_options)
-    folder = options.folder or Path("runs", "studies", f"{plan.study.name}-{plan.budget_name}")
+    folder = Path("runs", "studies", f"{plan.study.name}-{plan.budget_name}")
+    if options.folder:
+        folder = local_folder("--folder", options.folder)
     if options.dry_run:
         for line in plan.commands(folder):
             program = "python" if line[0] == "-m" else "lightning"
             print(program, shlex.join(line))
         return
+    _check(plan)
+    out = console()
     typed = shlex.join(["lightning", "study", *arguments])
-    results, failed = run_study(plan, folder, typed, options.jobs, _show)
+    count = len(plan.seeds) * len(plan.budget.variants)
+    try:
+        with TrialsDisplay(out, folder / "runs", count, options.jobs) as display:
+            results, failed = run_study(plan, folder, typed, options.jobs, display.ended, display.update)
+    except (Signalled, KeyboardInterrupt):
+        print_interrupted(typed)
+        raise
     console().print(_table(plan, results), *_orders(plan, results), sep="\n", highlight=False, soft_wrap=True)
     written = ", ".join(name for name in (PAGE, FIGURE, ROWS) if (folder / name).exists())
     console().print(f"[dim]folder[/] {escape(str(folder))} ({written})", highlight=False, soft_wrap=True)
     if failed:
         first = failed[0]
         raise InputError(
-            f"{len(failed)} of {len(plan.seeds) * len(plan.budget.variants)} runs failed; {first.trial.label}: "
-            f"{first.reason}"
+            f"{len(failed)} of {count} runs failed; {first.trial.label}: {first.reason}; the same command tries again"
         )
 
 
@@ -72,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         default=Path(os.environ.get("RESNET_LIGHTNING_DATA", "data")),
         help="folder of the data sets (default: $RESNET_LIGHTNING_DATA, or data)",
     )
-    parser.add_argument("--folder", type=Path, help="folder of the study (default: runs/studies/NAME-BUDGET)")
+    parser.add_argument("--folder", help="folder of the study (default: runs/studies/NAME-BUDGET)")
     parser.add_argument("--dry_run", action="store_true", help="print the command of each run, and run nothing")
     return parser
 
@@ -89,10 +111,29 @@ def _plan(options: argparse.Namespace, fit_options: list[str]) -> Plan:
     return Plan(study, options.budget, budget, options.data_root, tuple(range(seeds)), tuple(fit_options))
 
 
-def _show(outcome: Outcome) -> None:
-    test = outcome.run.last("test/acc") if outcome.run else None
-    result = f"[bold]failed[/]: {escape(outcome.reason)}" if test is None else f"test error {1 - test:.2%}"
-    console().print(f"{escape(outcome.trial.label)}: {result}", highlight=False, soft_wrap=True)
+def _check(plan: Plan) -> None:
+    """Checks the further options of all runs.
+
+    Raises:
+        InputError: if one is unknown, or is set by the study.
+    """
+    if not plan.extra:
+        return
+    given = {name for name, _ in given_options(plan.extra)}
+    own = {"--variants", "--budget", "--seeds", "--jobs", "--data_root", "--folder", "--dry_run"}
+    varied = {key for variant in plan.budget.variants for key in variant.overrides}
+    for name in sorted(given):
+        if "." not in name and (meant := nearest(f"--{name}", own)):
+            raise InputError(f"unknown option '--{name}'; did you mean {' or '.join(meant)}?")
+        if name in _SET:
+            raise InputError(f"--{name} is set by the study; {_SET[name]}")
+        if name in varied:
+            raise InputError(f"--{name} is what the variants of {plan.study.name!r} differ in; leave it out")
+    from .parsed_config import parsed_config  # imported here, since importing Lightning takes seconds
+
+    trained = [variant for variant in plan.budget.variants if not variant.script]
+    for variant in trained[:1]:
+        parsed_config([*plan.options(plan.data_of(variant)), *plan.trials(variant)[0].options()])
 
 
 def _catalogue() -> Table:

@@ -97,6 +97,14 @@ def error_line(capsys, *arguments: str) -> str:
         (["degradation", "--seeds", "0"], "--seeds is 0; give at least 1"),
         (["degradation", "--jobs", "0"], "--jobs is 0; give at least 1"),
         (["degradation", "--variants", "plain-21"], "unknown variant 'plain-21'; did you mean 'plain-20'"),
+        (["degradation", "--bugdet", "quick"], "unknown option '--bugdet'; did you mean --budget?"),
+        (
+            ["degradation", "--model.backbone", "resnet18"],
+            "--model.backbone is what the variants of",
+        ),
+        (["degradation", "--seed_everything", "3"], "--seed_everything is set by the study; --seeds N"),
+        (["degradation", "--trainer.precison", "32"], "unknown option '--trainer.precison'; did you mean"),
+        (["degradation", "--folder", "s3://bucket/study"], "--folder is 's3://bucket/study'; give a folder of this"),
         (["--model.lr=1"], "give the name of a study before '--model.lr=1'"),
     ],
 )
@@ -112,12 +120,16 @@ def test_the_list_names_every_study(capsys):
 
 def nested(settings: dict[str, str], group: str) -> dict:
     """The options of a group, such as ``model``, as values."""
-    return {
-        key.removeprefix(f"{group}."): parsed(value) for key, value in settings.items() if key.startswith(f"{group}.")
-    }
+    group = f"{group}."
+    return {key.removeprefix(group): parsed(value) for key, value in settings.items() if key.startswith(group)}
 
 
-@pytest.mark.parametrize("name", STUDIES)
+DEEP = "depth", "stochastic_depth"  # networks of a thousand layers take seconds to build
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in STUDIES]
+)
 def test_every_network_of_every_budget_is_built(name):
     for budget in find_study(name).budgets.values():
         for variant in budget.variants:

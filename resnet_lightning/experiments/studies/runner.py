@@ -7,7 +7,7 @@ import itertools
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ...atomic_write import atomic_write_text
 from ...runs.figures import save
 from ...runs.readable import UNREADABLE, read_text
 from ...runs.reader import Run
-from ..launcher import Outcome, command_of, run_trials
+from ..launcher import Outcome, Status, command_of, run_trials
 from ..trials import SEED, Trial
 from .data_sets import StudyData, study_data
 from .figure import draw_errors
@@ -109,7 +109,12 @@ def _machine() -> str:
 
 
 def run_study(
-    plan: Plan, folder: Path, command: str, jobs: int = 1, show: Callable[[Outcome], None] = lambda outcome: None
+    plan: Plan,
+    folder: Path,
+    command: str,
+    jobs: int = 1,
+    show: Callable[[Outcome], None] = lambda outcome: None,
+    watch: Callable[[Sequence[Status]], None] = lambda statuses: None,
 ) -> tuple[Results, list[Outcome]]:
     """Runs what is missing of a study, and writes its results, figure and page.
 
@@ -121,6 +126,7 @@ def run_study(
         command: the command line that starts the study, for the page.
         jobs: how many runs at a time.
         show: is called with the outcome of each run.
+        watch: is called about once a second with the states of the runs on one data set.
 
     Returns:
         All results in the folder, and the outcomes of the runs that have no result.
@@ -129,7 +135,7 @@ def run_study(
         InputError: if the results in the folder were edited or are of another study or config.
     """
     results = _open(plan, folder, command)
-    outcomes = list(_run_all(plan, folder, jobs, show))
+    outcomes = list(_run_all(plan, folder, jobs, show, watch))
     failed = []
     rows = []
     for variant, outcome in outcomes:
@@ -169,7 +175,13 @@ def _open(plan: Plan, folder: Path, command: str) -> Results:
     return results
 
 
-def _run_all(plan: Plan, folder: Path, jobs: int, show: Callable[[Outcome], None]) -> Iterator[tuple[Variant, Outcome]]:
+def _run_all(
+    plan: Plan,
+    folder: Path,
+    jobs: int,
+    show: Callable[[Outcome], None],
+    watch: Callable[[Sequence[Status]], None],
+) -> Iterator[tuple[Variant, Outcome]]:
     runs = folder / "runs"
     trained = [variant for variant in plan.budget.variants if not variant.script]
     by_data = itertools.groupby(
@@ -179,7 +191,7 @@ def _run_all(plan: Plan, folder: Path, jobs: int, show: Callable[[Outcome], None
         variants = list(same_data)
         trials = [(variant, trial) for variant in variants for trial in plan.trials(variant)]
         options = plan.options(plan.data_of(variants[0]))
-        outcomes = run_trials(options, [trial for _, trial in trials], runs, jobs=jobs, show=show)
+        outcomes = run_trials(options, [trial for _, trial in trials], runs, jobs=jobs, show=show, watch=watch)
         yield from zip((variant for variant, _ in trials), outcomes, strict=True)
     for variant in plan.budget.variants:
         if variant.script:

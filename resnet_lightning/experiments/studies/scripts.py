@@ -15,7 +15,8 @@ from ...atomic_write import atomic_write, atomic_write_text
 from ...data import DigitsDataModule
 from ...runs.readable import UNREADABLE, parse_json, read_text
 from ...runs.reader import Run
-from ..launcher import LOG, Outcome, last_error
+from ..launcher import LOG, Outcome
+from ..processes import last_error
 from ..trials import SEED, Trial
 from .data_sets import StudyData
 
