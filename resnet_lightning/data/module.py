@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning import LightningDataModule, Trainer
@@ -71,6 +71,9 @@ class ImageDataModule(LightningDataModule, ABC):
             ``false``, in their files, for image folders. ``auto`` uses the first of these where they fit; image folders
             with random resized crops are always read from their files.
         predict_folder: a folder of images for ``predict``; the test set by default.
+        sampling: ``balanced`` trains on equally many images of each class in an epoch, which has as many images as
+            before. Those of small classes are repeated, with other augmentations each time; of large classes, every
+            epoch takes other images. None trains on every image once.
 
     Raises:
         InputError: for a number out of range or a class that does not exist.
@@ -103,6 +106,7 @@ class ImageDataModule(LightningDataModule, ABC):
         std: Sequence[float] | None = None,
         resident: bool | str = "auto",
         predict_folder: str | os.PathLike[str] | None = None,
+        sampling: Literal["balanced"] | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -112,8 +116,11 @@ class ImageDataModule(LightningDataModule, ABC):
                 f"data.resident is false, but {type(self).__name__} has no files to read one by one; "
                 "give auto, cpu or device"
             )
+        if sampling not in (None, "balanced"):
+            raise InputError(f"data.sampling is {sampling!r}; give balanced, or null for every image once")
         self.root = Path(root)
         self.batch_size = batch_size
+        self.sampling = sampling
         self.augment = augment = Augmentation.of(augment)
         self.predict_folder = predict_folder
         self.predict_files: list[Path] | None = None
@@ -323,13 +330,14 @@ class ImageDataModule(LightningDataModule, ABC):
         return Finish(self.augment, self.normalization, self.seed, self.num_classes, self._transform)
 
     def _order(self, name: str) -> Order:
-        trainer = self._running_trainer
+        trainer, split = self._running_trainer, self.split(name)
         return Order(
-            self.split(name).indices,
+            split.indices,
             self.batch_size,
             seed=self.seed if name == "train" else None,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
+            classes=split.targets if name == "train" and self.sampling else None,
             pairs=name == "train" and self.augment.mixes,
         )
 
@@ -341,7 +349,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def training_indices(self, epoch: int, batch_idx: int) -> list[int]:
         """Returns the numbers, in the data set, of the images that this process trains on in a step."""
         step = next(self._order("train").steps(self._order_of(epoch), batch_idx))
-        return step.indices[: self.batch_size].tolist()
+        return (step.indices[: self.batch_size] % len(self.split("train").targets)).tolist()
 
     @property
     def _running_trainer(self) -> Trainer | None:

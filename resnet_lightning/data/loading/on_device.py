@@ -46,5 +46,5 @@ class DeviceLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in self.raw:
-            self.announce(batch.indices)
+            self.announce(batch.indices % len(self.raw.targets))
             yield self.finish(batch.to(self.device))

@@ -42,6 +42,8 @@ class Order:
         seed: of the training order; None for evaluation.
         rank: the number of this process.
         world_size: the number of processes.
+        classes: (N,) int64, the class of every image of the data set: each epoch then takes equally many images of each
+            class, see ``_balanced``. None takes every image once.
         pairs: whether to pair each training image with another one to mix: its neighbour in the order (the first
             with the second, the third with the fourth, and so on).
     """
@@ -51,6 +53,7 @@ class Order:
     seed: int | None = None
     rank: int = 0
     world_size: int = 1
+    classes: Tensor | None = None
     pairs: bool = False
 
     def __len__(self) -> int:
@@ -58,11 +61,34 @@ class Order:
         return len(self.indices) // step if self.seed is not None else -(-len(self.indices) // step)
 
     def of(self, epoch: int) -> Tensor:
-        """The numbers of all images (n,), over all processes, in the order of that epoch."""
+        """The numbers of all images (n,), over all processes, in the order of that epoch.
+
+        An image that the epoch takes a second time has its number plus N, the size of the data set, and so on: it is
+        augmented with other random numbers.
+        """
         if self.seed is None:
             return self.indices
         generator = torch.Generator().manual_seed(key(self.seed, epoch))
-        return self.indices[torch.randperm(len(self.indices), generator=generator)]
+        taken = self.indices if self.classes is None else self._balanced(self.classes, generator)
+        return taken[torch.randperm(len(taken), generator=generator)]
+
+    def _balanced(self, classes: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws n images, equally many of each class that has images; what remains goes to some classes at random.
+
+        The images of a class are taken equally often, give or take one; which of them once more, is random.
+        """
+        own = classes[self.indices]
+        present = own.unique()
+        share, rest = divmod(len(self.indices), len(present))
+        larger = torch.randperm(len(present), generator=generator) < rest
+        taken = []
+        for label, is_larger in zip(present, larger.tolist(), strict=True):
+            images = self.indices[own == label]
+            times, left = divmod(share + is_larger, len(images))
+            some = images[torch.randperm(len(images), generator=generator)[:left]]
+            taken += [images + time * len(classes) for time in range(times)]
+            taken.append(some + times * len(classes))
+        return torch.cat(taken)
 
     def steps(self, epoch: int, start: int = 0) -> Iterator[Step]:
         """Yields the steps of this process in that epoch, from step ``start`` on."""

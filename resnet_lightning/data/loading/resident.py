@@ -23,7 +23,9 @@ class RawBatch(NamedTuple):
 
     images: Tensor  # (R, C, H, W) uint8, with the channels innermost in memory
     targets: Tensor  # (R,) int64
-    indices: Tensor  # (R,) int64 on the CPU, each image's number in its data set
+    indices: (
+        Tensor  # (R,) int64 on the CPU, each image's number in its data set; a repeated one has more, see `Order.of`
+    )
     epoch: int | None = None  # None: not a training batch, no augmentation
     others: Tensor | None = None  # (B,) int64 on the CPU, which row each image is mixed with
     done: tuple[str, ...] = ()  # the options of the augmentation that the loader has applied already
@@ -68,7 +70,7 @@ class BatchLoader:
         """Returns the batch of some images; see ``RawBatch`` for the arguments."""
         return RawBatch(
             images=self._unchanged(indices) if self.take is None or epoch is None else self.take(indices, epoch),
-            targets=self.targets.index_select(0, indices),
+            targets=self.targets.index_select(0, indices % len(self.targets)),
             indices=indices,
             epoch=epoch,
             others=others,
@@ -76,7 +78,8 @@ class BatchLoader:
         )
 
     def _unchanged(self, indices: Tensor) -> Tensor:
-        return self.images.index_select(0, indices.to(self.images.device, non_blocking=True)).permute(0, 3, 1, 2)
+        rows = (indices % len(self.images)).to(self.images.device, non_blocking=True)
+        return self.images.index_select(0, rows).permute(0, 3, 1, 2)
 
     def cropping(self, augment: Augmentation, seed: int, processes: int) -> "BatchLoader":
         """Returns a loader that crops and flips while it gathers images: one copy of the pixels instead of five.
@@ -97,6 +100,6 @@ class BatchLoader:
         canvas = Canvas(images, augment.crop, augment.pad)
 
         def take(indices: Tensor, epoch: int) -> Tensor:
-            return canvas.cut(indices.numpy(), *augment.shifts(Draws(indices, seed, epoch)))
+            return canvas.cut(indices.numpy() % len(images), *augment.shifts(Draws(indices, seed, epoch)))
 
         return replace(self, take=take, done=("crop", "flip"))

@@ -67,6 +67,7 @@ class _Reader(Dataset[_Answer]):
 
     def __getitem__(self, request: _Request) -> _Answer:
         indices = torch.from_numpy(request.indices)
+        numbers = indices % len(self.targets)
         images = torch.empty(len(indices), *self.shape, dtype=torch.uint8)
         readable = torch.ones(len(indices), dtype=torch.bool)
         problem = None
@@ -79,17 +80,18 @@ class _Reader(Dataset[_Answer]):
                 problem = str(error)
         others = None if request.others is None else torch.from_numpy(request.others)
         done = ("resized_crop",)
-        batch = RawBatch(images.permute(0, 3, 1, 2), self.targets[indices], indices, request.epoch, others, done)
+        batch = RawBatch(images.permute(0, 3, 1, 2), self.targets[numbers], indices, request.epoch, others, done)
         if readable.all():
             return _Answer(batch, [], problem)
-        unreadable = [self.files.names[int(number)] for number in indices[~readable]]
+        unreadable = [self.files.names[int(number)] for number in numbers[~readable]]
         return _Answer(_without(batch, readable), unreadable, problem)
 
     def _read(self, index: Tensor, epoch: int | None) -> Tensor:
+        number = int(index) % len(self.targets)
         if epoch is None or not self.augment.resized_crop:
-            return self.files.read(int(index))
+            return self.files.read(number)
         draws = Draws(index, self.seed, epoch)
-        return self.files.read_box(int(index), lambda heights, widths: self.augment.boxes(draws, heights, widths))
+        return self.files.read_box(number, lambda heights, widths: self.augment.boxes(draws, heights, widths))
 
 
 def _without(batch: RawBatch, readable: Tensor) -> RawBatch:
