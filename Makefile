@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow fuzz kill lint format schema lock clean
+.PHONY: help run test test-slow fuzz kill damage lint format schema lock clean
 
 # All tests run in as many processes as there are cores, a file in each; a selection starts faster in one process.
 PARALLEL = $(if $(ARGS),,--numprocesses auto --maxprocesses 8 --dist loadfile)
@@ -26,6 +26,9 @@ fuzz: $(VENV)/.dev ## Mutate configs, command lines and checkpoints at random: m
 
 kill: $(VENV)/.dev ## Kill trainings at random moments, resume and compare them: make kill ARGS="--kills 100 --seed 1"
 	$(BIN)/python tests/kill_runs.py $(ARGS)
+
+damage: $(VENV)/.dev ## Damage files of runs at random and run commands on them: make damage ARGS="--cases 500 --seed 1"
+	$(BIN)/python tests/damage_runs.py $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -6,8 +6,8 @@ Each case copies a folder with two runs that were stopped, and damages up to thr
 cut, changed bits, garbage, deep JSON or YAML, values of other types, named pipes, links that loop, folders in place of
 files, files of hundreds of megabytes, ... Then ``runs``, ``report`` and ``fit --resume``, ``fit --resume auto``,
 ``test`` or ``predict`` run in this process. A case is bad if a command raises, takes longer than a minute, prints an
-error that is not one short line, or if the older run is no longer listed, changed or lost. Each bad case is printed with
-its number; ``--only NUMBER`` repeats it.
+error that is not one short line, or if the older run is no longer listed, changed or lost. Each bad case is printed
+with its number; ``--only NUMBER`` repeats it.
 """
 
 import argparse
@@ -25,8 +25,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pytest
 import torch

@@ -18,6 +18,18 @@ PACKAGE = ROOT / "resnet_lightning"
 USED = [
     ("jsonargparse._typehints.ActionTypeHint", "_typehint", "cli/parser.py"),
     ("lightning.pytorch.callbacks.ModelCheckpoint", "_save_checkpoint", "training/callbacks/best_checkpoint.py"),
+    *(
+        ("lightning.pytorch.callbacks.StochasticWeightAveraging", name, "training/callbacks/weight_averaging.py")
+        for name in (
+            "_average_model",
+            "_device",
+            "_init_n_averaged",
+            "_initialized",
+            "_scheduler_state",
+            "_swa_lrs",
+            "_swa_scheduler",
+        )
+    ),
     ("lightning.pytorch.loggers.WandbLogger", "_experiment", "runs/wandb_logger.py"),
     ("lightning.pytorch.loggers.WandbLogger", "_wandb_init", "runs/wandb_logger.py"),
     ("lightning.pytorch.loops.fit_loop._FitLoop", "_data_fetcher", "training/callbacks/loader_replay.py"),

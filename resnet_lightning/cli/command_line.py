@@ -23,6 +23,7 @@ from ..runs.folder import local_folder
 from ..runs.subprocesses import end_with_parent, end_with_starter, folder_of_parent
 from ..signals import Signalled, exit_code
 from ..training.callbacks import BestCheckpoint, Interrupted, LastCheckpoint, PredictionWriter, RunRecord, Throughput
+from ..training.callbacks.last_checkpoint import signal_behind
 from ..training.checkpoint_checks import (
     check_checkpoint_callbacks,
     check_checkpoint_options,
@@ -319,8 +320,11 @@ class CommandLine(LightningCLI):
             self.trainer.fit(**kwargs, weights_only=True)
             self._finish_training(folder, time.perf_counter() - started)
         except BaseException as error:
+            reason = signal_behind(error, self.trainer)
             if record := find_callback(self.trainer, RunRecord):  # the trainer's own hook misses what is around it
-                record.end(error)
+                record.end(reason)
+            if reason is not error:
+                raise reason from error
             raise
 
     def _finish_training(self, folder: Path | None, seconds: float) -> None:

@@ -9,9 +9,15 @@ from lightning import Callback, LightningDataModule
 from ..data import PredictionDataModule
 from ..runs import mlflow_logger, tensorboard_logger
 from ..runs.wandb_logger import make_resumable, wandb_is_usable
-from ..training.callbacks import InitialLearningRateFinder, MovingAverage
+from ..training.callbacks import InitialLearningRateFinder, MovingAverage, ResumableWeightAveraging
 from ..training.checkpoint_checks import is_measured_in_validation
 from ..training.trainer import as_list
+
+# Callbacks of Lightning that do not continue where they were when a run is resumed, and ours that do.
+_RESUMABLE: dict[str, type[Callback]] = {
+    "LearningRateFinder": InitialLearningRateFinder,
+    "StochasticWeightAveraging": ResumableWeightAveraging,
+}
 
 
 def complete(config: Namespace, command: str, folder: Path | None, checkpoint: dict[str, Any] | None) -> None:
@@ -39,8 +45,8 @@ def complete(config: Namespace, command: str, folder: Path | None, checkpoint: d
         name = getattr(callback, "class_path", "")
         if name.endswith(".EMAWeightAveraging"):
             callback.class_path = _path_of(MovingAverage)
-        elif name.startswith("lightning.pytorch.") and name.endswith(".LearningRateFinder"):
-            callback.class_path = _path_of(InitialLearningRateFinder)
+        elif name.startswith("lightning.pytorch.") and (ours := _RESUMABLE.get(name.rpartition(".")[2])):
+            callback.class_path = _path_of(ours)
     step = checkpoint["global_step"] if command == "fit" and checkpoint is not None else None
     _complete_loggers(config.trainer, command, folder, step)
 

@@ -17,6 +17,7 @@ from .decode import UnreadableImage
 from .files import ImageFiles
 from .order import Order
 from .resident import RawBatch
+from .workers import prepare_worker
 
 _log = logging.getLogger(__name__)
 
@@ -171,6 +172,7 @@ class StreamLoader:
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=self.pin_memory,
+            worker_init_fn=prepare_worker,
             generator=torch.Generator(),  # else DataLoader draws the workers' seeds from the run's generator
         )
 

@@ -19,6 +19,7 @@ from .preemption import Interrupted, Paused
 from .progress_bar import RunProgress
 from .run_record import RunRecord
 from .throughput import Throughput
+from .weight_averaging import ResumableWeightAveraging
 
 __all__ = [
     "Agreement",
@@ -38,6 +39,7 @@ __all__ = [
     "MovingAverage",
     "Paused",
     "PredictionWriter",
+    "ResumableWeightAveraging",
     "RunProgress",
     "RunRecord",
     "Throughput",

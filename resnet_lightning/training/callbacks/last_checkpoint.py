@@ -10,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ...runs.checkpoint_io import save_together
-from ...signals import is_handled, take_over
+from ...signals import Signalled, is_handled, take_over
 from .agreement import Agreement
 from .finite_loss import check_weights
 from .preemption import Interrupted, Paused, SignalReceiver, requeue_after
@@ -57,6 +57,11 @@ class LastCheckpoint(Callback):
         self._saved = (0, 0)  # (steps, epochs) of the last checkpoint
         self._saved_at = 0.0
         self._is_saving = False
+
+    @property
+    def received(self) -> int:
+        """The number of the signal that ends the training; 0 if there is none."""
+        return self._signals.received
 
     # When to save.
 
@@ -170,3 +175,14 @@ class LastCheckpoint(Callback):
 def _progress(trainer: Trainer) -> tuple[int, int]:
     epochs: Any = trainer.fit_loop.epoch_progress.current
     return trainer.global_step, epochs.processed
+
+
+def signal_behind(error: BaseException, trainer: Trainer) -> BaseException:
+    """Returns what ended a training: a signal that it has received, or else the exception itself.
+
+    A signal often reaches other processes too, such as those that read images, and the training fails without them
+    before it can act on the signal.
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    received = next((callback.received for callback in callbacks if isinstance(callback, LastCheckpoint)), 0)
+    return Signalled(received) if received and not isinstance(error, Interrupted | Signalled) else error

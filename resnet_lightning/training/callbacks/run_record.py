@@ -23,6 +23,7 @@ from ...runs.readable import read_record
 from ...signals import Signalled
 from ..model_protocol import net_name
 from .best_checkpoint import BestCheckpoint, with_moved_paths
+from .last_checkpoint import signal_behind
 from .preemption import Interrupted
 
 
@@ -120,7 +121,7 @@ class RunRecord(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self._state.get("state") == "running" and not self._is_begun and self._old_metrics is not None:
             self._replace_metrics(trainer, self._old_metrics)  # Lightning saves the loggers once more after this
-        self.end(exception)
+        self.end(signal_behind(exception, trainer))
 
     def end(self, exception: BaseException) -> None:
         """Writes into ``run.json`` that an exception or a signal has ended the run, if it has not ended yet.

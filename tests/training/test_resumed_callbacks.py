@@ -1,0 +1,36 @@
+"""Lightning's callbacks in a run that is resumed: it ends as if nothing had stopped it."""
+
+import signal
+
+import pytest
+
+from resnet_lightning.cli.main import main
+from runs_alike import DIGITS, SMALL, assert_same_run, with_callbacks
+
+pytestmark = [
+    pytest.mark.usefixtures("in_an_empty_folder", "without_figures"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # weight averaging recommends schedules of epochs
+]
+
+SHORT = ["--trainer.max_epochs", "3", "--trainer.limit_train_batches", "4", "--trainer.accelerator", "cpu"]
+STEPS = ["--model.scheduler", "StepLR", "--model.scheduler_args", "{step_size: 1}"]
+
+
+@pytest.mark.parametrize(
+    ("callback", "options"),
+    [
+        ({"LearningRateFinder": {"num_training_steps": 6, "max_lr": 0.1}}, []),
+        pytest.param(
+            {"StochasticWeightAveraging": {"swa_lrs": 0.01, "swa_epoch_start": 1}}, STEPS, marks=pytest.mark.slow
+        ),
+    ],
+    ids=["learning rate", "average"],
+)
+@pytest.mark.parametrize("moment", [[1, 2], pytest.param([2, 1], marks=pytest.mark.slow)], ids=str)
+def test_a_resumed_run_is_the_run_that_nothing_stopped(callback, options, moment):
+    fit = ["fit", "--config", DIGITS, *SMALL, *SHORT, *options]
+    stopping = with_callbacks("stopping", Seen={"folder": "seen", "stop_at": moment}, **callback)
+    assert main([*fit, *stopping, "--resume", "stopped"]) == 128 + signal.SIGTERM
+    assert main([*fit, *with_callbacks("alone", **callback), "--resume", "stopped"]) == 0
+    assert main([*fit, "--config", "alone.yaml", "--resume", "whole"]) == 0
+    assert_same_run("stopped", "whole")
