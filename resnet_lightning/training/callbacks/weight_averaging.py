@@ -26,7 +26,7 @@ class ResumableWeightAveraging(StochasticWeightAveraging):
         optimizer = trainer.optimizers[0]
         groups: list[dict[str, Any]] = [dict(group) for group in optimizer.param_groups]
         rates = self._swa_lrs if isinstance(self._swa_lrs, list) else [self._swa_lrs] * len(groups)
-        self._swa_scheduler = SWALR(optimizer, swa_lr=rates)
+        self._swa_scheduler = SWALR(optimizer, swa_lr=rates)  # type: ignore[arg-type]  # it takes a list too
         self._swa_scheduler.load_state_dict(self._scheduler_state)
         for group, before in zip(optimizer.param_groups, groups, strict=True):  # a new schedule sets its first rate
             group.update(before)
