@@ -1,5 +1,10 @@
 """`lightning study`: the studies as data, their results, and the command."""
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,6 +16,7 @@ from resnet_lightning.experiments.studies.certainty import resolve, t_quantile, 
 from resnet_lightning.experiments.studies.results import Results, Row, read_results, write_results
 from resnet_lightning.experiments.studies.study import Order, orders_of
 from resnet_lightning.experiments.trials import parsed
+from resnet_lightning.runs.reader import find_runs
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
@@ -143,3 +149,73 @@ def test_every_order_compares_two_variants_of_one_budget(name):
     study = find_study(name)
     for order in study.orders:
         assert any(order in orders_of(study, budget) for budget in study.budgets.values()), order.claim
+
+
+def study_lines(capsys, *arguments: str) -> str:
+    assert main(["study", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_study_trains_writes_its_results_and_reads_them_back(capsys):
+    """One run of a study, and what the same command does afterwards."""
+    command = ["degradation", "--variants", "ResNet-20", "--seeds", "1"]
+    assert "ResNet-20, seed 0: finished, 2/2 epochs" in study_lines(capsys, *command)
+    folder = Path("runs/studies/degradation-smoke")
+    (row,) = read_results(folder).rows
+    (run,) = find_runs(folder / "runs")
+    assert (row.variant, row.seed, row.steps, row.data, row.device) == ("ResNet-20", 0, 44, "digits", "1 x cpu")
+    assert row.error == pytest.approx(100 * (1 - run.last("test/acc")), abs=1e-3)
+    assert row.train_error == pytest.approx(100 * (1 - run.last("train/acc")), abs=1e-3)
+    page = (folder / "page.md").read_text()
+    assert f"| ResNet-20 | 8.75 | 8.51 ± 0.22 (n = 5) | {row.error:.2f} | 1 |" in page
+    assert "    lightning study degradation --variants ResNet-20 --seeds 1" in page
+    assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+    files = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert "ResNet-20" in study_lines(capsys, *command)  # nothing is trained again
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == files
+
+    line = error_line(capsys, *command, "--trainer.max_epochs", "3")
+    assert line.startswith(
+        f"error: the results in '{folder}' are of another config: options is not set there, and --trainer.max_epochs 3 now"
+    )
+    line = error_line(capsys, "shortcuts", "--folder", str(folder))
+    assert line.startswith(f"error: the results in '{folder}' are of study 'degradation', not 'shortcuts'")
+    results = folder / "results.csv"
+    results.write_text(results.read_text().replace(f"{row.error:.6g}", "0.5"))
+    assert "results.csv' was edited" in error_line(capsys, *command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_smoke_budget_of_every_study(name, capsys):
+    printed = study_lines(capsys, name, "--jobs", "2")
+    assert "failed" not in printed
+    budget = find_study(name).budgets["smoke"]
+    folder = Path("runs/studies", f"{name}-smoke")
+    results = read_results(folder)
+    assert [row.variant for row in results.rows] == [variant.label for variant in budget.variants]
+    assert all(row.steps and 0 < row.error <= 100 and not row.note for row in results.rows)
+    page = (folder / "page.md").read_text()
+    assert all(f"| {variant.label} | " in page for variant in budget.variants)
+    assert all(f"| {order.claim} | not resolved | " in page for order in orders_of(find_study(name), budget))
+
+
+@pytest.mark.slow
+def test_a_study_that_is_stopped_goes_on_and_more_seeds_add_to_it(capsys):
+    command = ["degradation", "--variants", "ResNet-20", "--seeds"]
+    process = subprocess.Popen([sys.executable, "-m", "resnet_lightning", "study", *command, "2"])
+    folder = Path("runs/studies/degradation-smoke")
+    while not (ended := list(folder.glob("runs/*seed_0/*/*/evaluation.json"))):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait() == 143
+    before = ended[0].stat().st_mtime_ns
+    study_lines(capsys, *command, "2")
+    assert [row.seed for row in read_results(folder).rows] == [0, 1]
+    study_lines(capsys, *command, "3")
+    assert [row.seed for row in read_results(folder).rows] == [0, 1, 2]
+    study_lines(capsys, *command, "1")  # fewer seeds take nothing away
+    assert [row.seed for row in read_results(folder).rows] == [0, 1, 2]
+    assert ended[0].stat().st_mtime_ns == before

@@ -45,10 +45,14 @@ def talk_style() -> Iterator[None]:
 
 def panels(titles: Sequence[str], height: float = 5.5, width: float = 7.5) -> "tuple[Figure, list[Axes]]":
     """Returns a figure with one plot beside the other, with a title each. Use it in ``talk_style``."""
+    return _grid(titles, (width * max(len(titles), 1), height), (1, len(titles)))
+
+
+def _grid(titles: Sequence[str], size: tuple[float, float], shape: tuple[int, int]) -> "tuple[Figure, list[Axes]]":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * max(len(titles), 1), height))
-    axes = [figure.add_subplot(1, len(titles), number) for number in range(1, len(titles) + 1)]
+    figure = Figure(figsize=size)
+    axes = [figure.add_subplot(*shape, number) for number in range(1, len(titles) + 1)]
     for one, title in zip(axes, titles, strict=True):
         one.set_title(title)
     return figure, axes
@@ -58,9 +62,9 @@ def draw_errors(study: Study, budget: Budget, results: Results) -> "Figure":
     """Draws the errors of all variants: over their ``x``, with a line for each series, or as rows without an ``x``."""
     titles = list(dict.fromkeys(variant.panel for variant in budget.variants))
     with talk_style():
-        if all(variant.x is None for variant in budget.variants):
-            most = max(sum(v.panel == title for v in budget.variants) for title in titles)
-            figure, axes = panels(titles, height=1.8 + 0.55 * most, width=10)
+        if all(variant.x is None for variant in budget.variants):  # long labels: one plot below the other
+            height = 1.3 * len(titles) + 0.55 * len(budget.variants)
+            figure, axes = _grid(titles, (11, height), (len(titles), 1))
         else:
             figure, axes = panels(titles)
         colors = series_colors(budget)
@@ -92,32 +96,31 @@ def _draw_lines(
     ends = []
     for name in dict.fromkeys(variant.series for variant in variants):
         members = sorted((v for v in variants if v.series == name and v.x is not None), key=lambda v: v.x or 0)
-        for quantity, style in ((study.drawn, "-"), ("train_error", "--")):
-            if quantity == "train_error" and "train_error" not in study.quantities:
-                continue
+        dashed = [("train_error", "--")] if "train_error" in study.quantities and study.drawn == "error" else []
+        for quantity, style in ((study.drawn, "-"), *dashed):
             spreads = [(v.x, spread) for v in members if (spread := results.spread(v.label, quantity))]
             if not spreads:
                 continue
             x = [float(place or 0) for place, _ in spreads]
             y = [spread.mean for _, spread in spreads]
             bars = [spread.deviation or 0.0 for _, spread in spreads]
-            dashed = style == "--"
-            axes.errorbar(
-                x, y, bars, color=colors[name], linestyle=style, marker="o", capsize=5, alpha=0.55 if dashed else 1
-            )
-            if not dashed:
+            alpha = 1.0 if style == "-" else 0.55
+            axes.errorbar(x, y, bars, color=colors[name], linestyle=style, marker="o", capsize=5, alpha=alpha)
+            if style == "-":
                 ends.append((x[-1], y[-1], name))
         _draw_published(axes, study, [(v, v.x or 0.0) for v in members], colors[name], vertical=True)
     places = sorted({v.x for v in variants if v.x is not None})
-    if places[-1] > 8 * places[0]:
+    is_wide = places[-1] > 8 * places[0]
+    if is_wide:
         axes.set_xscale("log")
     if len(places) <= 7:
-        axes.set_xticks(places, [f"{place:g}" for place in places], minor=False)
+        axes.set_xticks(places, [f"{place:g}" for place in places], rotation=60 if is_wide else 0)
         axes.minorticks_off()
     axes.margins(x=0.1)
-    axes.set(xlabel=study.x_label, ylabel=quantity_label(study, study.drawn))
+    both = "train_error" in study.quantities and study.drawn == "error"
+    axes.set(xlabel=study.x_label, ylabel="error (%)" if both else quantity_label(study, study.drawn))
     label_ends(axes, ends, colors)
-    key = ["dashed: training"] if "train_error" in study.quantities and study.drawn == "error" else []
+    key = ["solid: test, dashed: training"] if both else []
     _draw_key(axes, [*key, *_published_key(study, variants)])
 
 
@@ -149,7 +152,8 @@ def _draw_rows(axes: "Axes", study: Study, variants: Sequence[Variant], results:
         if spread := results.spread(variant.label, study.drawn):
             axes.errorbar(spread.mean, row, xerr=spread.deviation or 0.0, fmt="o", color=COLORS[1], capsize=5)
         _draw_published(axes, study, [(variant, float(row))], COLORS[1], vertical=False)
-    axes.set_yticks(range(len(variants)), [variant.label for variant in variants])
+    names = [variant.label.removeprefix(f"{variant.panel}, ") for variant in variants]
+    axes.set_yticks(range(len(variants)), names)
     axes.set_ylim(len(variants) - 0.4, -0.6)
     axes.set_xlabel(quantity_label(study, study.drawn))
     axes.grid(axis="y", alpha=0)
