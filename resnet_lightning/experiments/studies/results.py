@@ -241,7 +241,7 @@ def check_config(found: Results, record: Mapping[str, Any], folder: Path) -> Non
         )
         if different:
             key = different[0]
-            values = theirs[variant].get(key, "the default"), ours[variant].get(key, "the default")
+            values = theirs[variant].get(key, "not set"), ours[variant].get(key, "not set")
             raise InputError(
                 f"the results in {str(folder)!r} are of another config: {key} is {values[0]} there, and "
                 f"{values[1]} now{f' ({variant})' if variant else ''}; {elsewhere}"
