@@ -32,7 +32,7 @@ def import_by_path(what: str, path: str, bases: Iterable[type] = ()) -> Callable
     """
     module_name, _, name = path.rpartition(".")
     cannot = f"{what} {path!r} cannot be imported"
-    if not module_name or module_name.startswith("."):
+    if not module_name or not all(part.isidentifier() for part in path.split(".")):
         raise InputError(f"{cannot}: give its full name, such as my_module.{name or 'Name'}")
     trust = current_trust()
     if trust:

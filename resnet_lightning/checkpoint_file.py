@@ -31,6 +31,10 @@ _PARTS = {
 _PARTS_OF_RUN = {"name": str, "config": str, "data": dict}
 _COMMENT_LENGTH = len(_MARK) + 64
 
+_MOST_TIMES = 100  # how much larger than its file the tensors of a checkpoint may be
+_MOST_PARTS = 1_000_000  # the number of keys and values
+_DEPTH = 100  # how many containers may be nested
+
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads a checkpoint onto the CPU with ``weights_only=True``, which rejects files that contain code.
@@ -42,8 +46,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         InputError: if the file is missing, is not a checkpoint, is damaged or contains code, or if the safetensors
             library is needed and missing.
     """
-    check_checksum(path)
-    _check_is_not_compressed(path)
+    check_file(path)
     try:
         if Path(path).suffix == ".safetensors":
             return _read_safetensors(path)
@@ -55,7 +58,18 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise InputError(f"{str(path)!r} is not a checkpoint: it holds a {type(checkpoint).__name__}")
     _check_layout(str(path), checkpoint)
+    _check_extent(path, checkpoint)
     return checkpoint
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Checks a file before it is read as a checkpoint.
+
+    Raises:
+        InputError: if it is missing, damaged or compressed.
+    """
+    check_checksum(path)
+    _check_is_not_compressed(path)
 
 
 def _check_layout(path: str, checkpoint: dict[str, Any]) -> None:
@@ -133,13 +147,37 @@ def _check_is_not_compressed(path: str | os.PathLike[str]) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except Exception:  # not an archive: torch reads other formats too, or reports the damage
-        return
+    except Exception as error:
+        with open(path, "rb") as file:
+            if file.read(2) != b"PK":  # not an archive: torch reads other formats too
+                return
+        # torch's own reader might unpack it all the same.
+        raise InputError(f"{str(path)!r} is not a checkpoint, is damaged or carries code") from error
     unpacked = sum(entry.file_size for entry in entries)
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or unpacked > os.path.getsize(path):
         raise InputError(
             f"{str(path)!r} is a compressed archive of {unpacked:,} bytes; torch.save never compresses a checkpoint"
         )
+
+
+def _check_extent(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> None:
+    """Rejects content that is far larger than the file: its tensors or lists repeat their parts, or never end."""
+    size, number, level = 0, 0, [checkpoint]
+    for _ in range(_DEPTH):
+        parts: list[Any] = []
+        for whole in level:
+            if isinstance(whole, Mapping):
+                parts += [*whole.keys(), *whole.values()]
+            elif isinstance(whole, list | tuple | set | frozenset):
+                parts += whole
+            elif isinstance(whole, torch.Tensor) and whole.layout is torch.strided:
+                size += whole.numel() * whole.element_size()
+            if number + len(parts) > _MOST_PARTS or size > _MOST_TIMES * os.path.getsize(path):
+                raise InputError(f"{str(path)!r} unpacks to many times its size, as no checkpoint of torch does")
+        number += len(parts)
+        if not (level := parts):
+            return
+    raise InputError(f"the parts of {str(path)!r} are nested more than {_DEPTH} deep, as in no checkpoint of torch")
 
 
 def _read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:

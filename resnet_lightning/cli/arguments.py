@@ -103,7 +103,7 @@ def resolve(
     if run is None:
         raise InputError(f"{checkpoint_path!r} stores no config; give the one that it was trained with as --config")
     file = Path(checkpoint_path or "")
-    options = {name.removesuffix("+") for name, _ in given_options(arguments)}
+    options = {name for name, _ in given_options(arguments)}
     trust = Trust(_trusted(arguments), _names_in(arguments))
     with importable_from(RunArguments.code_folders), names_from_checkpoint(trust):
         config = config_of_checkpoint(run, arguments[0], file, options)

@@ -1,11 +1,9 @@
 """Takes the config of a run out of its checkpoint: only what the command needs, and nothing that could do harm.
 
 A config typed on the command line is the user's own. That of a checkpoint may be anybody's. The classes that it names
-are checked as in ``trust.py`` before any is imported, and its paths must not lead to files of others.
+are checked as in ``trust.py`` before any is imported, and its paths must not lead out of the run's folder.
 """
 
-import inspect
-import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,12 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 
 from ..build import import_by_path
-from ..data import ImageDataModule
 from ..errors import InputError
 from ..runs.configs import flatten
 from ..runs.readable import UNREADABLE, parse_yaml, read_text
+from ..runs.stored_names import check_names, texts
 from ..trust import SAFE_PACKAGES
+from .checkpoint_paths import check_paths
 
 _OF_DATA = (LightningDataModule,)
 _OF_TRAINER = (
@@ -55,21 +54,69 @@ def config_of_checkpoint(run: Mapping[str, Any], command: str, checkpoint: Path,
         InputError: if the config is not one, or names a class or a path that is not trusted.
     """
     config = _content(run, checkpoint)
-    kept = {"seed_everything", "data", "model"}
-    if command == "fit":
-        kept |= {"checkpoint", "trainer"}
-    config = {name: value for name, value in config.items() if name in kept}
+    kept = ["seed_everything", "data", "model"] + (["checkpoint", "trainer"] if command == "fit" else [])
+    config = {name: config[name] for name in kept if name in config}
+    for name, options in config.items():
+        if name != "seed_everything" and not isinstance(options, dict | None):
+            raise InputError(
+                f"the config in the checkpoint {str(checkpoint)!r} gives {options!r} as {name}, and no options; give "
+                "your own --config"
+            )
     for name in typed:
-        if "." not in name and name in ("data", "model"):
-            config.pop(name, None)  # another class was typed
+        _remove(config, name)
+    _check_no_files(config)
     _check_classes(config.get("model"), "model", ())
+    check_names("model", _built(config.get("model"), command))
     _check_classes(config.get("data"), "data", _OF_DATA)
+    check_names("data", config.get("data"), _OF_DATA)
     for group in "checkpoint", "trainer":
         _check_classes(config.get(group), group, _OF_TRAINER)
-    if command == "fit":
-        _check_optimizer(config.get("model"), typed)
-    _check_paths(config, checkpoint, typed)
+        check_names(group, config.get(group), _OF_TRAINER)
+    check_paths(config, checkpoint)
     return yaml.safe_dump(config, sort_keys=False)
+
+
+def _remove(config: dict[str, Any], option: str) -> None:
+    """Removes an option that was typed, and so replaces that of the config; an option with a + adds to it."""
+    if option in ("data", "model"):
+        config.pop(option, None)  # another class was typed
+    *groups, name = option.split(".")
+    places: list[Any] = [config]
+    for group in groups:
+        places = [place.get(group) for place in places if isinstance(place, dict)]
+        places += [place.get("init_args") for place in places if isinstance(place, dict)]
+    for place in places if groups else []:
+        if isinstance(place, dict):
+            place.pop(name, None)
+
+
+def _built(model: Any, command: str) -> Any:
+    """Returns the options of a model that are used: an evaluation builds neither optimizer nor schedule."""
+    if command == "fit" or not isinstance(model, Mapping):
+        return model
+    unused = "optimizer", "scheduler"
+    return {
+        name: _built(part, command) if name == "init_args" else part
+        for name, part in model.items()
+        if name not in unused
+    }
+
+
+def _check_no_files(config: Mapping[str, Any]) -> None:
+    """Checks that no option is a file of further options, which the parser would read without a check."""
+    for name, text in texts("", config):
+        if _holds_options(text):
+            raise InputError(
+                f"the checkpoint's config gives the file {text!r} as {name.lstrip('.')}, which holds options of its "
+                "own; give your own --config"
+            )
+
+
+def _holds_options(text: str) -> bool:
+    try:
+        return Path(text).is_file() and isinstance(parse_yaml(read_text(Path(text))), dict | list)
+    except UNREADABLE:
+        return False
 
 
 def run_name(run: Mapping[str, Any], checkpoint: Path) -> str:
@@ -107,7 +154,7 @@ def _part_names(config: Mapping[str, Any]) -> list[str]:
     flat = flatten({group: config.get(group) for group in ("model", "data")})
     parts = ("model.backbone", "model.loss", "model.optimizer", "model.scheduler", "data.augment.transform")
     names = [value for name, value in flat.items() if name in parts or name.startswith("model.metrics.")]
-    classes = [path for group in ("model", "data", "trainer") for _, path, _ in _classes(config.get(group), group)]
+    classes = [path for group in ("model", "data", "trainer") for _, path in _classes(config.get(group), group)]
     return [name for name in (*names, *classes) if isinstance(name, str)]
 
 
@@ -121,12 +168,11 @@ def _content(run: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
     return content
 
 
-def _classes(value: Any, place: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yields each class in a part of a config: its place, its name and its options."""
+def _classes(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """Yields the place and the name of each class in a part of a config."""
     if isinstance(value, Mapping):
         if isinstance(path := value.get("class_path"), str):
-            options = value.get("init_args")
-            yield place, path, dict(options) if isinstance(options, Mapping) else {}
+            yield place, path
         for name, part in value.items():
             yield from _classes(part, place if name == "init_args" else f"{place}.{name}")
     elif isinstance(value, list):
@@ -135,81 +181,6 @@ def _classes(value: Any, place: str) -> Iterator[tuple[str, str, dict[str, Any]]
 
 
 def _check_classes(value: Any, place: str, bases: tuple[type, ...]) -> None:
-    for name, path, options in _classes(value, place):
-        if "." not in path:
-            continue  # a class that has been imported already, which the parser finds among those of the right kind
-        found = import_by_path(name, path, bases)
-        for option, parameter in inspect.signature(found).parameters.items():
-            if isinstance(options.get(option), str | dict | list) and _takes_code(parameter.annotation):
-                raise InputError(
-                    f"the checkpoint's config gives the function {options[option]!r} as {name}.{option}, which would "
-                    "run its code; give your own --config"
-                )
-
-
-def _check_optimizer(model: Any, typed: Collection[str]) -> None:
-    """Checks the names of optimizer and schedule now, before the run has a folder; they are built much later."""
-    options = flatten({"model": model})
-    for name in ("model.optimizer", "model.scheduler"):
-        path = options.get(name)
-        if name not in typed and isinstance(path, str) and "." in path:
-            import_by_path(name, path)
-
-
-def _takes_code(annotation: Any) -> bool:
-    """Whether an argument may be a function or a class: the parser imports these by their names."""
-    text = annotation if isinstance(annotation, str) else repr(annotation)
-    return any(kind in text for kind in ("Callable", "Type[", "type["))
-
-
-def _check_paths(config: Mapping[str, Any], checkpoint: Path, typed: Collection[str]) -> None:
-    """Checks the paths in a config. Those that the trainer would write to have to be inside the run's own folders."""
-    places = [Path.cwd(), *_folders_of_run(checkpoint)]
-    downloads = _downloads(config.get("data"))
-    for name, value in flatten({group: config[group] for group in config if group != "model"}).items():
-        for path in _texts(value):
-            is_read = name.startswith("data.") and name != "data.cache_folder"
-            reads_only = is_read and (os.path.exists(path) or not downloads)
-            if name not in typed and not reads_only and _leads_out(path, places):
-                raise InputError(
-                    f"the checkpoint's config sets {name} to {path!r}, which is outside of the current folder and the "
-                    f"run's; if that is meant, give --{name}"
-                )
-
-
-def _downloads(data: Any) -> bool:
-    """Whether a data module creates its folder: it is a data set of this package that is downloaded."""
-    path = data.get("class_path") if isinstance(data, Mapping) else None
-    found = import_by_path("data", path, _OF_DATA) if isinstance(path, str) and "." in path else None
-    return inspect.isclass(found) and getattr(found, "download", None) is not ImageDataModule.download
-
-
-def _folders_of_run(checkpoint: Path) -> list[Path]:
-    """The run's folder and the one with all runs, if the checkpoint is where ``lightning fit`` saves it."""
-    folder = checkpoint.resolve().parent.parent
-    is_run = checkpoint.resolve().parent.name == "checkpoints" and (folder / "run.json").is_file()
-    return [folder, *folder.parents[1:2]] if is_run else []
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _texts(part)
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _texts(part)
-
-
-def _leads_out(path: str, places: list[Path]) -> bool:
-    """Whether a text is a path to a place outside of some folders; text without a slash is none."""
-    if path.startswith("~") or "://" in path:
-        return True
-    if "/" not in path and path != "..":
-        return False
-    try:
-        resolved = Path(path).resolve()
-    except (OSError, ValueError, RuntimeError):
-        return True
-    return not any(resolved.is_relative_to(place.resolve()) for place in places)
+    for name, path in _classes(value, place):
+        if "." in path:  # without, it has been imported already: the parser finds it among those of the right kind
+            import_by_path(name, path, bases)

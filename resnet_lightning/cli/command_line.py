@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from .. import __version__
 from ..build import importable_from
-from ..checkpoint_file import check_checksum
+from ..checkpoint_file import check_file
 from ..errors import InputError, check_int
 from ..runs.folder import local_folder
 from ..runs.subprocesses import end_with_parent, end_with_starter, folder_of_parent
@@ -339,7 +339,7 @@ class CommandLine(LightningCLI):
         # Not that of `trainer.checkpoint_callback`, which may be the user's.
         best = (self.best.best_path if self.best else "") or (str(last) if was_trained else "")
         if best and isinstance(self.trainer.strategy, ModelParallelStrategy):
-            check_checksum(best)  # it does not read with our plugin
+            check_file(best)  # it does not read with our plugin
         reason = stop_reason(self.trainer)
         if reason:
             self._print(f"[yellow]The training ended early, in epoch {self.trainer.current_epoch}: {escape(reason)}.")

@@ -11,7 +11,7 @@ from lightning import Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from ..atomic_write import atomic_write
-from ..checkpoint_file import append_checksum, check_checksum, matches_checksum, read_checkpoint
+from ..checkpoint_file import append_checksum, check_file, matches_checksum, read_checkpoint
 from ..errors import InputError
 
 
@@ -51,7 +51,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         if is_local and weights_only and map_location == "cpu":
             return read_checkpoint(path)
         if is_local:
-            check_checksum(path)
+            check_file(path)
         return super().load_checkpoint(Path(path), map_location, weights_only)
 
 

@@ -18,7 +18,7 @@ _OURS = "pretrained", "may_differ", "frozen_stages"
 
 # The options by which this package, torchvision and timm load weights.
 _FURTHER_WEIGHTS = (
-    *("pretrained", "may_differ", "weights", "weights_backbone"),
+    *("pretrained", "may_differ", "weights", "weights_backbone", "pretrained_backbone"),
     *("pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"),
 )
 
@@ -36,11 +36,7 @@ def make_backbone(
     """
     if isinstance(backbone, nn.Module):
         return backbone, []
-    for name in ("num_classes", "in_chans"):
-        if name in options:
-            raise InputError(f"{name} follows the data and cannot be set in model.backbone_args; leave it out")
-    if options.get("features_only"):
-        raise InputError("a classifier needs logits; leave features_only out of backbone_args")
+    _check(backbone, options)
     if current_trust():
         # All weights are in the checkpoint, and the files of others may be gone, or not be the user's choice.
         options = {name: value for name, value in options.items() if name not in _FURTHER_WEIGHTS}
@@ -73,6 +69,16 @@ def make_backbone(
         load_pretrained(model, pretrained, ours.get("may_differ") or (), head_of(model) or "fc")
     stages = ours.get("frozen_stages")
     return model, [] if stages is None else freeze_first_stages(model, stages)
+
+
+def _check(backbone: Any, options: Mapping[str, Any]) -> None:
+    if not isinstance(backbone, str):
+        raise InputError(f"model.backbone is {backbone!r}; give the name of a model, or the full name of a class")
+    for name in ("num_classes", "in_chans"):
+        if name in options:
+            raise InputError(f"{name} follows the data and cannot be set in model.backbone_args; leave it out")
+    if options.get("features_only"):
+        raise InputError("a classifier needs logits; leave features_only out of backbone_args")
 
 
 def _arguments(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

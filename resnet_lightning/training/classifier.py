@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from ..checkpoint_file import check_checksum
+from ..checkpoint_file import check_file, read_checkpoint
 from ..errors import InputError
+from ..runs.stored_names import check_names
 from ..trust import Trust, current_trust, names_from_checkpoint
 from .backbones import make_backbone
 from .batches import images_and_targets, images_of
@@ -31,6 +32,8 @@ from .metrics import EpochMetrics
 from .optim import copy_settings, fast_forward, make_optimizer, make_scheduler, parameter_groups
 from .optimizer_modes import OptimizerModes, has_modes
 from .value_ranges import MAX_RATE, Range, check_range, check_rates, check_truth_value
+
+_BY_CONFIG = "lightning.pytorch.cli.instantiate_module"
 
 
 class ImageClassifier(LightningModule):
@@ -167,10 +170,10 @@ class ImageClassifier(LightningModule):
         Raises:
             InputError: if the file is missing or damaged, or names code that is not trusted.
         """
-        if isinstance(checkpoint_path, str | os.PathLike) and "://" not in str(checkpoint_path):
-            check_checksum(checkpoint_path)
         kwargs.setdefault("weights_only", True)
         with names_from_checkpoint(Trust(trust, kwargs.values())):
+            if isinstance(checkpoint_path, str | os.PathLike) and "://" not in str(checkpoint_path):
+                _check_checkpoint(checkpoint_path, kwargs["weights_only"])
             return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -358,3 +361,19 @@ class ImageClassifier(LightningModule):
             copy_settings(self.trainer.optimizers[0], dummy)
         else:
             fast_forward(self.trainer.lr_scheduler_configs[0].scheduler, dummy, schedule, steps)
+
+
+def _check_checkpoint(path: str | os.PathLike[str], weights_only: bool) -> None:
+    """Checks a checkpoint before Lightning reads it."""
+    if not weights_only:  # the user trusts the file
+        check_file(path)
+        return
+    checkpoint = read_checkpoint(path)
+    for part in "hparams", "module_arguments", "hyper_parameters":
+        options = checkpoint.get(part)
+        if isinstance(options, dict) and "_instantiator" in options:
+            # Lightning lets the library that parses configs build the module, as a subclass may have stored it.
+            not_read = {"optimizer", "scheduler"} | (
+                {"_instantiator"} if options["_instantiator"] == _BY_CONFIG else set()
+            )
+            check_names("model", {name: value for name, value in options.items() if name not in not_read})

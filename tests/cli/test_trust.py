@@ -1,6 +1,7 @@
 """A checkpoint from outside runs no code and writes no file, whatever names it carries."""
 
 import csv
+import functools
 import io
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from resnet_lightning.atomic_write import atomic_write_csv
 from resnet_lightning.cli.console import SafeConsole
 from resnet_lightning.cli.main import main
 from resnet_lightning.inference.loaded import load_model
+from resnet_lightning.trust import Trust
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
 
@@ -137,6 +139,99 @@ def test_the_config_of_a_checkpoint_names_no_code(hostile, change, tmp_path, cap
     assert is_unharmed(tmp_path)
 
 
+def trainer(**options):
+    return lambda config: config["trainer"].update(options)
+
+
+def data(**options):
+    return lambda config: config["data"]["init_args"].update(options)
+
+
+HIDDEN = "{class_path: harm.run}"  # YAML in a text
+NESTED = {"cluster_environment": "harm.run"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        trainer(plugins=["harm.run"]),
+        trainer(plugins="harm.run"),
+        trainer(accelerator="harm.run"),
+        trainer(callbacks=f"[{HIDDEN}]"),
+        trainer(callbacks=[f" {HIDDEN}"]),
+        trainer(logger=HIDDEN),
+        trainer(logger="'harm.run' # quoted"),
+        trainer(profiler=HIDDEN),
+        trainer(strategy=HIDDEN),
+        trainer(strategy={"class_path": "lightning.pytorch.strategies.DDPStrategy", "init_args": NESTED}),
+        trainer(strategy={"class_path": "DDPStrategy", "init_args": {"ddp_comm_hook": "harm.run"}}),
+        trainer(strategy={"class_path": "FSDPStrategy", "init_args": {"auto_wrap_policy": "harm.run"}}),
+        callbacks({"class_path": "LambdaCallback", "init_args": {"setup": "harm.run"}}),
+        callbacks({"class_path": "LambdaCallback", "dict_kwargs": {"setup": "harm.run"}}),
+        callbacks({"class_path": "LambdaCallback", "init_args": {"setup": "os.getcwd"}}),
+        callbacks({"class_path": "LambdaCallback", "init_args": {"setup": "builtins.print"}}),
+        callbacks({"class_path": "StochasticWeightAveraging", "init_args": {"swa_lrs": 0.1, "avg_fn": "harm.run"}}),
+        callbacks({"class_path": "ModelPruning", "init_args": {"pruning_fn": "harm.run"}}),
+        lambda config: config.update(trainer=f"{{callbacks: [{HIDDEN}]}}"),
+        lambda config: config.update(trainer="options.yaml"),
+        lambda config: config.update(data="options.yaml"),
+        lambda config: config.update(data="harm.run"),
+        trainer(callbacks="options.yaml"),
+        trainer(logger="options.yaml"),
+        data(augment=HIDDEN),
+        data(augment="harm.run"),
+        data(augment={"transform": "Compose", "transform_args": {"transforms": [{"class_path": "harm.run"}]}}),
+    ],
+)
+def test_no_text_in_the_config_of_a_checkpoint_hides_a_name(hostile, change, tmp_path, capsys):
+    (tmp_path / "options.yaml").write_text("class_path: harm.run\n")
+    checkpoint = hostile(change_config=change)
+    assert "checkpoint" in error_line(capsys, *COMMANDS["fit"](checkpoint))
+    assert is_unharmed(tmp_path)
+
+
+def test_no_subclass_is_built_by_the_library_that_parses_configs(hostile, tmp_path):
+    for hidden in ({"class_path": "harm.run"}, HIDDEN):
+        checkpoint = hostile({"backbone": hidden, "_instantiator": "lightning.pytorch.cli.instantiate_module"})
+        with pytest.raises(InputError, match="harm"):
+            ImageClassifier.load_from_checkpoint(checkpoint)
+    assert is_unharmed(tmp_path)
+
+
+def test_a_package_in_the_current_folder_is_none_of_the_libraries(hostile, tmp_path):
+    (tmp_path / "timm.py").write_text(COMMAND)
+    arguments = COMMANDS["test"](hostile({"backbone": "timm.x"}))
+    code = f"from resnet_lightning.cli.main import main; main({arguments})"
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert "--trust timm" in result.stderr
+    assert is_unharmed(tmp_path)
+
+
+def test_trust_in_a_package_covers_no_other_that_begins_alike(hostile, tmp_path, capsys):
+    for trusted in ("har", "harm_", "harm.ru", "arm"):
+        line = error_line(capsys, *COMMANDS["test"](hostile({"backbone": "harm.run"})), "--trust", trusted)
+        assert "--trust harm" in line
+    assert is_unharmed(tmp_path)
+
+
+def test_metrics_of_other_fields_load_nothing(hostile, capsys):
+    checkpoint = hostile({"metrics": {"rouge": {"class_path": "torchmetrics.text.ROUGEScore", "init_args": {}}}})
+    assert "--trust torchmetrics.text" in error_line(capsys, *COMMANDS["test"](checkpoint))
+
+
+def test_functions_of_libraries_are_not_the_user_s_own(tmp_path, monkeypatch):
+    library = tmp_path / "dist-packages"
+    library.mkdir()
+    (library / "installed_elsewhere.py").write_text("def run(*args, **kwargs): raise AssertionError\n")
+    monkeypatch.syspath_prepend(library)
+    import installed_elsewhere
+
+    trust = Trust()
+    trust.check_import("backbone", "installed_elsewhere.run")
+    with pytest.raises(InputError, match="could run any code"):
+        trust.check_call("backbone", "installed_elsewhere.run", installed_elsewhere.run)
+
+
 def test_an_evaluation_builds_no_callback_of_the_checkpoint(hostile, tmp_path):
     entry = {"class_path": "lightning.pytorch.callbacks.LambdaCallback", "init_args": {"setup": "harm.run"}}
     assert main(COMMANDS["test"](hostile(change_config=callbacks(entry)))) == 0
@@ -166,12 +261,36 @@ def test_an_evaluation_builds_no_callback_of_the_checkpoint(hostile, tmp_path):
                 }
             ]
         ),
+        lambda config: config["checkpoint"].update(filename="../../elsewhere"),
+        trainer(logger={"class_path": "CSVLogger", "init_args": {"save_dir": "runs", "name": "../../elsewhere"}}),
+        trainer(profiler={"class_path": "SimpleProfiler", "init_args": {"filename": "../../elsewhere"}}),
+        trainer(default_root_dir="s3://bucket/runs"),
+        trainer(logger={"class_path": "MLFlowLogger", "init_args": {"tracking_uri": "http://elsewhere"}}),
+        data(cache_folder="../elsewhere"),
     ],
 )
 def test_the_config_of_a_checkpoint_leads_to_no_other_folder(hostile, change, tmp_path, capsys):
     line = error_line(capsys, *COMMANDS["fit"](hostile(change_config=change)))
     assert "outside of the current folder" in line
     assert not (tmp_path.parent / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config["checkpoint"].update(dirpath="src"),
+        lambda config: config["checkpoint"].update(dirpath=".git/hooks"),
+        trainer(logger={"class_path": "CSVLogger", "init_args": {"save_dir": ".", "name": "src"}}),
+        trainer(logger={"class_path": "CSVLogger", "init_args": {"save_dir": "a", "version": "x/../../b"}}),
+        trainer(profiler={"class_path": "SimpleProfiler", "init_args": {"dirpath": ".", "filename": "Makefile"}}),
+        callbacks({"class_path": "OnExceptionCheckpoint", "init_args": {"dirpath": "src"}}),
+        callbacks({"class_path": "resnet_lightning.training.callbacks.PredictionWriter", "init_args": {"path": "x"}}),
+    ],
+)
+def test_the_config_of_a_checkpoint_writes_to_no_other_file_here(hostile, change, capsys):
+    more = ["--trainer.callbacks+=Timer"]  # adds to what the checkpoint has, and replaces nothing
+    line = error_line(capsys, *COMMANDS["fit"](hostile(change_config=change)), *more)
+    assert "outside of the run's folder" in line
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "/tmp/elsewhere", "..", "", "a\x1b]0;b"])
@@ -242,10 +361,25 @@ def test_networks_of_the_libraries_need_no_trust(hostile):
     assert isinstance(loaded.backbone, torchvision.models.ResNet)
 
 
-def test_a_compressed_checkpoint_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_compressed_checkpoint_is_refused(command, tmp_path, capsys):
     with zipfile.ZipFile("bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(20_000_000))
-    assert "compressed" in error_line(capsys, *COMMANDS["test"]("bomb.ckpt"))
+    assert "compressed" in error_line(capsys, *COMMANDS[command]("bomb.ckpt"))
+    with pytest.raises(InputError, match="compressed"):
+        ImageClassifier.load_from_checkpoint("bomb.ckpt")
+
+
+def test_a_checkpoint_that_repeats_its_parts_is_refused(hostile):
+    repeated: list = []
+    for _ in range(40):
+        repeated = [repeated, repeated]
+    for bomb in (torch.zeros(1).expand(10**12), repeated, functools.reduce(lambda inner, _: [inner], range(200), [])):
+        checkpoint = torch.load(hostile(), weights_only=True)
+        checkpoint["state_dict"]["backbone.bomb"] = bomb
+        torch.save(checkpoint, "bomb.ckpt")
+        with pytest.raises(InputError, match="no checkpoint of torch"):
+            ImageClassifier.load_from_checkpoint("bomb.ckpt")
 
 
 def test_no_escape_sequence_reaches_the_terminal():
