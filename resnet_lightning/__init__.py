@@ -32,6 +32,7 @@ _LAZY = {
     "CIFAR10DataModule": "data",
     "CIFAR100DataModule": "data",
     "ImageFolderDataModule": "data",
+    "TableDataModule": "data",
     "Augmentation": "data",
     "from_config": "cli.from_config",
 }

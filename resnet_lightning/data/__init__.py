@@ -5,6 +5,7 @@ from .datasets.cifar import CIFAR10DataModule, CIFAR100DataModule
 from .datasets.digits import DigitsDataModule
 from .datasets.image_folder import ImageFolderDataModule
 from .datasets.mnist import FashionMNISTDataModule, KMNISTDataModule, MNISTDataModule
+from .datasets.table import TableDataModule
 from .image_spec import ImageSpec
 from .loading.order import Order
 from .loading.resident import BatchLoader, RawBatch
@@ -30,4 +31,5 @@ __all__ = [
     "RawBatch",
     "Split",
     "StreamLoader",
+    "TableDataModule",
 ]

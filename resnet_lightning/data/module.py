@@ -167,6 +167,13 @@ class ImageDataModule(LightningDataModule, ABC):
         """Returns an image's file name, or its number among the images of the kept classes if there are no files."""
         return str(index)
 
+    def groups(self) -> Tensor | None:
+        """Returns which images of ``read("train")`` belong together, (N,) int64, so that none is held out alone.
+
+        None if each stands for itself.
+        """
+        return None
+
     def training_files(self) -> FileNames | None:
         """Returns the files of the images of ``read("train")``, once they are read; None if each has no file."""
         images = self.split("train").images
@@ -231,7 +238,7 @@ class ImageDataModule(LightningDataModule, ABC):
             elif name == "test" or (name == "val" and self.has_validation_set):
                 self._splits[name] = self._without_unreadable(self._read_whole(name), name)
             else:
-                train, val = self.holdout.split(self._read_whole("train"), self.has_validation_set)
+                train, val = self.holdout.split(self._read_whole("train"), self.has_validation_set, self.groups())
                 self._splits["train"] = self._without_unreadable(train, "train")
                 if not self.has_validation_set:
                     self._splits["val"] = self._without_unreadable(val, "train")

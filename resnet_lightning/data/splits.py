@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, did_you_mean
+from .grouping import part_of_groups
 from .loading.files import ImageFiles
 
 
@@ -69,15 +70,16 @@ class Holdout:
         """Whether any image is held out."""
         return bool(self.val_split or self.num_folds)
 
-    def split(self, whole: Split, has_validation_set: bool) -> tuple[Split, Split]:
+    def split(self, whole: Split, has_validation_set: bool, groups: Tensor | None = None) -> tuple[Split, Split]:
         """Splits a training set into images to train on and images to validate on.
 
         Args:
             whole: all images of the training set.
             has_validation_set: the data set has its own validation images, so none are held out.
+            groups: (N,) int64, which images belong together; they are held out together. None if all are independent.
 
         Raises:
-            InputError: if folds were requested but are not possible.
+            InputError: if folds were requested but are not possible, or if there are too few groups.
         """
         labels = whole.targets
         if self.num_folds:
@@ -85,15 +87,26 @@ class Holdout:
                 raise InputError("data.num_folds needs a data set without its own validation images; this one has some")
             if self.num_folds > len(whole):
                 raise InputError(f"data.num_folds is {self.num_folds}, but there are only {len(whole)} training images")
-            for_validation = one_fold(labels, self.num_folds, self.fold, self.seed)
+            for_validation = self._one_fold(labels, groups)
         elif self.val_split and not has_validation_set:
-            for_validation = held_out(labels, self.val_split, self.seed)
+            for_validation = self._held_out(labels, groups)
         else:
             for_validation = torch.zeros(len(whole), dtype=torch.bool)
         for_training = ~for_validation
         if self.train_fraction < 1:
             for_training = fraction(labels, for_training, self.train_fraction, self.seed)
         return whole.only(for_training), whole.only(for_validation)
+
+    def _one_fold(self, labels: Tensor, groups: Tensor | None) -> Tensor:
+        if groups is None:
+            return one_fold(labels, self.num_folds, self.fold, self.seed)
+        shares = [1 / self.num_folds] * self.num_folds
+        return part_of_groups(labels, groups, shares, self.seed) == self.fold
+
+    def _held_out(self, labels: Tensor, groups: Tensor | None) -> Tensor:
+        if groups is None:
+            return held_out(labels, self.val_split, self.seed)
+        return part_of_groups(labels, groups, (1 - self.val_split, self.val_split), self.seed) == 1
 
 
 @dataclass(frozen=True)

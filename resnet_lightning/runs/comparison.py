@@ -23,6 +23,7 @@ _IGNORED = {"trainer.default_root_dir", "trainer.logger", "checkpoint.dirpath", 
 _DATA_SETTINGS = (
     "data",
     *(f"data.{name}" for name in "root classes val_split num_folds split_seed train_fraction".split()),
+    *(f"data.{name}" for name in "table file_column label_column split_column group_column".split()),
 )
 
 

@@ -4,6 +4,7 @@ from .cifar import CIFAR10DataModule, CIFAR100DataModule
 from .digits import DigitsDataModule
 from .image_folder import ImageFolderDataModule
 from .mnist import FashionMNISTDataModule, KMNISTDataModule, MNISTDataModule
+from .table import TableDataModule
 
 __all__ = [
     "CIFAR10DataModule",
@@ -13,4 +14,5 @@ __all__ = [
     "ImageFolderDataModule",
     "KMNISTDataModule",
     "MNISTDataModule",
+    "TableDataModule",
 ]

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +22,21 @@ from .folder_layout import FolderLayout
 
 _PARTS_OF_STAGE = {"fit": ("train", "val", "test"), "validate": ("train", "val"), "test": ("test",)}
 _MEASURED = 1000  # images on which the white level, and those that are streamed also mean and std, are measured
+
+
+class Layout(Protocol):
+    """Finds the classes and the files of a data set. See ``FolderLayout`` for the methods."""
+
+    @property
+    def has_validation_set(self) -> bool: ...
+
+    def find_classes(self) -> tuple[str, ...]: ...
+
+    def folder_of(self, part: str) -> Path: ...
+
+    def first_training_image(self, name: str) -> str: ...
+
+    def list_part(self, part: str, classes: Sequence[str], labels: Sequence[int]) -> tuple[list[str], Tensor]: ...
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -95,10 +110,14 @@ class ImageFolderDataModule(ImageDataModule):
         self._shorter_side = shorter_side or image_size or 0
         self.num_workers = num_workers
         self.on_error = on_error
-        self._layout = FolderLayout(Path(root))
+        self._layout = self.make_layout(Path(root))
         self._names: dict[str, FileNames] = {}
         self._cache = DecodedCache(Path(cache_folder or default_cache_folder()), int(cache_gb * 1e9))
         super().__init__(root, augment=augment, **options)
+
+    def make_layout(self, root: Path) -> Layout:
+        """Returns what finds classes and files; by default in folders of classes."""
+        return FolderLayout(root)
 
     @property
     def image_size(self) -> int | None:  # type: ignore[override]  # known only after the first image is found

@@ -1,0 +1,240 @@
+"""Reads a table of image files: their labels, splits and groups."""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError, did_you_mean
+from ..grouping import part_of_groups
+from ..splits import every_fifth
+from .split_names import find_splits
+
+_SEPARATORS = ",;\t"
+_TEST_SHARE = 0.2
+
+
+class ImageTable:
+    """The files, labels, splits and groups that a table lists.
+
+    Args:
+        path: a CSV file (separated by commas, semicolons or tabs) or a Parquet file, with a line of column names.
+        root: the folder that the files' paths are relative to.
+        file_column: the column of the paths.
+        label_column: the column of the classes.
+        split_column: the column of the splits, whose names are recognized as those of folders are; None for none.
+        group_column: the column of the groups; None for none.
+
+    Raises:
+        InputError: if the table cannot be read, lacks a column or a value, or contradicts itself.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        root: Path,
+        *,
+        file_column: str = "file",
+        label_column: str = "label",
+        split_column: str | None = None,
+        group_column: str | None = None,
+    ) -> None:
+        self.path = path
+        self.root = root
+        columns = {"file": file_column, "label": label_column, "split": split_column, "group": group_column}
+        self._columns = {name: column for name, column in columns.items() if column is not None}
+
+    @cached_property
+    def _rows(self) -> dict[str, list[str]]:
+        """The columns that are used, as texts, each with a value for every image."""
+        table = _read_parquet(self.path) if self.path.suffix.lower() in (".parquet", ".pq") else _read_csv(self.path)
+        used = {}
+        for name, column in self._columns.items():
+            if column not in table:
+                raise InputError(
+                    f"data.{name}_column is {column!r}, which {str(self.path)!r} lacks; {did_you_mean(column, table)}"
+                )
+            used[name] = table[column]
+            if "" in used[name]:
+                line = used[name].index("") + 2
+                raise InputError(f"line {line} of {str(self.path)!r} has no {column!r}; fill it in or remove the line")
+        if not used["file"]:
+            raise InputError(f"{str(self.path)!r} lists no image")
+        self._check_files(used)
+        return used
+
+    def _check_files(self, rows: Mapping[str, Sequence[str]]) -> None:
+        """Checks that every file exists and is listed once."""
+        seen: dict[str, int] = {}
+        missing = []
+        for line, name in enumerate(rows["file"], start=2):
+            path = str(self.root / name)
+            if path in seen:
+                raise InputError(
+                    f"lines {seen[path]} and {line} of {str(self.path)!r} list the same file, {name!r}; remove one"
+                )
+            seen[path] = line
+            if not os.path.exists(path):
+                missing.append(path)
+        if missing:
+            more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+            raise InputError(
+                f"{str(self.path)!r} lists {missing[0]!r}{more}, which is not there; paths are relative to "
+                f"{str(self.root)!r}, give another folder with --data.root"
+            )
+
+    def find_classes(self) -> tuple[str, ...]:
+        """The classes of the training images, sorted; by value if all are whole numbers.
+
+        Raises:
+            InputError: if there are fewer than two, or if another split has others.
+        """
+        training = self._numbers("train")
+        labels = self._rows["label"]
+        names = {labels[number] for number in training}
+        if len(names) < 2:
+            raise InputError(f"the training images in {str(self.path)!r} have only one class, {next(iter(names))!r}")
+        if others := set(labels) - names:
+            raise InputError(f"{str(self.path)!r} has a class that no training image has: {min(others)!r}")
+        is_number = all(name.isdecimal() for name in names)
+        return tuple(sorted(names, key=int if is_number else None))
+
+    @property
+    def has_validation_set(self) -> bool:
+        """Whether the table has validation images in addition to test images."""
+        return {"val", "test"} <= self._splits.keys()
+
+    def folder_of(self, part: str) -> Path:
+        """Returns the folder that the paths are relative to."""
+        return self.root
+
+    def first_training_image(self, name: str) -> str:
+        """Returns the first training image of a class."""
+        labels = self._rows["label"]
+        number = next(number for number in self._numbers("train") if labels[number] == name)
+        return self._file(number)
+
+    def list_part(self, part: str, classes: Sequence[str], labels: Sequence[int]) -> tuple[list[str], Tensor]:
+        """Lists the images of some classes, class after class.
+
+        Args:
+            part: ``"train"``, ``"val"`` or ``"test"``.
+            classes: the names of the classes.
+            labels: of each class.
+
+        Returns:
+            The files, and the label of each (N,) int64.
+        """
+        numbers = self._listed(part, classes)
+        label_of = dict(zip(classes, labels, strict=True))
+        targets = [label_of[self._rows["label"][number]] for number in numbers]
+        return [self._file(number) for number in numbers], torch.tensor(targets, dtype=torch.int64)
+
+    def groups_of(self, part: str, classes: Sequence[str]) -> Tensor | None:
+        """Returns the group of each image that ``list_part`` lists, (N,) int64; None if there is no such column."""
+        if "group" not in self._columns:
+            return None
+        return self._groups[self._listed(part, classes)]
+
+    def _listed(self, part: str, classes: Sequence[str]) -> list[int]:
+        by_class: dict[str, list[int]] = {name: [] for name in classes}
+        for number in self._numbers(part):
+            if (name := self._rows["label"][number]) in by_class:
+                by_class[name].append(number)
+        return [number for numbers in by_class.values() for number in numbers]
+
+    def _file(self, number: int) -> str:
+        return str(self.root / self._rows["file"][number])
+
+    @cached_property
+    def _groups(self) -> Tensor:
+        names: dict[str, int] = {}
+        return torch.tensor([names.setdefault(name, len(names)) for name in self._rows["group"]])
+
+    @cached_property
+    def _splits(self) -> dict[str, str]:
+        """The values of the split column, by part."""
+        if "split" not in self._columns:
+            return {}
+        values = dict.fromkeys(self._rows["split"])
+        splits = find_splits(self.path, values)
+        if "train" not in splits:
+            raise InputError(
+                f"no image in {str(self.path)!r} has the split 'train'; {self._columns['split']!r} has the values "
+                f"{', '.join(map(repr, list(values)[:5]))}"
+            )
+        if others := values.keys() - splits.values():
+            raise InputError(
+                f"the split {min(others)!r} in {str(self.path)!r} is unknown; give train, val and test in the column "
+                f"{self._columns['split']!r}"
+            )
+        if "test" not in splits and "val" in splits:
+            splits["test"] = splits.pop("val")  # as in folders
+        if "group" in self._columns:
+            self._check_groups()
+        return splits
+
+    def _check_groups(self) -> None:
+        split_of: dict[str, str] = {}
+        for group, split in zip(self._rows["group"], self._rows["split"], strict=True):
+            if split_of.setdefault(group, split) != split:
+                raise InputError(
+                    f"the group {group!r} in {str(self.path)!r} has images in the splits {split_of[group]!r} and "
+                    f"{split!r}; put all of its images into one"
+                )
+
+    def _numbers(self, part: str) -> list[int]:
+        """The rows of a part. Without a column of splits, every fifth image of each class or group is for testing."""
+        if part == "val" and not self.has_validation_set:
+            part = "train"
+        if "test" in self._splits:
+            return [number for number, split in enumerate(self._rows["split"]) if split == self._splits.get(part)]
+        is_test = self._is_test.tolist()
+        return [number for number, tests in enumerate(is_test) if tests == (part == "test")]
+
+    @cached_property
+    def _is_test(self) -> Tensor:
+        names: dict[str, int] = {}
+        labels = torch.tensor([names.setdefault(name, len(names)) for name in self._rows["label"]])
+        if "group" not in self._columns:
+            return every_fifth(labels)
+        return part_of_groups(labels, self._groups, (1 - _TEST_SHARE, _TEST_SHARE), seed=0) == 1
+
+
+def _read_csv(path: Path) -> dict[str, list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            head = file.readline()
+            file.seek(0)
+            separator = max(_SEPARATORS, key=head.count)
+            reader = csv.DictReader(file, delimiter=separator, strict=True)
+            columns: dict[str, list[str]] = {name.strip(): [] for name in reader.fieldnames or ()}
+            for row in reader:
+                if None in row or None in row.values():
+                    raise InputError(f"line {reader.line_num} of {str(path)!r} has not as many values as line 1")
+                for name, value in row.items():
+                    columns[name.strip()].append(value.strip())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot read the table {str(path)!r}: {reason}") from error
+    return columns
+
+
+def _read_parquet(path: Path) -> dict[str, list[str]]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise InputError(f"to read {str(path)!r}: pip install 'resnet-lightning[parquet]'") from error
+    try:
+        table = parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(f"cannot read the table {str(path)!r}: {error}") from error
+    return {
+        name: ["" if value is None else str(value).strip() for value in table[name].to_pylist()]
+        for name in table.column_names
+    }

@@ -1,0 +1,49 @@
+"""Splits images so that those that belong together, such as photos of one patient, stay in one part."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+def part_of_groups(labels: Tensor, groups: Tensor, shares: Sequence[float], seed: int) -> Tensor:
+    """Assigns whole groups to parts, with about the same share of each class in each part.
+
+    The groups are taken in random order, the largest first. Each goes to the part that lacks its images the most.
+
+    Args:
+        labels: (N,) int64, the class of each image.
+        groups: (N,) int64, the group of each image.
+        shares: the share of the images that each part should have; their sum is 1.
+        seed: of the order.
+
+    Returns:
+        (N,) int64, the number of the part of each image.
+
+    Raises:
+        InputError: if there are too few groups for the parts.
+    """
+    names, numbers = np.unique(groups.numpy(), return_inverse=True)
+    if len(names) < len(shares):
+        raise InputError(f"data.group_column has {len(names)} groups, too few for {len(shares)} parts")
+    classes = int(labels.max()) + 1
+    counts = np.zeros((len(names), classes))
+    np.add.at(counts, (numbers, labels.numpy()), 1)
+    totals = np.maximum(counts.sum(0), 1)
+    lacking = np.outer(shares, counts.sum(0))
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).numpy()
+    order = order[np.argsort(-counts[order].sum(1), kind="stable")]
+    part = np.empty(len(names), np.int64)
+    for group in order:
+        part[group] = (lacking @ (counts[group] / totals)).argmax()
+        lacking[part[group]] -= counts[group]
+    if empty := len(shares) - len(np.unique(part)):
+        raise InputError(
+            f"data.group_column has {len(names)} groups, of which the largest has {int(counts.sum(1).max())} of "
+            f"{len(labels)} images, so that {empty} of {len(shares)} parts would be empty; give smaller groups or a "
+            "larger data.val_split"
+        )
+    return torch.from_numpy(part[numbers])
