@@ -7,7 +7,7 @@ from .study import Study
 
 STUDIES = (
     *("degradation", "shortcuts", "activations", "depth", "width", "stochastic_depth"),
-    *("history", "worked_examples"),
+    *("lesions", "gradients", "landscape", "history", "worked_examples"),
 )
 """The names of the studies. Each is a file in this folder that defines ``STUDY``."""
 
