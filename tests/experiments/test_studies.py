@@ -98,7 +98,7 @@ def error_line(capsys, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["degradtion"], "unknown study 'degradtion'; did you mean 'degradation'?"),
+        (["degradtion"], "unknown study 'degradtion'; did you mean 'degradation' or"),
         (["degradation", "--budget", "smok"], "study 'degradation' has no budget 'smok'; did you mean 'smoke'?"),
         (["degradation", "--seeds", "0"], "--seeds is 0; give at least 1"),
         (["degradation", "--jobs", "0"], "--jobs is 0; give at least 1"),

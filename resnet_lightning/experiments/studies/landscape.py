@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINE_IMAGES, PLANE_IMAGES = 500, 250
+LINE_IMAGES, PLANE_IMAGES = 500, 200
 """The number of training images on which the loss is computed."""
 LINES = 3
 """The number of random directions of which each is a line through the trained weights."""
@@ -35,7 +35,7 @@ _MEASURED = (
     "changed."
 )
 _LINE = torch.linspace(-1, 1, 31).tolist()
-_PLANE = torch.linspace(-1, 1, 13).tolist()
+_PLANE = torch.linspace(-1, 1, 11).tolist()
 
 
 def measure(run: Run) -> Sequence[Measurement]:

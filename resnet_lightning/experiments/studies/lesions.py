@@ -143,8 +143,8 @@ STUDY = Study(
             settings={**shortened(15, QUICK_IMAGES), "data.batch_size": "64"},
             variants=(plain(20), residual(20), residual(32), residual(32, order="full_pre_activation")),
             note="15 epochs of 10,000 training images in batches of 64 (2,355 steps) in place of 64,000 steps on "
-            "45,000 images. The residual networks have 9 and 15 blocks, not 54; the plain one has 20 layers in place of "
-            f"the 15 of VGG. {_MEASURED}",
+            "45,000 images. The residual networks have 9 and 15 blocks, not 54; the plain one has 20 layers, and VGG "
+            f"15. {_MEASURED}",
             cost="an hour on 2 cores",
         ),
         "paper": Budget(

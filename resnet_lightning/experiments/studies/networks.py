@@ -1,6 +1,8 @@
 """Networks of any depth with and without shortcuts, as variants of the studies that look into trained networks."""
 
-from .study import Variant, flow
+import json
+
+from .study import Variant
 
 
 def plain(depth: int, **options: str) -> Variant:
@@ -26,6 +28,6 @@ def _variant(name: str, depth: int, options: dict[str, str]) -> Variant:
     label = ", ".join([name, *words])
     overrides = {
         "model.backbone": "resnet_lightning.models.cifar.cifar_resnet",
-        "model.backbone_args": flow({"depth": depth, **options}),
+        "model.backbone_args": json.dumps({"depth": depth, **options}),
     }
     return Variant(label, overrides, series=label, x=depth)
