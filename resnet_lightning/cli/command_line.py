@@ -1,5 +1,6 @@
 """``lightning fit|validate|test|predict --config ...``: the commands that need a trainer."""
 
+import contextlib
 import shlex
 import signal
 import time
@@ -20,6 +21,7 @@ from ..build import importable_from
 from ..checkpoint_file import check_file
 from ..errors import InputError, check_int
 from ..runs.folder import local_folder
+from ..runs.lock import InUse
 from ..runs.subprocesses import end_with_parent, end_with_starter, folder_of_parent
 from ..signals import Signalled, exit_code
 from ..training.callbacks import BestCheckpoint, Interrupted, LastCheckpoint, PredictionWriter, RunRecord, Throughput
@@ -43,7 +45,7 @@ from .config_errors import error_in_class
 from .console import SafeConsole, shown_log
 from .copied_processes import errors_of_copies
 from .find import find
-from .finished_runs import LeftAlone, check_goes_on, check_saves, unfinished_run
+from .finished_runs import LeftAlone, check_goes_on, check_saves, unfinished_runs
 from .known_warnings import silence_known_warnings
 from .main import SUBCOMMANDS
 from .model_blocks import with_model_class
@@ -234,12 +236,14 @@ class CommandLine(LightningCLI):
         if self.session.folder is None and resume:
             if resume != "auto":
                 raise InputError("resume belongs on the command line, as --resume FOLDER; leave it out of the config")
-            found = unfinished_run(base, name, self.config_text, self._print)
-            if found is None:
+            for found in unfinished_runs(base, name, self.config_text, self._print):
+                with contextlib.suppress(InUse):  # another process has just resumed it
+                    if newest := self.session.open_folder(found):
+                        self.resolved = self.resolved.starting_from(str(newest))
+                    break
+            if self.session.folder is None:
                 where = escape(str(base / name))
                 self._print(f"[dim]There is no run with this config in {where} to resume: a new one starts.")
-            elif newest := self.session.open_folder(found):
-                self.resolved = self.resolved.starting_from(str(newest))
         if self.session.folder is None:
             self.session.new_folder(base, name, lock=self.subcommand == "fit")
         self.session.announce_folder()
@@ -347,6 +351,8 @@ class CommandLine(LightningCLI):
             self.trainer.test(self.model, self.datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
         else:
             self._print(f"[dim]{type(self.model).__name__} has no test_step or no test data: nothing is tested.")
+        if keeper := find_callback(self.trainer, LastCheckpoint):
+            keeper.check_place(self.trainer)
         if folder is None or record is None:
             self._print("One batch was trained, validated and tested. Nothing was saved.")
             return

@@ -1,7 +1,7 @@
 """What becomes of a finished run that a command names or finds: it is left alone unless it is told to go on."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,8 @@ def check_goes_on(folder: Path, config: str, arguments: Sequence[str]) -> None:
         raise LeftAlone(_line(folder))
 
 
-def unfinished_run(base: Path, name: str, config: str, show: Callable[[str], None]) -> Path | None:
-    """Returns the newest unfinished run with this config, for ``--resume auto``; None if a new run should start.
+def unfinished_runs(base: Path, name: str, config: str, show: Callable[[str], None]) -> Iterator[Path]:
+    """Yields the unfinished runs with this config for ``--resume auto``, the newest first; none for a new run.
 
     Args:
         base: the folder of all runs.
@@ -59,19 +59,19 @@ def unfinished_run(base: Path, name: str, config: str, show: Callable[[str], Non
         show: prints a line.
 
     Raises:
-        LeftAlone: if a run with this config is finished and at least as long, and none is unfinished.
+        LeftAlone: after the last, if a run with this config is finished and at least as long.
     """
     finished = []
     for folder in find_runs_alike(base, name, config):
-        if not _is_finished(folder):
-            return folder
-        finished.append(folder)
+        if _is_finished(folder):
+            finished.append(folder)
+        else:
+            yield folder
     for folder in finished:
         if not _is_longer(config, folder):
             raise LeftAlone(_line(folder))
     if finished:
         show(f"[dim]{escape(str(finished[0]))} is finished and left alone; to train it on, name it: --resume FOLDER")
-    return None
 
 
 def _line(folder: Path) -> str:

@@ -1,6 +1,5 @@
 """Acquires and releases the resources of a run: its folder, lock, environment variables and W&B runs."""
 
-import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 
 from ..runs import subprocesses
-from ..runs.folder import new_folder, newest_checkpoint
+from ..runs.folder import make_folder, new_folder, newest_checkpoint, remove_empty
 from ..runs.lock import Lock
 from ..runs.wandb_logger import ResumableWandbLogger
 from ..signals import Signalled, exit_code
@@ -45,9 +44,10 @@ class RunSession:
         Raises:
             InputError: if another process is writing to the folder, or if it cannot be created.
         """
-        self.folder = folder
-        self._created = _missing(folder)
+        if subprocesses.is_first_process():
+            self._created = make_folder(folder)
         self._lock = Lock.of_a_run(folder)
+        self.folder = folder
         return newest_checkpoint(folder)
 
     def new_folder(self, base: Path, name: str, lock: bool) -> None:
@@ -58,9 +58,7 @@ class RunSession:
         """
         self.folder = subprocesses.folder_of_parent()
         if self.folder is None:
-            self._created = _missing(base / name)
-            self.folder = new_folder(base, name)
-            self._created.insert(0, self.folder)
+            self.folder, self._created = new_folder(base, name)
         if lock:
             self._lock = Lock.of_a_run(self.folder)
 
@@ -87,7 +85,7 @@ class RunSession:
             if self._lock:
                 self._lock.release()
             if subprocesses.is_first_process():
-                _remove_empty(self._created)
+                remove_empty(self._created)
             if self._variable is None:
                 os.environ.pop(subprocesses.FOLDER_VARIABLE, None)
             else:
@@ -98,15 +96,3 @@ def _exit_code(error: BaseException | None) -> int:
     if error is None:
         return 0
     return exit_code(error.number) if isinstance(error, Interrupted | Signalled) else 1
-
-
-def _missing(folder: Path) -> list[Path]:
-    """Returns the folder and those above it that do not exist yet, innermost first."""
-    return [path for path in (folder, *folder.parents) if not os.path.exists(path)]
-
-
-def _remove_empty(folders: Iterable[Path]) -> None:
-    """Removes folders, innermost first, up to the first that is not empty."""
-    with contextlib.suppress(OSError):
-        for folder in folders:
-            folder.rmdir()

@@ -2,11 +2,12 @@
 
 import contextlib
 import datetime
+import errno
 import itertools
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,24 +42,64 @@ def local_folder(option: str, path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(text))
 
 
-def new_folder(base: Path, name: str) -> Path:
+def make_folder(folder: Path) -> list[Path]:
+    """Creates a folder, and those above it that are missing, and returns those that it has created, innermost first.
+
+    Raises:
+        InputError: if one cannot be created.
+    """
+    created: list[Path] = []
+    try:
+        for path in (*reversed(folder.parents), folder):
+            with contextlib.suppress(FileExistsError):
+                if not path.is_dir():
+                    path.mkdir()
+                    created.insert(0, path)
+        if not folder.is_dir():
+            raise FileExistsError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except OSError as error:
+        remove_empty(created)
+        raise InputError(f"cannot create the run's folder {str(folder)!r}: {error.strerror}") from error
+    return created
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Removes folders, innermost first, up to the first that is not empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def new_folder(base: Path, name: str) -> tuple[Path, list[Path]]:
     """Creates the folder ``base/name/<time>``. In processes other than the first, it only returns the path.
+
+    Returns:
+        The folder, and the folders that were created, innermost first.
 
     Raises:
         InputError: if it cannot be created.
     """
-    started = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    if not is_first_process():
+        return base / name / _now(), []
+    created = make_folder(base / name)
     for suffix in itertools.chain([""], (f"_{n}" for n in itertools.count(2))):
-        folder = base / name / f"{started}{suffix}"
+        folder = base / name / f"{_now()}{suffix}"
         try:
-            if is_first_process():
-                folder.mkdir(parents=True)
+            folder.mkdir()
         except FileExistsError:  # another run began in the same second
             continue
+        except FileNotFoundError:  # another run has just removed the empty folder above
+            created = make_folder(base / name)
+            continue
         except OSError as error:
+            remove_empty(created)
             raise InputError(f"cannot create the run's folder {str(folder)!r}: {error.strerror}") from error
-        return folder
+        return folder, [folder, *created]
     raise AssertionError("unreachable")
+
+
+def _now() -> str:
+    return datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
 _promised: set[Path] = set()
@@ -66,7 +107,7 @@ _promised: set[Path] = set()
 
 def free_folder(base: Path, name: str) -> Path:
     """Returns the path ``base/name/<time>`` of a folder that does not exist, each time another one."""
-    started = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    started = _now()
     for suffix in itertools.chain([""], (f"_{n}" for n in itertools.count(2))):
         folder = (base / name / f"{started}{suffix}").absolute()
         if folder not in _promised and not folder.exists():
@@ -77,6 +118,8 @@ def free_folder(base: Path, name: str) -> Path:
 
 def find_runs_alike(base: Path, name: str, config: str) -> Iterator[Path]:
     """Yields the folders of runs with this config that no other process is writing to, the newest first.
+
+    Another process may take one of them before the caller has locked it.
 
     Args:
         base: the folder of all runs.

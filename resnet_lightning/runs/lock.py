@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from ..errors import InputError
@@ -12,6 +13,13 @@ from .subprocesses import is_first_process
 _NAME = ".lock"
 _HELD_ELSEWHERE = errno.EACCES, errno.EAGAIN
 
+# Seconds. A process that only looks for a run that is free holds its lock for a moment.
+_PATIENCE = 0.5
+
+
+class InUse(InputError):
+    """Another process is writing to a run's folder."""
+
 
 class Lock:
     """Reserves a run's folder for this process until ``release``; the system releases it when the process dies.
@@ -19,7 +27,8 @@ class Lock:
     On file systems without locks, as on some clusters, it does nothing.
 
     Raises:
-        InputError: if another process holds the lock, or the folder cannot be written to.
+        InUse: if another process holds the lock.
+        InputError: if the folder cannot be written to.
     """
 
     @classmethod
@@ -37,11 +46,13 @@ class Lock:
             raise InputError(f"cannot create the run's folder {str(folder)!r}: {error.strerror}") from error
         return cls(folder)
 
-    def __init__(self, folder: Path) -> None:
-        path = folder / _NAME
+    def __init__(self, folder: Path, patience: float = _PATIENCE) -> None:
+        self._path = path = folder / _NAME
+        until = time.monotonic() + patience
         while True:
             try:
-                self._file = path.open("a")
+                # Without blocking, which a named pipe would do.
+                self._file = open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666), "wb")  # noqa: SIM115
             except OSError as error:
                 raise InputError(f"cannot write to the run's folder {str(folder)!r}: {error.strerror}") from error
             try:
@@ -51,23 +62,27 @@ class Lock:
                 if error.errno not in _HELD_ELSEWHERE:
                     return  # a file system without locks
                 self._file.close()
-                raise InputError(
-                    f"another process is writing to the run {str(folder)!r}; wait for it, or end it"
-                ) from error
+                if time.monotonic() < until:
+                    time.sleep(0.01)
+                    continue
+                raise InUse(f"another process is writing to the run {str(folder)!r}; wait for it, or end it") from error
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._file.fileno()), path.stat()):
                     return
             self._file.close()  # its last holder has just removed it
 
     def release(self) -> None:
-        Path(self._file.name).unlink(missing_ok=True)
+        path = self._path
+        with contextlib.suppress(OSError):  # the folder may have been moved, and another run may be there
+            if os.path.samestat(os.fstat(self._file.fileno()), path.stat()):
+                path.unlink()
         self._file.close()
 
 
 def can_lock(folder: Path) -> bool:
     """Whether this process could lock a run's folder: no other process holds the lock, and the folder is writable."""
     try:
-        Lock(folder).release()
+        Lock(folder, patience=0).release()
     except InputError:
         return False
     return True

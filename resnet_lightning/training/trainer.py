@@ -14,6 +14,7 @@ from rich.console import Console
 from ..errors import InputError
 from ..runs import folder as runs
 from ..runs.checkpoint_io import WholeCheckpoints
+from ..runs.place import Place
 from . import tuner
 from .callbacks import (
     Agreement,
@@ -113,7 +114,7 @@ def _with_checkpoints(
 ) -> list[Callback]:
     """Adds the callbacks that write checkpoints: ``LastCheckpoint`` first, as it must be, and the best one last."""
     last = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), LastCheckpoint())
-    last.folder, last.agreement = folder, agreement
+    last.folder, last.agreement, last.place = folder, agreement, Place.of_a_run(folder.parent)
     callbacks = [last, *(callback for callback in callbacks if callback is not last)]
     if best is None:
         return callbacks

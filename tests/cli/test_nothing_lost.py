@@ -1,16 +1,22 @@
 """What later commands must not take from a run: its results, its command, and its place among the others."""
 
 import json
+import multiprocessing
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 from lightning import Callback
 
 from commands import error_line
+from resnet_lightning.cli import finished_runs
 from resnet_lightning.cli.main import main
-from resnet_lightning.runs.folder import find_runs_alike
+from resnet_lightning.cli.run_session import RunSession
+from resnet_lightning.errors import InputError
+from resnet_lightning.runs.folder import find_runs_alike, make_folder, remove_empty
+from resnet_lightning.runs.lock import InUse, Lock
 from resnet_lightning.runs.reader import find_runs, read_run
 from runs_alike import DIGITS, SMALL, working_in
 
@@ -165,3 +171,109 @@ def test_a_rank_without_other_processes_is_a_run_of_its_own(warm, name):
     code, printed = warm.run("test", "--ckpt_path", str(folder / "checkpoints/best.ckpt"), **{name: "1"})
     assert code == 0, printed
     assert "test/acc" in printed
+
+
+# Runs that start at the same time.
+
+
+def open_ones(path: str, count: int) -> list[Path]:
+    """Opens new folders in a process of its own, and returns their paths."""
+    sessions = [RunSession() for _ in range(count)]
+    for session in sessions:
+        session.new_folder(Path(path), "digits", lock=True)
+    return [session.folder for session in sessions]
+
+
+def test_runs_that_start_in_one_second_have_their_own_folders():
+    context = multiprocessing.get_context("fork")
+    with context.Pool(4) as pool:
+        found = [folder for folders in pool.starmap(open_ones, [("runs", 2)] * 4) for folder in folders]
+    assert len(set(found)) == 8
+    assert all(folder.is_dir() for folder in found)
+
+
+def test_a_run_that_another_process_takes_meanwhile_is_not_waited_for(run, monkeypatch, capsys):
+    """``--resume auto``, started twice at once: both find the unfinished run, and one of them gets it."""
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"state": "stopped"}))
+    before = contents(run)
+    look = finished_runs.find_runs_alike
+    taken = []
+
+    def look_and_lose(base, name, config):
+        for folder in look(base, name, config):
+            context = multiprocessing.get_context("fork")
+            may_end = context.Event()
+            holder = context.Process(target=hold, args=(folder, ready := context.Event(), may_end))
+            holder.start()
+            assert ready.wait(30)
+            taken.append((holder, may_end))
+            yield folder
+
+    monkeypatch.setattr(finished_runs, "find_runs_alike", look_and_lose)
+    try:
+        assert main([*TWO, "--resume", "auto"]) == 0
+    finally:
+        for holder, may_end in taken:
+            may_end.set()
+            holder.join()
+    assert taken
+    assert "a new one starts" in capsys.readouterr().out
+    assert {name: digest for name, digest in contents(run).items() if name != ".lock"} == before
+    assert len(list(Path("runs/digits").iterdir())) == 2
+
+
+def hold(folder: Path, ready, may_end) -> None:
+    lock = Lock(folder)
+    ready.set()
+    may_end.wait(60)
+    lock.release()
+
+
+def test_a_look_at_a_run_does_not_keep_others_from_it(tmp_path):
+    context = multiprocessing.get_context("fork")
+    may_end, ready = context.Event(), context.Event()
+    holder = context.Process(target=hold, args=(tmp_path, ready, may_end))
+    holder.start()
+    assert ready.wait(30)
+    with pytest.raises(InUse, match="another process is writing"):
+        Lock(tmp_path, patience=0)
+    threading.Timer(0.1, may_end.set).start()
+    Lock(tmp_path, patience=30).release()
+    holder.join()
+
+
+# Folders that are left or removed.
+
+
+def test_only_folders_that_the_program_made_are_removed(capsys):
+    Path("mine").mkdir()
+    for folder in "mine", "mine/deep/run", "other/run":
+        error_line(capsys, *TWO, "--resume", folder, "--trainer.callbacks+=Missing")
+    assert Path("mine").is_dir()
+    Path("runs").mkdir()
+    error_line(capsys, *TWO, "--trainer.callbacks+=Missing")
+    assert [path.name for path in Path().iterdir()] == ["mine", "runs"]
+
+
+def test_a_folder_that_the_user_makes_meanwhile_stays():
+    made = make_folder(Path("a/b"))
+    assert made == [Path("a/b"), Path("a")]
+    assert make_folder(Path("a/b/c")) == [Path("a/b/c")]
+    remove_empty(made)
+    assert Path("a/b/c").is_dir()
+
+
+@pytest.mark.parametrize("path", ["file/run", "link/run"])
+def test_a_folder_that_cannot_be_made_leaves_nothing(path):
+    Path("file").touch()
+    Path("link").symlink_to("link")
+    with pytest.raises(InputError, match=f"cannot create the run's folder 'new/../{path}'"):
+        make_folder(Path("new/..", path))
+    assert sorted(path.name for path in Path().iterdir()) == ["file", "link"]
+
+
+def test_a_named_pipe_in_place_of_the_lock_is_named(tmp_path):
+    os.mkfifo(tmp_path / ".lock")
+    with pytest.raises(InputError, match="cannot write to the run's folder"):
+        Lock(tmp_path)

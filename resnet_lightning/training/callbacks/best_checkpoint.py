@@ -98,6 +98,17 @@ class BestCheckpoint(ModelCheckpoint):
         if self.best_model_path:
             self._update_link(trainer)  # it may be newer than the checkpoint that the run resumed from
 
+    def follow_folder(self, trainer: Trainer, folder: Path | None) -> None:
+        """Keeps the best checkpoints in the run's folder where it is now, if they are in it; None if it is nowhere."""
+        if folder is None or self.dirpath is None or os.path.isdir(self.dirpath):
+            return
+        old, self.dirpath = self.dirpath, str(folder / Path(self.dirpath).name)
+        moved = {path: _moved(path, old, self.dirpath) for path in self.best_k_models}
+        self.best_k_models = {moved[path]: score for path, score in self.best_k_models.items()}
+        self._steps = {moved.get(path, path): step for path, step in (self._steps or {}).items()}
+        self.best_model_path = _moved(self.best_model_path, old, self.dirpath)
+        self.kth_best_model_path = _moved(self.kth_best_model_path, old, self.dirpath)
+
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "steps": dict(self._steps or {})}
 

@@ -10,10 +10,14 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ...runs.checkpoint_io import save_together
+from ...runs.place import FolderMoved, Place
 from ...signals import Signalled, is_handled, take_over
 from .agreement import Agreement
 from .finite_loss import check_weights
 from .preemption import Interrupted, Paused, SignalReceiver, requeue_after
+
+# Stands for a signal where processes agree on what has ended the training: the run's folder is no longer where it was.
+_MOVED = 10_000
 
 
 class LastCheckpoint(Callback):
@@ -28,7 +32,8 @@ class LastCheckpoint(Callback):
     It saves only between two optimizer steps: no gradients are accumulated, no validation is running, and everything
     is logged. A resumed run therefore equals the uninterrupted one.
 
-    Weights that are NaN or infinite are never saved: the training fails.
+    Weights that are NaN or infinite are never saved: the training fails. If the run's folder is renamed while it
+    trains, the training ends in the same way, with a checkpoint in the renamed folder.
 
     It must be the first of the trainer's callbacks, so that it saves before anything happens to the next batch.
 
@@ -48,6 +53,7 @@ class LastCheckpoint(Callback):
         self.minutes = minutes
         self.requeue = requeue
         self.folder = Path(folder)
+        self.place: Place | None = None  # of the run's folder
         self.agreement: Agreement | None = None  # in which several processes vote on saving, in each step
         self._voted = 0  # the number of the vote that was last acted on
         self.handles_signals = True
@@ -61,7 +67,7 @@ class LastCheckpoint(Callback):
     @property
     def received(self) -> int:
         """The number of the signal that ends the training; 0 if there is none."""
-        return self._signals.received
+        return 0 if self._signals.received == _MOVED else self._signals.received
 
     # When to save.
 
@@ -69,24 +75,38 @@ class LastCheckpoint(Callback):
         self._saved, self._saved_at = _progress(trainer), time.monotonic()
         if self.handles_signals:
             self._signals.install()
+        if self.place is None:
+            self.place = Place.of_a_run(self.folder.parent)
         if self.agreement is not None:
             self.agreement.votes = lambda: [float(self._signals.received), float(self._is_late())]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow_folder(trainer)
         self._save_if(trainer, _progress(trainer) != self._saved)
         if self.stop_after is not None and trainer.current_epoch >= self.stop_after:
             raise Paused(trainer.current_epoch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._has_validated = True
+        self._follow_folder(trainer)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow_folder(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._follow_folder(trainer)  # before the loggers write
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._follow_folder(trainer)
         # Lightning cannot resume from a checkpoint written right after a validation inside an epoch.
         if batch_idx and batch_idx % trainer.accumulate_grad_batches == 0 and not self._has_validated:
             self._save_if_agreed(trainer)
         self._has_validated = False
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._follow_folder(trainer)
         self._save_if(trainer, _progress(trainer) != self._saved)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -94,6 +114,10 @@ class LastCheckpoint(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._replace_handlers()
+        self.check_place(trainer)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.check_place(trainer)  # before the loggers write
 
     def _replace_handlers(self) -> None:
         """Replaces Lightning's handler of SIGTERM, which waits for the other processes, in a program with its own."""
@@ -103,7 +127,7 @@ class LastCheckpoint(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit" and self.handles_signals:
             self._signals.uninstall()
-            if received := self._signals.received:  # after the last checkpoint
+            if received := self.received:  # after the last checkpoint
                 self._signals.received = 0
                 raise Interrupted(signal.Signals(received).name, trainer.global_step)
 
@@ -131,10 +155,44 @@ class LastCheckpoint(Callback):
     def _act_on(self, trainer: Trainer, received: int, is_due: bool) -> None:
         if is_due or received:
             self._save(trainer)
+        if received == _MOVED:
+            if self.place is None:  # one line is enough for all processes
+                raise Interrupted("SIGTERM", trainer.global_step)
+            saved = f"the training ended after step {trainer.global_step} and is saved there"
+            raise FolderMoved(self.place.folder, self.folder.parent, saved)
         if received:
             if trainer.is_global_zero and self.requeue:
                 requeue_after(received)
             raise Interrupted(signal.Signals(received).name, trainer.global_step)
+
+    # Where to save.
+
+    def _follow_folder(self, trainer: Trainer) -> None:
+        """Lets everything write into the run's folder if it has been renamed, until the training can end.
+
+        Raises:
+            FolderMoved: if it is nowhere: it was deleted, or moved to another disk.
+        """
+        if self.place is None or self._signals.received == _MOVED or not self.place.has_moved():
+            return
+        now = self.place.now()
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "follow_folder"):
+                callback.follow_folder(trainer, now)
+        if now is None:
+            raise FolderMoved(self.place.folder, None, "")
+        self.folder = now / self.folder.name
+        self._signals.received = _MOVED
+
+    def check_place(self, trainer: Trainer) -> None:
+        """Checks after the training that the run's folder is where it was.
+
+        Raises:
+            FolderMoved: if not.
+        """
+        if self.place is not None and self.place.has_moved():
+            self._follow_folder(trainer)
+            raise FolderMoved(self.place.folder, self.folder.parent, "it is trained, but not tested yet")
 
     # What to save.
 

@@ -59,7 +59,7 @@ class RunRecord(Callback):
         self.name = name
         self.config = config
         self.command = command
-        self.folder = folder
+        self.folder = self._log_folder = folder
         self.checkpoint = checkpoint
         self._state: dict[str, Any] = {}
         self._previous: dict[str, Any] = {}  # the content of run.json before this training
@@ -141,6 +141,19 @@ class RunRecord(Callback):
         reason = " ".join(str(exception).split()) or type(exception).__name__
         self._update(state="stopped" if was_stopped else "failed", ended=now(), reason=reason)
 
+    def follow_folder(self, trainer: Trainer, folder: Path | None) -> None:
+        """Writes into the run's folder where it is now; nothing more if it is None."""
+        logger = self._csv_logger(trainer)
+        if folder is None:
+            self._state = {}
+            if logger:
+                logger.experiment.metrics = []
+            return
+        if logger:
+            logger.experiment.log_dir = str(folder)
+            logger.experiment.metrics_file_path = str(folder / "metrics.csv")
+        self.folder = folder
+
     def take_over(self, trainer: Trainer) -> None:
         """Continues the record after a training in processes that have ended, as those of ``ddp_spawn`` have.
 
@@ -219,7 +232,7 @@ class RunRecord(Callback):
     def _csv_logger(self, trainer: Trainer) -> CSVLogger | None:
         """Returns the logger that writes ``metrics.csv`` into the run's folder, if there is one."""
         loggers = (logger for logger in trainer.loggers if isinstance(logger, CSVLogger))
-        return next((logger for logger in loggers if Path(logger.log_dir) == self.folder), None)
+        return next((logger for logger in loggers if Path(logger.log_dir) == self._log_folder), None)
 
 
 def _text_of(file: Path) -> str | None:
