@@ -102,7 +102,8 @@ class BestCheckpoint(ModelCheckpoint):
         """Keeps the best checkpoints in the run's folder where it is now, if they are in it; None if it is nowhere."""
         if folder is None or self.dirpath is None or os.path.isdir(self.dirpath):
             return
-        old, self.dirpath = self.dirpath, str(folder / Path(self.dirpath).name)
+        old = str(self.dirpath)
+        self.dirpath = str(folder / Path(old).name)
         moved = {path: _moved(path, old, self.dirpath) for path in self.best_k_models}
         self.best_k_models = {moved[path]: score for path, score in self.best_k_models.items()}
         self._steps = {moved.get(path, path): step for path, step in (self._steps or {}).items()}
