@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .errors import InputError
+from .errors import InputError, nearest
 
 # A checkpoint is a zip archive, which may end in a comment. The comment of ours is this mark and the SHA-256 digest of
 # all bytes before the comment. The archive's own checksums are not enough: they do not cover its central directory, and
@@ -93,8 +94,7 @@ def check_checksum(path: str | os.PathLike[str]) -> None:
         InputError: if not.
     """
     if not Path(path).is_file():
-        kind = ": that is a folder" if Path(path).is_dir() else ""
-        raise InputError(f"there is no checkpoint {str(path)!r}{kind}")
+        raise InputError(f"there is no checkpoint {str(path)!r}{_similar_checkpoint(Path(path))}")
     try:
         is_damaged = matches_checksum(path) is False
     except OSError as error:
@@ -104,6 +104,20 @@ def check_checksum(path: str | os.PathLike[str]) -> None:
             f"the checkpoint {str(path)!r} is damaged: its content does not match its checksum; use a copy of it, or "
             "another checkpoint of the run"
         )
+
+
+def _similar_checkpoint(path: Path) -> str:
+    """Returns the end of the message for a checkpoint that is missing: one that may have been meant."""
+    if path == Path():
+        return "; give the path of a file"
+    if re.match(r"\w+:/", str(path)):
+        return "; download it first, and give its path"
+    folders = [path, path / "checkpoints"] if path.is_dir() else [path.parent]
+    found = [str(file) for folder in folders if folder.is_dir() for file in sorted(folder.glob("*.ckpt"))]
+    if path.is_dir():
+        return f": that is a folder; {f'give a file, such as {found[0]!r}' if found else 'give the path of a file'}"
+    names = nearest(path.name, [os.path.basename(file) for file in found])
+    return f"; did you mean {str(path.with_name(names[0]))!r}?" if names else ""
 
 
 def append_checksum(file: io.BufferedRandom) -> None:

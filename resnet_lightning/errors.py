@@ -1,6 +1,7 @@
 """The exception for bad input, and helpers for its messages."""
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -43,16 +44,41 @@ def visible(text: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> list[str]:
-    """Returns up to three known words that are similar to ``word``, the most similar first."""
-    by_lower_case = {k.lower(): k for k in known}
-    word = word.lower()
-    similar = difflib.get_close_matches(word, by_lower_case, n=3, cutoff=0.6)
+    """Returns up to three known words that are similar to ``word``, the most similar first.
+
+    A known word that differs in upper case, hyphens and the like only is the only one.
+    """
+    by_letters = {_letters(k): k for k in known}
+    letters = _letters(word)
+    if letters in by_letters:
+        return [by_letters[letters]]
+    ratios = {k: difflib.SequenceMatcher(None, k, letters).ratio() for k in by_letters}
+    best = max(ratios.values(), default=0.0)
+    similar = [
+        k for k in sorted(ratios, key=lambda k: -ratios[k]) if ratios[k] >= max(_SIMILAR, best - _ABOUT_AS_SIMILAR)
+    ]
     if not similar:  # one is the initials of the other, such as lr of learning_rate, or is a part of it
-        similar = [k for k in by_lower_case if len(k) > 1 and (k == _initials(word) or word == _initials(k))]
-    if not similar and len(word) > 3:
-        similar = sorted((k for k in by_lower_case if word in k.split("_")), key=len)
-    return [by_lower_case[s] for s in similar[:3]]
+        similar = [
+            k for k, name in by_letters.items() if len(k) > 1 and (k == _initials(word) or letters == _initials(name))
+        ]
+    if not similar:
+        similar = sorted((k for k, name in by_letters.items() if _is_part(word, name)), key=len)
+    return [by_letters[s] for s in similar[:3]]
+
+
+_SIMILAR = 0.6  # the least ratio of equal letters
+_ABOUT_AS_SIMILAR = 0.15  # the largest difference of that ratio from the most similar word
+
+
+def _letters(word: str) -> str:
+    return re.sub(r"[\W_]+", "", word.lower()) or word
 
 
 def _initials(word: str) -> str:
-    return "".join(part[:1] for part in word.split("_"))
+    return "".join(part[:1] for part in re.split(r"[\W_]+", word.lower()))
+
+
+def _is_part(word: str, name: str) -> bool:
+    """Whether a word is a part of the other: ``cosine`` of ``CosineAnnealingLR``, ``lr`` of ``initial_lr``."""
+    is_in_name = word in name if len(word) == 2 else len(word) > 2 and _letters(word) in _letters(name)
+    return is_in_name or (len(name) > 1 and name.lower() in re.split(r"[\W_]+", word.lower()))

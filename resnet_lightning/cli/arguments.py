@@ -1,6 +1,7 @@
 """Resolves a command line before it is parsed: finds its overlays, checkpoint, config and run name."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +70,8 @@ def resolve(
         InputError: if an overlay, a config or a checkpoint is missing or cannot be read, or if options contradict
             each other.
     """
+    if wrong := next((word for word in arguments if re.match(r"-c\w", word)), None):  # argparse reads it as -c onfig
+        raise InputError(f"{wrong!r} belongs to no option; did you mean --config?")
     typed = option_values("--config", arguments, short="-c")
     arguments = _with_config_paths(arguments)
     configs = option_values("--config", arguments, short="-c")
@@ -82,6 +85,10 @@ def resolve(
     resume, checkpoints = option_values("--resume", arguments), option_values("--ckpt_path", arguments)
     if "" in resume:
         raise InputError("--resume is empty; give the folder of a run, or auto for the newest run with this config")
+    if resume and Path(resume[-1]).is_file():
+        of_run = [part for part in Path(resume[-1]).parents if (part / "run.json").is_file()]
+        hint = f", such as {shlex.quote(str(of_run[0]))}" if of_run else ""
+        raise InputError(f"--resume is {resume[-1]!r}, a file; give the folder of a run{hint}, or auto")
     if resume and checkpoints:
         raise InputError("give either --resume, which continues a run, or --ckpt_path, which starts a new one")
     if resume and parent_folder:

@@ -6,18 +6,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch import callbacks, loggers
+from lightning.pytorch import callbacks, loggers, plugins, profilers, strategies
 
 from ..data import Augmentation, ImageDataModule
 from ..errors import nearest
 from ..training.classifier import ImageClassifier
 from .unknown_words import meant_option, unknown_argument
+from .wrong_values import KEY, wrong_value
 
 GROUPS = {"data", "model", "checkpoint", "trainer"}
 """The groups of options at the top of a config."""
 
 OBJECT_KEYS = {"class_path", "init_args", "dict_kwargs"}
 """The keys of a mapping that describes an object."""
+
+_CLASSES: dict[str, tuple[str, Sequence[str]]] = {
+    "trainer.callbacks": ("callback", callbacks.__all__),
+    "trainer.logger": ("logger", loggers.__all__),
+    "trainer.plugins": ("plugin", plugins.__all__),
+    "trainer.profiler": ("profiler", profilers.__all__),
+    "trainer.strategy": ("strategy", strategies.__all__),
+}
+"""What the classes of an option are, and which of them need no path."""
 
 # jsonargparse's messages for a key that it does not accept, and for a class that it cannot import.
 _UNKNOWN_KEY = re.compile(
@@ -28,24 +38,36 @@ _UNKNOWN_ARGUMENT = "unrecognized arguments: "
 _MISSING_OPTION = re.compile(r"the following arguments are required: ([\w., ]+)")
 _NO_VALUE = re.compile(r"argument (?:[^:]*/)?(--[\w.+]+): expected one argument")
 _UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (\S+)|[Pp]roblem with given class_path '([^']+)'")
+_REASON = re.compile(r"Problem with given class_path '([^']+)':\s+(.+?)\s*(?=\n\s*- |\nGiven value|\Z)", re.DOTALL)
+_SINGLE_OPTIONS = (
+    *("config", "overlay", "resume", "find", "ckpt_path", "seed_everything", "debug", "top_k", "trust", "help"),
+    *("print_config", "print_schema", "stop_after"),
+)
+"""The options that belong to no group."""
 
 
 def one_line(message: str) -> str:
     """Returns one line for an error message of jsonargparse, which may have many lines."""
     if found := _UNKNOWN_KEY.search(message):
         return unknown_option(next(group for group in found.groups() if group))
+    if (found := _REASON.search(message)) and not found[2].startswith(("Not a valid subclass", "Expected")):
+        return f"{found[1].rpartition('.')[2]} cannot be built: {' '.join(found[2].split())}"
     if found := _UNKNOWN_CLASS.search(message):
         name = next(group for group in found.groups() if group)
-        leaf = name.rpartition(".")[2]
-        if leaf not in _class_names():
-            return f"unknown class {name!r}; {_meant_class(name)}"
-    return _line_of_command(message) or _wrong_value(message)
+        key = KEY.search(message)
+        if key and key[1] not in {"data", *_CLASSES}:
+            return f"{key[1]} is {name!r}; give the full name of a function or class, such as my_module.{name}"
+        what, known = _classes_of(key[1] if key else "")
+        if name.rpartition(".")[2] not in known:
+            return f"unknown class {name!r}; {_meant_class(name, what, known)}"
+    return _line_of_command(message) or wrong_value(message)
 
 
 def _line_of_command(message: str) -> str | None:
     """Returns the line for words on the command line, or options that are missing there; None for anything else."""
     if message.startswith(_UNKNOWN_ARGUMENT):
-        return unknown_argument(message.removeprefix(_UNKNOWN_ARGUMENT), _options_by_group())
+        words = message.removeprefix(_UNKNOWN_ARGUMENT)
+        return _option_of_callback(words) or unknown_argument(words, _options_by_group())
     if found := _NO_VALUE.match(message):
         return f"{found[1]} has no value; give one, as {found[1]} VALUE"
     if found := _MISSING_OPTION.search(message):
@@ -60,6 +82,17 @@ def error_in_class(error: Exception) -> str | None:
     return one_line(str(error)) if "Given value type" in str(error) else None
 
 
+def _option_of_callback(words: str) -> str | None:
+    """Returns the line for an option such as ``--early_stopping.patience``; None if its group is no callback."""
+    name = words.split(" ", 1)[0].partition("=")[0].removeprefix("--")
+    group, _, leaf = name.partition(".")
+    meant = nearest(group, callbacks.__all__) if leaf and group not in GROUPS and not nearest(group, GROUPS) else []
+    if not meant or leaf not in parameters_of([getattr(callbacks, meant[0])]):
+        return None
+    example = f"--trainer.callbacks+={meant[0]} --trainer.callbacks.{leaf} VALUE"
+    return f"unknown option '--{name}'; the options of a callback follow the callback, as {example}"
+
+
 def unknown_option(key: str) -> str:
     """Returns the line for an option that does not exist, such as ``model.backbon``."""
     names = argument_names()
@@ -67,10 +100,18 @@ def unknown_option(key: str) -> str:
     if leaf in names and (not group or key.partition(".")[0] in names):
         return f"option {key!r} does not belong to this data set or part of the config"
     first = key.partition(".")[0]
-    similar = nearest(first, GROUPS) if group and first not in names else nearest(leaf, names)
+    of_groups = _options_by_group()
+    if group and first not in names:
+        similar = nearest(first, GROUPS)
+    else:
+        similar = nearest(leaf, of_groups.get(group, ())) or nearest(leaf, names)
     if similar:
         return f"unknown option {key!r}; did you mean {' or '.join(map(repr, similar))}?"
-    return f"unknown option {key!r}{meant_option(key, _options_by_group())}"
+    if leaf in _names_of_parts():
+        return f"option {leaf!r} belongs to no callback or logger here; give that first, as --trainer.callbacks+=NAME"
+    if similar := nearest(leaf, _names_of_parts()):
+        return f"unknown option {key!r}; did you mean {' or '.join(map(repr, similar))}?"
+    return f"unknown option {key!r}{meant_option(key, of_groups)}"
 
 
 def _missing_option(names: str, message: str) -> str:
@@ -80,43 +121,10 @@ def _missing_option(names: str, message: str) -> str:
     return f"the following arguments are required: {names}; give a config, such as --config digits"
 
 
-def _meant_class(name: str) -> str:
-    leaf = name.rpartition(".")[2]
-    if similar := nearest(leaf, _class_names()):
+def _meant_class(name: str, what: str, known: set[str]) -> str:
+    if similar := nearest(name.rpartition(".")[2], known):
         return f"did you mean {' or '.join(map(repr, similar))}?"
-    return "give the name of a callback, logger or data module, or the full name of a class, such as my_module.Name"
-
-
-def _wrong_value(message: str) -> str:
-    lines = [line.strip() for line in message.splitlines()]
-    # jsonargparse lists an error for each allowed type. The last is None, which is never what the user meant.
-    errors = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
-    uninformative = ("Expected a <class 'NoneType'>", "Does not validate against any")
-    errors = [error for error in errors if not error.startswith(uninformative)]
-    errors = [error for error in errors if not error.startswith("Expected a path")] or errors
-    if not errors:
-        return " ".join(line for line in lines if not line.startswith("Given value type"))
-    key = re.search(r'[Kk]ey "([^"]+)"', message)
-    if errors[0].startswith("Expected") and key:
-        value = next((line for line in lines if line.startswith("Given value:")), "")
-        hint = (
-            "; write a word that YAML reads as a value, such as no, on or 1e3, in quotes"
-            if _is_no_name(message)
-            else ""
-        )
-        return f"{key[1]}: {' or: '.join(errors)}. {value}{hint}"
-    if not key or key[1].rpartition(".")[2] in errors[0].partition(": ")[2]:
-        return errors[0]
-    if inner := re.match(r'Parser key "([^"]+)": (.*)', errors[0]):
-        return f"{key[1]}.{inner[1]}: {inner[2]}"
-    return f"{key[1]}: {errors[0]}"
-
-
-def _is_no_name(message: str) -> bool:
-    """Whether a string was expected and YAML read a truth value or a number."""
-    return "Expected a <class 'str'>" in message and bool(
-        re.search(r"Given value: (True|False|[-+.\de]+|inf|nan)$", message, re.M)
-    )
+    return f"give the name of a {what}, or the full name of a class, such as my_module.Name"
 
 
 def _options_by_group() -> dict[str, set[str]]:
@@ -129,10 +137,7 @@ def _options_by_group() -> dict[str, set[str]]:
         "checkpoint": [callbacks.ModelCheckpoint],
     }
     names = {group: parameters_of(sources).keys() - {"self", "options"} for group, sources in of_groups.items()}
-    return {
-        **names,
-        "": {"config", "overlay", "resume", "stop_after", "find", "ckpt_path", "seed_everything", "debug", "top_k"},
-    }
+    return {**names, "": set(_SINGLE_OPTIONS)}
 
 
 def argument_names() -> set[str]:
@@ -146,8 +151,20 @@ def parameters_of(sources: Sequence[Any]) -> dict[str, inspect.Parameter]:
     return {name: parameter for source in sources for name, parameter in inspect.signature(source).parameters.items()}
 
 
-def _class_names() -> set[str]:
-    return {c.__name__ for c in _data_modules()} | set(callbacks.__all__) | set(loggers.__all__)
+def _names_of_parts() -> set[str]:
+    """Returns the names of the options of all callbacks and loggers of Lightning."""
+    parts = [getattr(home, name) for home in (callbacks, loggers) for name in home.__all__]
+    return set(parameters_of(parts)) - {"self", "args", "kwargs"}
+
+
+def _classes_of(key: str) -> tuple[str, set[str]]:
+    """Returns what the classes of an option are, and the names of those that need no path; all if it is unknown."""
+    data = "data module", {c.__name__ for c in _data_modules()}
+    if key == "data":
+        return data
+    if key in _CLASSES:
+        return _CLASSES[key][0], set(_CLASSES[key][1])
+    return "callback, logger or data module", data[1].union(*(names for _, names in _CLASSES.values()))
 
 
 def _own_classes() -> list[type]:

@@ -8,6 +8,7 @@ import sys
 
 from ..errors import InputError, visible
 from ..signals import Signalled, exit_code, raised_signals, received
+from .environment import check_environment
 from .error_line import error_line
 from .output import outputs_that_may_close
 from .unknown_words import check_command
@@ -80,6 +81,7 @@ def _run(arguments: list[str]) -> int:
             "the command line needs POSIX file locks, which Windows does not have; use WSL. "
             "`import resnet_lightning` works on Windows too"
         )
+    check_environment()
     if arguments and arguments[0] in SUBCOMMANDS:
         subcommand = importlib.import_module(f".{arguments[0]}", __package__)
         subcommand.command([argument for argument in arguments[1:] if argument != "--debug"])

@@ -15,11 +15,12 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from ..build import import_by_path
 from ..data import Augmentation, ImageDataModule
-from ..errors import InputError, did_you_mean
+from ..errors import InputError, did_you_mean, nearest
 from ..training.classifier import ImageClassifier
 from .augment_option import with_transform_in_config
 from .config_errors import GROUPS, OBJECT_KEYS, argument_names, one_line, parameters_of, unknown_option
 from .number_types import integers_first
+from .shipped_configs import shipped_configs
 from .strict_yaml import StrictError, check_yaml
 from .value_checks import check_values
 
@@ -68,7 +69,24 @@ class Parser(LightningArgumentParser):
 
 def _load_strictly(text: str) -> Any:
     check_yaml(text)
-    return with_transform_in_config(load_yaml(text))
+    content = load_yaml(text)
+    _check_object(content)
+    return with_transform_in_config(content)
+
+
+def _check_object(value: Any) -> None:
+    """Rejects a value that describes an object and has other keys than those: jsonargparse would blame these."""
+    for item in value if isinstance(value, list) else []:
+        _check_object(item)
+    if not isinstance(value, dict) or "class_path" not in value:
+        return
+    name, arguments = value["class_path"], value.get("init_args", {})
+    if other := [key for key in value if key not in OBJECT_KEYS]:
+        raise StrictError(f"unknown option {other[0]!r} beside class_path {name!r}; its options belong in init_args")
+    if not isinstance(name, str):
+        raise StrictError(f"class_path is {name!r}; give the name of a class")
+    if not isinstance(arguments, dict):
+        raise StrictError(f"the init_args of {name!r} are {arguments!r}; give a mapping of its options")
 
 
 def add_run_options(parser: Parser) -> None:
@@ -115,8 +133,7 @@ def check_config_file(path: str) -> None:
     if path.startswith("--") or not path:
         raise InputError("--config has no value; give the name of a config, as --config digits, or its path")
     if not file.is_file():
-        nearby = [str(other) for other in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
-        raise InputError(f"there is no config {path!r}" + (f"; {did_you_mean(path, nearby)}" if nearby else ""))
+        raise InputError(f"there is no config {path!r}{_similar_config(file)}")
     try:
         text = file.read_text()
         check_yaml(text)
@@ -130,6 +147,18 @@ def check_config_file(path: str) -> None:
     if not isinstance(content, dict):
         raise InputError(f"the config {path!r} is not a mapping of options, such as `trainer: {{max_epochs: 10}}`")
     _check_shape(content)
+
+
+def _similar_config(file: Path) -> str:
+    """Returns the end of the message for a config that is missing: one of a similar name, there or in the package."""
+    if file.is_dir():
+        return ": that is a folder; give the path of a file"
+    nearby = [str(other) for other in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
+    shipped = [name for name in shipped_configs() if "/" not in name]
+    names = {Path(name).stem: name for name in (*shipped, *nearby)}
+    if meant := nearest(file.stem, names):
+        return f"; did you mean {' or '.join(repr(names[name]) for name in meant)}?"
+    return "" if file.parent.is_dir() else f"; there is no folder {str(file.parent)!r}"
 
 
 def _check_shape(mapping: dict[Any, Any], place: str = "") -> None:

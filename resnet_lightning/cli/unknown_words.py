@@ -41,7 +41,12 @@ _OTHER_OPTIONS = {
     **dict.fromkeys(("clip", "grad_clip", "clip_grad"), "trainer.gradient_clip_val"),
     **dict.fromkeys(("smoothing", "label_smooth"), "model.label_smoothing"),
     "bs": "data.batch_size",
+    "random_crop": "data.augment.crop",
+    **dict.fromkeys(("horizontal_flip", "hflip", "random_flip"), "data.augment.flip"),
 }
+
+# The options of one command only.
+_OF_COMMAND = {"resume": "fit", "find": "fit", "top_k": "predict"}
 
 
 def check_command(arguments: Sequence[str], tools: Collection[str]) -> None:
@@ -75,6 +80,8 @@ def unknown_argument(text: str, options: Mapping[str, Collection[str]]) -> str:
     """
     word = text.split(" ", 1)[0]
     name = word.lstrip("-").partition("=")[0]
+    if word.startswith("--") and name in _OF_COMMAND:
+        return f"--{name} is an option of `lightning {_OF_COMMAND[name]}` only; leave it out"
     if word.startswith("--"):
         return f"unknown option '--{name}'{meant_option(name, options)}"
     return f"{word!r} belongs to no option; {_meant_by_value(word, name, options)}"
@@ -83,7 +90,8 @@ def unknown_argument(text: str, options: Mapping[str, Collection[str]]) -> str:
 def _meant_by_value(word: str, name: str, options: Mapping[str, Collection[str]]) -> str:
     shown = shlex.quote(word)
     if word.startswith("-"):
-        return "options begin with two dashes, as --config or --model.lr"
+        meant = meant_option(name, options) if len(name) > 1 else ", as --config or --model.lr"
+        return f"options begin with two dashes{meant}"
     if word.endswith((".yaml", ".yml")) or word in shipped_configs():
         return f"did you mean --config {shown}?"
     if word.endswith((".ckpt", ".safetensors")):
@@ -92,24 +100,26 @@ def _meant_by_value(word: str, name: str, options: Mapping[str, Collection[str]]
     if leaf in options.get(group.replace(".init_args", ""), ()):
         return f"did you mean --{shown}?"
     if "=" in word:
-        return f"options begin with two dashes{meant_option(name, options)}"
+        return f"options begin with two dashes{meant_option(name, options, word.partition('=')[2])}"
     return "options are given as --name value, such as --trainer.max_epochs 3"
 
 
-def meant_option(key: str, options: Mapping[str, Collection[str]]) -> str:
+def meant_option(key: str, options: Mapping[str, Collection[str]], value: str = "") -> str:
     """Returns the end of the message for an unknown option: the options of a similar name, or where to find them all.
 
     Args:
         key: the option, such as ``model.learning_rate``.
         options: the names of the options by their group; those without a group are under the empty string.
+        value: the value that was given with it, if there is one.
     """
+    value = f"={shlex.quote(value)}" if value else ""
     key = re.sub(r"\.init_args|\+$", "", key)
     group, _, leaf = key.rpartition(".")
     first, _, rest = key.partition(".")
     if rest and first not in options:
         groups = [name for name in options if name and "." not in name]
-        if meant := nearest(first, groups):
-            return f"; did you mean {' or '.join(f'--{name}.{rest}' for name in meant)}?"
+        if meant := [name for name in nearest(first, groups) if rest.partition(".")[0] in options[name]]:
+            return f"; did you mean {' or '.join(f'--{name}.{rest}{value}' for name in meant)}?"
     own = [f"{group}.{name}" for name in nearest(leaf, options.get(group, ()))] if group else []
     is_listed = leaf in _OTHER_OPTIONS
     listed = [_OTHER_OPTIONS[leaf].format(leaf)] if is_listed else []
@@ -117,7 +127,7 @@ def meant_option(key: str, options: Mapping[str, Collection[str]]) -> str:
     similar = [_full_name(place, name) for place, names in options.items() for name in nearest(leaf, names)]
     best = own or same_name or listed or _most_similar(leaf, similar)
     if best:
-        return f"; did you mean {' or '.join(f'--{name}' for name in dict.fromkeys(best[:3]))}?"
+        return f"; did you mean {' or '.join(f'--{name}{value}' for name in dict.fromkeys(best[:3]))}?"
     return "; `lightning fit --help` lists all options"
 
 

@@ -24,12 +24,19 @@ from .configured_metrics import ConfiguredMetrics
 from .data_protocol import class_names
 from .finetuning import step_schedule, unfreeze_head
 from .fsdp import broadcast_buffers, shard
-from .length import optimizer_steps
+from .length import has_validated_in_epoch, optimizer_steps
 from .loader_metrics import LoaderMetrics
 from .losses import BALANCED, ClassifierLoss, balanced_weights
 from .lr_factors import find_factors, freeze
 from .metrics import EpochMetrics
-from .optim import copy_settings, fast_forward, make_optimizer, make_scheduler, parameter_groups
+from .optim import (
+    check_schedule_length,
+    copy_settings,
+    fast_forward,
+    make_optimizer,
+    make_scheduler,
+    parameter_groups,
+)
 from .optimizer_modes import OptimizerModes, has_modes
 from .value_ranges import MAX_RATE, Range, check_range, check_rates, check_truth_value
 
@@ -192,7 +199,7 @@ class ImageClassifier(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         images, targets = images_and_targets(batch)
-        logits = self(images)
+        logits = self._logits(images)
         losses, weights = self.loss(logits, targets, training=True)
         self.train_metrics.update(losses.detach(), logits.detach(), targets, weights)
         return losses.mean() if weights is None else losses.sum() / weights.sum()
@@ -208,10 +215,21 @@ class ImageClassifier(LightningModule):
         """Returns class probabilities (B, num_classes), float32. The batch may be images alone."""
         return self(images_of(batch)).float().softmax(dim=1)
 
+    def _logits(self, images: Tensor) -> Tensor:
+        """Returns the logits (B, num_classes), after a check that the backbone returns such."""
+        logits = self(images)
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise InputError(
+                f"the backbone {self.hparams.get('backbone', '')!r} returned {found} for {len(images)} images; a "
+                f"classifier needs logits ({len(images)}, {self.hparams['num_classes']}), in training too"
+            )
+        return logits
+
     def _evaluate(self, batch: Any, metrics: EpochMetrics) -> Tensor:
         """Adds a batch to the metrics, and returns its logits (B, num_classes)."""
         images, targets = images_and_targets(batch)
-        logits = self(images)  # in the last step, a process may have no images
+        logits = self._logits(images)  # in the last step, a process may have no images
         losses, weights = self.loss(logits, targets)
         metrics.update(losses, logits, targets, weights)
         return logits
@@ -286,6 +304,7 @@ class ImageClassifier(LightningModule):
             )
         unfreeze_head(self.trainer, self.backbone)
         total_steps = optimizer_steps(self.trainer)
+        check_schedule_length(self.hparams["scheduler"], self.hparams["scheduler_args"] or {}, total_steps)
         if self.hparams["scheduler"] and not math.isfinite(total_steps):
             raise InputError("the schedule needs the length of the run, which is unlimited; give --trainer.max_epochs")
         optimizer, scheduler = self._make_optimizer(self._parameter_groups(), total_steps)
@@ -297,10 +316,15 @@ class ImageClassifier(LightningModule):
         if scheduler is None:
             return optimizer
         if isinstance(scheduler, ReduceLROnPlateau):
-            epochs = self.trainer.check_val_every_n_epoch or 1
+            epochs = self.trainer.check_val_every_n_epoch
             return {
                 "optimizer": optimizer,
-                "lr_scheduler": {"scheduler": scheduler, "monitor": "val/loss", "frequency": epochs},
+                "lr_scheduler": {
+                    "scheduler": scheduler,
+                    "monitor": "val/loss",
+                    "frequency": epochs or 1,
+                    "strict": epochs is not None,  # without, an epoch may end before the first validation
+                },
             }
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -324,6 +348,8 @@ class ImageClassifier(LightningModule):
         return self._make_optimizer(groups, total_steps)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        if metric is not None and not has_validated_in_epoch(self.trainer):
+            return  # the metric is that of an earlier epoch
         step_schedule(scheduler, lambda: super(ImageClassifier, self).lr_scheduler_step(scheduler, metric))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from ..data import ImageDataModule
 from ..errors import InputError, did_you_mean
+from .callbacks import BestCheckpoint
 from .classifier import ImageClassifier
 from .model_protocol import runs_stage
 
@@ -40,8 +41,13 @@ def check_combination(trainer: Trainer, model: LightningModule, data: LightningD
                 f"{type(callback).__name__} averages whole weights, but this strategy shards them; use ddp"
             )
         if isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
-            who = "checkpoint" if isinstance(callback, ModelCheckpoint) else type(callback).__name__
+            who = "checkpoint" if isinstance(callback, BestCheckpoint) else type(callback).__name__
             if not validates and callback.monitor.startswith("val"):
+                if not trainer.limit_val_batches:
+                    raise InputError(
+                        f"trainer.limit_val_batches is 0, but {who}.monitor is {callback.monitor}; raise it, or "
+                        "monitor a metric of the training"
+                    )
                 raise InputError(f"{who}.monitor is {callback.monitor}, but this run does not validate; {fix}")
             if isinstance(model, ImageClassifier):
                 _check_monitor(f"{who}.monitor", callback.monitor, model, data)

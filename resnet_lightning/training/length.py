@@ -7,6 +7,19 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 
+def has_validated_in_epoch(trainer: Trainer) -> bool:
+    """Returns whether the current epoch, which ends, has had a validation.
+
+    It has, unless ``check_val_every_n_epoch`` is None, which counts the steps to a validation over the epochs.
+    """
+    interval = trainer.val_check_batch
+    if trainer.check_val_every_n_epoch is not None or not isinstance(interval, int):
+        return True
+    batches = trainer.fit_loop.total_batch_idx + 1
+    before = batches - (trainer.fit_loop.batch_idx + 1)
+    return batches // interval > before // interval
+
+
 def optimizer_steps(trainer: Trainer) -> float:
     """Returns the number of optimizer steps of the whole training; infinite if it has no end.
 

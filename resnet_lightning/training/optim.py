@@ -164,6 +164,20 @@ def _make_schedulers(
     return [make_scheduler(str(part), optimizer, total_steps, options or {}) for part, options in parts]
 
 
+def check_schedule_length(name: str | None, options: Mapping[str, Any], total_steps: float) -> None:
+    """Checks that a schedule whose length is given is not shorter than the run: it would fail after its last step.
+
+    Raises:
+        InputError: if it is.
+    """
+    length = options.get("total_steps")
+    if isinstance(length, int) and length < total_steps:
+        raise InputError(
+            f"model.scheduler_args.total_steps is {length}, but the run has {total_steps:.0f} steps; leave it out: "
+            f"{name} then has the length of the run"
+        )
+
+
 def _for_each_group(optimizer: optim.Optimizer, argument: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a learning rate among the options as a list, multiplied by the factor of each group."""
     factors = [group.get("lr_factor", 1.0) for group in optimizer.param_groups]

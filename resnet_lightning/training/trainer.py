@@ -34,6 +34,7 @@ from .callbacks import (
     Throughput,
 )
 from .processes import is_one_of_slurm, is_started_by_slurm, number_of_processes
+from .trainer_names import check_names
 
 _Callback = TypeVar("_Callback", bound=Callback)
 
@@ -156,6 +157,7 @@ def _slurm_environment(options: Mapping[str, Any]) -> ClusterEnvironment:
 
 
 def _checked_trainer(options: Mapping[str, Any]) -> Trainer:
+    check_names(options)
     try:
         return Trainer(**options)
     except (ValueError, TypeError) as error:  # such as an accelerator that does not exist

@@ -9,6 +9,7 @@ import torch
 
 from resnet_lightning.cli.error_line import error_line
 from resnet_lightning.cli.main import main
+from resnet_lightning.data.loading.cache import default_cache_folder
 from resnet_lightning.errors import nearest
 from runs_alike import DIGITS
 
@@ -37,6 +38,38 @@ def line_of(capsys, *words: str) -> str:
         (["--modl.lr", "1"], "did you mean --model.lr?"),
         (["--epochs", "3"], "did you mean --trainer.max_epochs?"),
         (["--data.batchsize", "3"], "did you mean"),
+        (["--model.learning-rate", "1"], "did you mean --model.lr?"),
+        (["--dta.augment.cutout", "3"], "did you mean --data.augment.cutout?"),
+        (["--data.augment.flp", "true"], "unknown option '--data.augment.flp'; did you mean --data.augment.flip?"),
+        (["--data.augment.random_crop", "1"], "did you mean --data.augment.crop?"),
+        (["--data.augment.pad", "zeros"], "data.augment.pad is 'zeros'; did you mean 'zero'?"),
+        (["--data", "digits"], "did you mean 'DigitsDataModule'?"),
+        (["--data", "cifar10"], "did you mean 'CIFAR10DataModule'"),
+        (["--data", "{class_path: DigitsDataModule, batch_size: 3}"], "its options belong in init_args"),
+        (["--early_stopping.patience", "3"], "--trainer.callbacks+=EarlyStopping --trainer.callbacks.patience VALUE"),
+        (["--trainer.callbacks.patience", "3"], "belongs to no callback or logger here"),
+        (
+            ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.patienc=3"],
+            "unknown option 'patienc'; did you mean 'patience'?",
+        ),
+        (["--trainer.logger", "wandb"], "did you mean 'WandbLogger'?"),
+        (["--trainer.plugins", "foo"], "give the name of a plugin"),
+        (["--trainer.precision", "bf16-mix"], "trainer.precision is 'bf16-mix'; did you mean 'bf16-mixed'"),
+        (["--trainer.strategy", "dpp"], "trainer.strategy is 'dpp'; did you mean 'ddp'?"),
+        (["--trainer.accelerator", "cpuu"], "trainer.accelerator is 'cpuu'; did you mean 'cpu'?"),
+        (["--trainer.profiler", "simpl"], "did you mean 'simple'?"),
+        (["--model.optimizer", "sgd"], "did you mean 'SGD'?"),
+        (["--model.scheduler", "cosine"], "did you mean 'CosineAnnealingLR'"),
+        (["--find", "lrr"], "find is 'lrr'; did you mean 'lr'?"),
+        (["--top_k", "3"], "--top_k is an option of `lightning predict` only"),
+        (["-config", "digits"], "did you mean --config?"),
+        (["-lr", "1"], "did you mean --model.lr?"),
+        (["lr=3"], "did you mean --model.lr=3?"),
+        (["--overlay"], "--overlay has no value"),
+        (["--overlay", "configs/overlays/ema.yaml"], "did you mean 'ema'?"),
+        (["--config", "digits.yml"], "did you mean 'digits'?"),
+        (["--ckpt_path", "https://example.org/a.ckpt"], "download it first"),
+        (["--ckpt_path", "."], "that is a folder"),
         (["--model.momentum", "0.5"], "did you mean --model.optimizer_args.momentum?"),
         (["trainer.max_epochs=3"], "did you mean --trainer.max_epochs=3?"),
         (["configs/digits.yaml"], "did you mean --config configs/digits.yaml?"),
@@ -77,7 +110,21 @@ def test_a_wrong_command_gets_what_was_meant(words, meant, capsys):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--trainer.callbacks+=BatchSizeFinder"], "BatchSizeFinder in trainer.callbacks failed"),
+        (
+            ["--trainer.callbacks+=BatchSizeFinder", "--trainer.callbacks.margin=3"],
+            "BatchSizeFinder cannot be built: `margin` should be between 0 and 1",
+        ),
+        (["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor=val/los"], "ModelCheckpoint.monitor is"),
+        (["--model.scheduler_args.total_steps", "1"], "model.scheduler_args.total_steps is 1, but the run has 2 steps"),
+        (["--model.backbone", "torch.nn.Identity", "--model.backbone_args", "{}"], "a classifier needs logits (64, 10)"),
+        (
+            ["--model.backbone", "torchvision.models.mobilenet_v3_small", "--model.backbone_args", "{}"],
+            "the network takes images with 3 channels, and got 1",
+        ),
+        (
+            ["--data.batch_size", "1", "--model.backbone", "resnet18", "--model.backbone_args", "{stem: cifar}"],
+            "a batch of one image, perhaps the last of an epoch, is too small for batch normalization",
+        ),
         (
             ["--trainer.callbacks+=ModelSummary", "--trainer.callbacks.max_depth=-5"],
             "ModelSummary in trainer.callbacks",
@@ -85,7 +132,7 @@ def test_a_wrong_command_gets_what_was_meant(words, meant, capsys):
         (["--trainer.callbacks+=SpikeDetection"], "SpikeDetection in trainer.callbacks failed"),
         (["--trainer.callbacks+=Timer", "--trainer.callbacks.duration=abc"], "DD:HH:MM:SS"),
         (["--trainer.val_check_interval", "2000"], "`val_check_interval` (2000)"),
-        (["--trainer.limit_val_batches", "0"], "trainer.limit_val_batches is 0"),
+        (["--trainer.limit_val_batches", "0"], "trainer.limit_val_batches is 0, but checkpoint.monitor is val/loss"),
         (
             ["--model.backbone", "torchvision.models.resnet18", "--model.backbone_args", "{}"],
             "the images have 1 channel",
@@ -102,6 +149,12 @@ def test_what_a_library_rejects_names_the_part_and_the_reason(options, reason, c
     [
         ["--trainer.callbacks+=Timer", "--trainer.callbacks.duration=00:00:10:00"],
         ["--trainer.callbacks+=DeviceStatsMonitor"],
+        ["--trainer.callbacks+=BatchSizeFinder", "--trainer.callbacks.max_trials=2"],
+        [
+            *("--trainer.max_epochs", "3", "--trainer.check_val_every_n_epoch", "null"),
+            *("--trainer.val_check_interval", "3", "--model.scheduler", "ReduceLROnPlateau"),
+            *("--model.scheduler_args", "{}"),
+        ],
         ["--checkpoint.monitor", "train/grad_norm"],
         ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=train/grad_norm"],
         [
@@ -131,6 +184,38 @@ def test_an_error_in_code_of_the_user_keeps_its_traceback():
     )
     with pytest.raises(ValueError, match="not in list"):
         main([*SHORT, "--trainer.callbacks+=broken_part.Broken"])
+
+
+def test_a_batch_of_one_in_a_network_of_the_user_is_explained(capsys):
+    Path("small_net.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n"
+        "    def __init__(self, num_classes, in_chans):\n        super().__init__()\n"
+        "        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes), nn.BatchNorm1d(num_classes))\n\n"
+        "    def forward(self, x):\n        return self.layers(x)\n"
+    )
+    options = ["--model.backbone", "small_net.Net", "--model.backbone_args", "{}", "--data.batch_size", "1"]
+    assert "a batch of one image" in line_of(capsys, *SHORT, *options)
+
+
+def test_rank_variables_that_are_no_numbers_are_rejected(monkeypatch, capsys):
+    for name in "RANK", "LOCAL_RANK", "SLURM_PROCID":
+        with monkeypatch.context() as changed:
+            changed.setenv(name, "x")
+            assert f"the environment variable {name} is 'x'" in line_of(capsys, *SHORT)
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch):
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")  # as Python without HOME and a user's entry
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert default_cache_folder().name == f"resnet_lightning-{os.getuid()}"
+
+
+def test_a_file_in_place_of_the_folder_to_resume_is_named(digits_run, capsys):
+    line = line_of(capsys, "fit", "--resume", str(digits_run / "checkpoints" / "last.ckpt"))
+    assert "a file; give the folder of a run" in line
 
 
 @pytest.mark.parametrize("root", ["r[ab]", "b[/red]x", "my runs"])
@@ -198,3 +283,6 @@ def test_initials_and_parts_of_names_are_near():
     assert nearest("learning_rate", ["lr", "loss"]) == ["lr"]
     assert nearest("epochs", ["max_epochs", "mode"]) == ["max_epochs"]
     assert nearest("frobnicate", ["lr", "loss"]) == []
+    assert nearest("ResNet-20", ["resnet20", "resnet1202"]) == ["resnet20"]
+    assert nearest("F1", ["AUROC", "BinaryF1Score"]) == ["BinaryF1Score"]
+    assert nearest("initial_lr", ["lr", "loss"]) == ["lr"]

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import tempfile
 import time
 import zlib
 from pathlib import Path
@@ -24,8 +25,14 @@ _ABANDONED = 24 * 3600  # age in seconds at which an unfinished file is assumed 
 
 
 def default_cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/resnet_lightning``, by default ``~/.cache/resnet_lightning``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resnet_lightning"
+    """``$XDG_CACHE_HOME/resnet_lightning``, by default ``~/.cache/resnet_lightning``.
+
+    A user without a home, as in some containers, has it in the folder for temporary files.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "resnet_lightning"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"resnet_lightning-{os.getuid()}"
 
 
 class DecodedCache:
