@@ -94,7 +94,7 @@ def check_checksum(path: str | os.PathLike[str]) -> None:
         InputError: if not.
     """
     if not Path(path).is_file():
-        raise InputError(f"there is no checkpoint {str(path)!r}{_similar_checkpoint(Path(path))}")
+        raise InputError(f"there is no checkpoint {str(path)!r}{_similar_checkpoint(os.fspath(path))}")
     try:
         is_damaged = matches_checksum(path) is False
     except OSError as error:
@@ -106,12 +106,13 @@ def check_checksum(path: str | os.PathLike[str]) -> None:
         )
 
 
-def _similar_checkpoint(path: Path) -> str:
+def _similar_checkpoint(name: str) -> str:
     """Returns the end of the message for a checkpoint that is missing: one that may have been meant."""
-    if path == Path():
+    if not name:
         return "; give the path of a file"
-    if re.match(r"\w+:/", str(path)):
+    if re.match(r"\w+:/", name):
         return "; download it first, and give its path"
+    path = Path(name)
     folders = [path, path / "checkpoints"] if path.is_dir() else [path.parent]
     found = [str(file) for folder in folders if folder.is_dir() for file in sorted(folder.glob("*.ckpt"))]
     if path.is_dir():

@@ -20,6 +20,9 @@ KNOWN_WARNINGS = {
     r"Total length of `list` across ranks is zero": "with data.val_split 0 there are no validation images",
     r"The number of training batches .* is smaller than the logging interval Trainer": "metrics are logged by epoch",
     r"You passed in a `val_dataloader` but have no `validation_step`": "a module need not validate",
+    r"ReduceLROnPlateau conditioned on metric val/loss which is not available but strict": (
+        "with check_val_every_n_epoch null, an epoch may end before the first validation"
+    ),
     r"You defined a `validation_step` but have no `val_dataloader`": "a module need not validate",
 }
 

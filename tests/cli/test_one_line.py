@@ -116,7 +116,10 @@ def test_a_wrong_command_gets_what_was_meant(words, meant, capsys):
         ),
         (["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.monitor=val/los"], "ModelCheckpoint.monitor is"),
         (["--model.scheduler_args.total_steps", "1"], "model.scheduler_args.total_steps is 1, but the run has 2 steps"),
-        (["--model.backbone", "torch.nn.Identity", "--model.backbone_args", "{}"], "a classifier needs logits (64, 10)"),
+        (
+            ["--model.backbone", "torch.nn.Identity", "--model.backbone_args", "{}"],
+            "a classifier needs logits (64, 10)",
+        ),
         (
             ["--model.backbone", "torchvision.models.mobilenet_v3_small", "--model.backbone_args", "{}"],
             "the network takes images with 3 channels, and got 1",
