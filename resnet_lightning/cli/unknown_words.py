@@ -46,7 +46,7 @@ _OTHER_OPTIONS = {
 }
 
 # The options of one command only.
-_OF_COMMAND = {"resume": "fit", "find": "fit", "top_k": "predict"}
+_OF_COMMAND = {"resume": "fit", "find": "fit", "stop_after": "fit", "top_k": "predict"}
 
 
 def check_command(arguments: Sequence[str], tools: Collection[str]) -> None:
