@@ -29,7 +29,7 @@ def with_overlays(arguments: Sequence[str], folder: Path) -> list[str]:
         if path is None:
             known = {file.stem for place in (folder, SHIPPED) for file in place.glob("*.yaml")}
             if not name or name.startswith("-"):
-                raise InputError(f"--overlay has no value; {did_you_mean('', known)}")
+                raise InputError(f"there is no overlay {name!r}: --overlay has no value; {did_you_mean('', known)}")
             if (stem := Path(name).stem) in known:
                 raise InputError(f"there is no overlay {name!r}; did you mean {stem!r}?")
             raise InputError(f"there is no overlay {name!r}; {did_you_mean(name, known)}")

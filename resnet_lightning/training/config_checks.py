@@ -45,8 +45,8 @@ def check_combination(trainer: Trainer, model: LightningModule, data: LightningD
             if not validates and callback.monitor.startswith("val"):
                 if not trainer.limit_val_batches:
                     raise InputError(
-                        f"trainer.limit_val_batches is 0, but {who}.monitor is {callback.monitor}; raise it, or "
-                        "monitor a metric of the training"
+                        f"trainer.limit_val_batches is 0: {who}.monitor is {callback.monitor}, but this run does not "
+                        "validate; raise it, or monitor a metric of the training"
                     )
                 raise InputError(f"{who}.monitor is {callback.monitor}, but this run does not validate; {fix}")
             if isinstance(model, ImageClassifier):

@@ -135,7 +135,7 @@ def test_a_wrong_command_gets_what_was_meant(words, meant, capsys):
         (["--trainer.callbacks+=SpikeDetection"], "SpikeDetection in trainer.callbacks failed"),
         (["--trainer.callbacks+=Timer", "--trainer.callbacks.duration=abc"], "DD:HH:MM:SS"),
         (["--trainer.val_check_interval", "2000"], "`val_check_interval` (2000)"),
-        (["--trainer.limit_val_batches", "0"], "trainer.limit_val_batches is 0, but checkpoint.monitor is val/loss"),
+        (["--trainer.limit_val_batches", "0"], "trainer.limit_val_batches is 0: checkpoint.monitor is val/loss"),
         (
             ["--model.backbone", "torchvision.models.resnet18", "--model.backbone_args", "{}"],
             "the images have 1 channel",
