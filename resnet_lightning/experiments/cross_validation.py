@@ -1,10 +1,7 @@
-"""k-fold cross-validation: one training run for each fold, and a table of the results."""
+"""k-fold cross-validation: one trial for each fold, and a table of the results."""
 
-import csv
 import datetime
 import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +11,11 @@ from rich.table import Table
 
 from ..atomic_write import atomic_write_csv
 from ..errors import InputError
+from .launcher import Outcome
+from .trials import Trial
+
+PREFIX = "cross_validation_"
+"""How the names of the folders of cross-validations begin."""
 
 
 @dataclass(frozen=True)
@@ -30,45 +32,34 @@ class Fold:
     test: float
 
 
-def cross_validate(options: Sequence[str], num_folds: int, folder: Path) -> list[Fold]:
-    """Runs ``lightning fit`` once for each fold, each time in a new process.
+def trials_of_folds(num_folds: int) -> list[Trial]:
+    """Returns a trial for each fold of the training set."""
+    return [
+        Trial(f"fold {fold}", {"data.num_folds": str(num_folds), "data.fold": str(fold)}) for fold in range(num_folds)
+    ]
 
-    Args:
-        options: the command line after ``lightning fit``.
-        num_folds: the number of folds that the training set is split into.
-        folder: the folder for the runs. The results are written to its ``folds.csv``.
 
-    Returns:
-        The result of each fold, in order.
+def result_of(outcome: Outcome) -> Fold:
+    """Returns the accuracies of a finished trial.
 
     Raises:
-        InputError: if a run fails, after printing its own error, or if it logged no accuracies.
+        InputError: if it logged none.
     """
-    results = []
-    for fold in range(num_folds):
-        root = folder / f"fold_{fold}"
-        overrides = [f"--data.num_folds={num_folds}", f"--data.fold={fold}", f"--trainer.default_root_dir={root}"]
-        done = subprocess.run([sys.executable, "-m", "resnet_lightning", "fit", *options, *overrides], check=False)
-        if done.returncode:
-            earlier = f"; the results of the earlier folds are in {str(folder)!r}" if fold else ""
-            raise InputError(f"fold {fold} of {num_folds} failed; see the error above{earlier}")
-        results.append(_read_result(root))
-        rows = [[number, result.validation, result.test] for number, result in enumerate(results)]
-        atomic_write_csv(folder / "folds.csv", [["fold", "validation_accuracy", "test_accuracy"], *rows])
-    return results
-
-
-def _read_result(root: Path) -> Fold:
-    accuracies: dict[str, float] = {}
-    for metrics in root.glob("*/*/metrics.csv"):
-        with metrics.open() as file:
-            for row in csv.DictReader(file):
-                accuracies.update({name: float(row[name]) for name in ("val/acc", "test/acc") if row.get(name)})
-    if len(accuracies) < 2:
+    run = outcome.run
+    assert run is not None
+    validation, test = run.last("val/acc"), run.last("test/acc")
+    if validation is None or test is None or "val/acc" not in run.curves:
         raise InputError(
-            f"no accuracies were logged in {str(root)!r}; cross-validation needs trainer.logger and complete epochs"
+            f"no accuracies were logged in {str(run.folder.parents[1])!r}; cross-validation needs trainer.logger and "
+            "complete epochs"
         )
-    return Fold(validation=accuracies["val/acc"], test=accuracies["test/acc"])
+    return Fold(validation, test)
+
+
+def write_folds(folds: dict[int, Fold], folder: Path) -> None:
+    """Writes the results of folds, by their numbers, into ``folds.csv``."""
+    rows = [[number, fold.validation, fold.test] for number, fold in sorted(folds.items())]
+    atomic_write_csv(folder / "folds.csv", [["fold", "validation_accuracy", "test_accuracy"], *rows])
 
 
 def as_table(folds: Sequence[Fold]) -> Table:
@@ -86,4 +77,4 @@ def as_table(folds: Sequence[Fold]) -> Table:
 
 def new_folder(base: Path) -> Path:
     """Returns a path below ``base`` with the current time in its name. The folder is not created."""
-    return base / f"cross_validation_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
+    return base / f"{PREFIX}{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"

@@ -37,7 +37,10 @@ class Range:
 
     def as_option(self, number: float) -> str:
         """Returns a number of the range as on the command line."""
-        return str(round(number)) if self.is_int else f"{min(max(number, self.low), self.high):.4g}"
+        if self.is_int:
+            return str(round(number))
+        rounded = f"{number:.4g}"
+        return rounded if self.low <= float(rounded) <= self.high else str(min(max(number, self.low), self.high))
 
 
 def draws(axes: Mapping[str, Sequence[str] | Range], seed: int) -> Iterator[dict[str, str]]:

@@ -234,6 +234,10 @@ def _differ(found: Any, wanted: Any) -> bool:
         return found != wanted and not found.endswith(f".{wanted}")
     if isinstance(found, int | float) and isinstance(wanted, int | float):
         return found != wanted
+    if isinstance(found, str) and isinstance(wanted, int | float):
+        return not found.startswith(str(wanted))  # as 32 is the precision 32-true
+    if found is None or wanted is None:
+        return found is not wanted
     return isinstance(found, list) and isinstance(wanted, list) and found != wanted and not _has_mappings(wanted)
 
 
