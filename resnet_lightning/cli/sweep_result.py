@@ -52,7 +52,7 @@ def _print_best(out: Console, outcomes: Sequence[Outcome]) -> None:
         if outcome.run is not None and outcome.run.is_complete:
             labels.setdefault(outcome.trial.setting, []).append(outcome.run)
     metric = validation_metric([run for group in labels.values() for run in group])
-    if metric is None or len(labels) < 2:
+    if metric is None or len({outcome.trial.setting for outcome in outcomes}) < 2:
         return
     best = best_first(list(labels.values()))[0]
     spread = best_validation(best, metric)

@@ -1,6 +1,8 @@
 """`lightning sweep`: mistakes that end it before anything is started, what it runs, and what it prints."""
 
+import os
 import shlex
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from commands import error_line
 from resnet_lightning.cli.main import main
 from resnet_lightning.runs.reader import find_runs
-from runs_alike import DIGITS, SMALL
+from runs_alike import DIGITS, SMALL, assert_same_run, wait_for
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
@@ -35,6 +37,12 @@ SHORT = [*CONFIG, *SMALL, "--trainer.max_epochs=2", "--trainer.limit_train_batch
         (["--sweep", "nowhere.yaml"], "there is no sweep 'nowhere.yaml'"),
         (["--model.lr", "0.1,0.2", "0.3"], "'0.3' belongs to no option"),
         (["--seed_everything", "0,-1"], "seed_everything is -1"),
+        (["--model.lr", "0.1,0.2", "--sampler", "tpe"], "--sampler is tpe; say how many settings to draw"),
+        (["--model.lr", "0.1,0.2", "--halving", "1"], "--halving is 1; give a whole number of at least 2"),
+        (["--model.lr", "0.1,0.2", "--halving", "--trainer.max_epochs", "1"], "--halving needs trainer.max_epochs"),
+        (["--halving", "--trainer.max_epochs", "2,4"], "--halving compares runs of one length"),
+        (["--model.lr", "0.1,0.2", "--launcher", "slurm"], "slurm"),
+        (["--model.lr", "0.1,0.2", "--launcher_args", "fast"], "--launcher_args is 'fast'; give a mapping"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -153,3 +161,103 @@ def test_all_combinations_are_run_once_and_the_best_is_named(commands):
         f"error: '{folder}' belongs to another sweep: model.label_smoothing is 0.1 there and 0.0 here; choose another "
         "--folder\n"
     )
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_twice_and_interrupted_ends_as_an_uninterrupted_one(commands):
+    options = [*SHORT, "--trainer.max_epochs=3", "--model.lr", "0.05,0.1", "--seed_everything", "0,1,2"]
+    code, whole, errors = commands.run(*options, "--folder", "whole", "--jobs", "2")
+    assert code == 0, errors
+
+    def wait_for_checkpoint(run: str, process) -> None:
+        pattern = f"{run}/*/*/checkpoints/last.ckpt"
+        wait_for(lambda: list(Path("parts").glob(pattern)), process)
+
+    process = commands.start(*options, "--folder", "parts", "--jobs", "2")
+    wait_for_checkpoint("model.lr_0.05,seed_0", process)
+    os.killpg(process.pid, signal.SIGKILL)  # with all of its runs
+    process.wait()
+
+    process = commands.start(*options, "--folder", "parts", "--jobs", "2")
+    wait_for_checkpoint("model.lr_0.05,seed_1", process)
+    process.kill()  # its runs see it, save and end
+    process.wait()
+
+    process = commands.start(*options, "--folder", "parts", "--jobs", "2")
+    wait_for_checkpoint("model.lr_0.05,seed_2", process)
+    process.send_signal(signal.SIGINT)
+    code, _, errors = commands.end_of(process)
+    assert code == 130
+    assert "The runs have saved their checkpoints. To continue: lightning sweep --config" in errors
+    assert not [run for run in find_runs("parts") if run.state == "running"]
+
+    code, parts, errors = commands.run(*options, "--folder", "parts", "--jobs", "2")
+    assert code == 0, errors
+    assert final_table(parts)[:-1] == final_table(whole)[:-1]  # the last line is the folder
+    runs = [{run.folder.parts[1]: str(run.folder) for run in find_runs(folder)} for folder in ("whole", "parts")]
+    assert len(runs[0]) == 6
+    assert runs[0].keys() == runs[1].keys()
+    assert len(find_runs("parts")) == 6
+    for name, folder in runs[0].items():
+        assert_same_run(runs[1][name], folder)
+
+
+@pytest.mark.slow
+def test_halving_stops_bad_settings_and_changes_no_result(commands):
+    options = [*SHORT, "--trainer.max_epochs=4", "--model.lr", "0.001,0.1,1e9", "--jobs", "2"]
+    code, printed, errors = commands.run(*options, "--halving", "2", "--folder", "halved")
+    assert code == 0, errors
+    assert "2 runs train for 2 epochs" in printed or "3 runs train for 2 epochs" in printed
+    epochs = {run.setting("model.lr"): run.epochs for run in find_runs("halved")}
+    assert epochs == {0.001: 2, 0.1: 4, 1e9: 0}
+    assert "1 of 3 runs were stopped early" in printed
+
+    # What went on is what it is without a stop.
+    code, _, errors = commands.run(*options, "--folder", "whole")
+    assert code == 0, errors
+    runs = [{run.setting("model.lr"): str(run.folder) for run in find_runs(folder)} for folder in ("halved", "whole")]
+    assert_same_run(runs[0][0.1], runs[1][0.1])
+
+    # Without halving, the same folder goes on.
+    code, printed, errors = commands.run(*options, "--folder", "halved")
+    assert code == 0, errors
+    assert_same_run(runs[0][0.001], runs[1][0.001])
+
+
+@pytest.mark.slow
+def test_jobs_are_submitted_as_an_array(commands):
+    pytest.importorskip("submitit", reason="submits jobs: pip install submitit")
+    local = ["--launcher", "slurm", "--launcher_args", "{cluster: local, timeout_min: 10}"]
+    options = [*SHORT, "--trainer.max_epochs=1", "--model.lr", "0.05,0.1"]
+    code, printed, errors = commands.run(*options, *local)
+    assert code == 0, errors
+    assert len(find_runs("runs")) == 2
+    assert final_table(printed)[4].startswith("best by val/loss: model.lr")
+
+
+@pytest.mark.slow
+def test_tpe_continues_from_the_runs_in_the_folder(commands):
+    pytest.importorskip("optuna", reason="draws settings: pip install optuna")
+    options = [*SHORT, "--trainer.max_epochs=1", "--model.lr", "log:0.01..1.0", "--data.augment.rotate", "0,10"]
+    code, _, errors = commands.run(*options, "--sampler", "tpe", "--sample", "1", "--folder", "parts")
+    assert code == 0, errors
+    for folder in "parts", "whole":
+        code, _, errors = commands.run(*options, "--sampler", "tpe", "--sample", "2", "--folder", folder)
+        assert code == 0, errors
+    parts, whole = (
+        {(run.setting("model.lr"), run.setting("data.init_args.augment.rotate")) for run in find_runs(folder)}
+        for folder in ("parts", "whole")
+    )
+    assert len(whole) == 2
+    assert parts == whole
+
+
+@pytest.mark.slow
+def test_the_runs_are_a_group_of_wandb(commands):
+    options = [*SHORT, "--overlay", "wandb", "--trainer.max_epochs=1", "--trainer.logger.init_args.mode", "offline"]
+    code, _, errors = commands.run(*options, "--seed_everything", "0,1")
+    assert code == 0, errors
+    (folder,) = Path("runs").iterdir()
+    files = list(folder.rglob("run-*.wandb"))
+    assert len(files) == 2
+    assert all(folder.name.encode() in file.read_bytes() for file in files)
