@@ -115,7 +115,11 @@ def weights(folder: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("model", ["BoringModel", "ManualOptimBoringModel"])
-@pytest.mark.parametrize("data", [[], ["--data", f"{DEMOS}.BoringDataModule"]], ids=["own-data", "data-module"])
+@pytest.mark.parametrize(
+    "data",
+    [[], pytest.param(["--data", f"{DEMOS}.BoringDataModule"], marks=pytest.mark.slow)],
+    ids=["own-data", "data-module"],
+)
 def test_the_examples_of_lightning_are_trained_and_tested(model, data, capsys):
     Path("demo.yaml").write_text("trainer: {num_sanity_val_steps: 0}")
     assert fit("--config", "demo.yaml", "--model", f"{DEMOS}.{model}", *data, "--resume", "run") == 0

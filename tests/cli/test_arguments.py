@@ -126,6 +126,7 @@ def test_what_cannot_be_resolved_is_named(arguments, message):
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.slow
 def test_on_windows_the_command_line_ends_in_one_line():
     """And before anything is imported that needs fcntl, which Windows does not have."""
     code = """

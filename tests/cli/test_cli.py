@@ -403,6 +403,7 @@ def test_two_processes_measure_exactly_what_one_does(run_folder, warm):
         assert re.search(rf"{name} +│ {value}", out), out
 
 
+@pytest.mark.slow
 def test_two_processes_predict_every_image_once(run_folder, warm):
     best = str(run_folder / "checkpoints" / "best.ckpt")
     main(["predict", "--ckpt_path", best])

@@ -162,9 +162,10 @@ def test_the_learning_rate_does_not_depend_on_the_length_of_the_run(capsys):
     assert rates[0] == rates[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("share", "images"),
-    [(0.06, 80), pytest.param(1.0, 1299, marks=pytest.mark.slow)],
+    [(0.06, 80), (1.0, 1299)],
 )
 def test_the_batch_size_that_is_found_is_the_largest_power_of_two_that_the_data_has(capsys, share, images):
     assert len(DigitsDataModule(train_fraction=share).split("train")) == images

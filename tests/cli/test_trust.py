@@ -198,6 +198,7 @@ def test_no_subclass_is_built_by_the_library_that_parses_configs(hostile, tmp_pa
     assert is_unharmed(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_package_in_the_current_folder_is_none_of_the_libraries(hostile, tmp_path):
     (tmp_path / "timm.py").write_text(COMMAND)
     arguments = COMMANDS["test"](hostile({"backbone": "timm.x"}))

@@ -130,7 +130,7 @@ def nested(settings: dict[str, str], group: str) -> dict:
     return {key.removeprefix(group): parsed(value) for key, value in settings.items() if key.startswith(group)}
 
 
-DEEP = "depth", "stochastic_depth"  # networks of a thousand layers take seconds to build
+DEEP = "depth", "stochastic_depth", "shortcuts", "activations"  # networks of 100 to 1,000 layers take seconds to build
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,7 @@ def study_lines(capsys, *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_study_trains_writes_its_results_and_reads_them_back(capsys):
     """One run of a study, and what the same command does afterwards."""
     command = ["degradation", "--variants", "ResNet-20", "--seeds", "1"]

@@ -333,6 +333,7 @@ def test_a_checkpoint_that_was_taken_elsewhere_brings_none(best, tmp_path):
     assert not any(name.startswith("test/") for name in load_model(moved).metrics)
 
 
+@pytest.mark.slow
 def test_a_moving_average_is_what_is_shown():
     ema = ["--config", str(CONFIGS / "overlays" / "ema.yaml"), "--trainer.callbacks.decay", "0.9"]
     short = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "4"]

@@ -310,7 +310,7 @@ def test_larger_nets_are_the_same(colour, name, format, tmp_path):
         assert not [node for node in graph.nodes if "norm" in str(node.target)]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet", "ema"])
+@pytest.mark.parametrize("name", [pytest.param("resnet18", marks=pytest.mark.slow), "mobilenet", "ema"])
 def test_weights_are_the_same(colour, name, tmp_path):
     path = exported_to(tmp_path, colour(name), "safetensors")
     assert_equals_its_checkpoint(path, "safetensors", colour(name))
@@ -358,7 +358,13 @@ def described(path):
     return {name: value.decode() if isinstance(value, bytes) else value for name, value in extra.items()}
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "format",
+    [
+        pytest.param(format, marks=pytest.mark.slow) if format in ("onnx", "torch_export") else format
+        for format in FORMATS
+    ],
+)
 def test_a_file_says_what_it_is(digits, digit_files, format):
     found = described(digit_files(format))
     assert found["format_version"] == "1"
@@ -452,7 +458,7 @@ def with_another_head(trained):
     return trained
 
 
-@pytest.mark.parametrize("format", ["torch_export", "safetensors"])
+@pytest.mark.parametrize("format", [pytest.param("torch_export", marks=pytest.mark.slow), "safetensors"])
 def test_a_file_that_computes_something_else_is_removed(digits, format, tmp_path, monkeypatch):
     kind = FORMATS[format]
 

@@ -346,6 +346,7 @@ def assert_compiled_step_is_equal(net, images, backend):
         torch.testing.assert_close(found, expected, msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
 def test_a_compiled_step_with_all_options_is_the_plain_one(images):
     body = create_model(

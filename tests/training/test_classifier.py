@@ -359,6 +359,7 @@ def test_a_checkpoint_holds_plain_values(tmp_path, scheduler, options):
         "class_weights": None,
         "metrics": None,
         "lr_factors": None,
+        "decay_norms_and_biases": False,
     }
     assert saved["hyper_parameters"].keys() == inspect.signature(ImageClassifier).parameters.keys()
     for name, value in saved["hyper_parameters"].items():

@@ -153,6 +153,7 @@ def test_a_terminal_that_hangs_up_leaves_a_checkpoint():
     assert torch.load(last, weights_only=True)["global_step"] < 2000
 
 
+@pytest.mark.slow
 def test_the_tools_end_quietly_where_their_pipe_closes(digits_run):
     command = f"{sys.executable} -m resnet_lightning models | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=TIMEOUT, check=True)
