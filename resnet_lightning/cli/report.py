@@ -1,6 +1,7 @@
 """``lightning report``: compares runs on one HTML page."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from ..runs.report.page import render
 from .console import console
 from .table_by_setting import table_by_setting
 from .table_of_runs import table_of_runs
+
+# Control characters of names in files of runs, which a terminal that shows the page would obey.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def command(arguments: list[str]) -> None:
@@ -62,7 +66,7 @@ def _check_output(path: Path) -> None:
 
 def _write(path: Path, page: str) -> None:
     try:
-        atomic_write_text(path, page)
+        atomic_write_text(path, _CONTROL.sub("\N{REPLACEMENT CHARACTER}", page))
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror}") from error
 

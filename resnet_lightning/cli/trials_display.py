@@ -158,7 +158,7 @@ def _changed(file: Path) -> float:
 
 def _best(run: Run, prefix: str = "") -> str:
     """The best value of the monitored metric so far; empty if there is none."""
-    metric = run.setting("checkpoint.monitor") or ""
+    metric = run.monitor or ""
     value = run.best_monitored()[0]
     if not math.isfinite(value):
         return ""

@@ -1,10 +1,7 @@
 """Loads a model from a checkpoint, together with the preprocessing of its images."""
 
 import contextlib
-import csv
 import inspect
-import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +14,8 @@ from ..build import build, import_by_path, importable_from, option_names
 from ..checkpoint_file import read_checkpoint
 from ..data import ImageSpec, PredictionDataModule
 from ..errors import InputError
-from ..runs.readable import UNREADABLE, parse_yaml
+from ..runs.readable import UNREADABLE, parse_json, parse_yaml, read_text
+from ..runs.reader import parse_metrics
 from ..training.classifier import ImageClassifier
 from ..trust import Trust, names_from_checkpoint
 
@@ -83,6 +81,9 @@ def load_model(path: str | Path, trust: Iterable[str] = ()) -> LoadedModel:
             "export and features need a data module of this package"
         )
     data = PredictionDataModule.of(ImageSpec.from_dict(run["data"]))
+    found = {"num_classes": len(data.class_names), "in_chans": data.in_chans}
+    if any(classifier.hparams[name] != number for name, number in found.items()):
+        raise InputError(f"{str(path)!r} is a malformed checkpoint: its model and its data do not fit; use another one")
     classifier.load_state_dict(checkpoint["state_dict"])
     metrics = {**_last_validation(run.get("metrics", "")), **_test_metrics(Path(path), checkpoint["global_step"])}
     return LoadedModel(Path(path), classifier.eval(), data, run["name"], run["config"], metrics)
@@ -110,15 +111,18 @@ def _classifier(path: str, config: Any, hparams: Mapping[str, Any]) -> ImageClas
     parameters = inspect.signature(factory).parameters.values()
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         options = {name: value for name, value in options.items() if name in option_names(factory)}
-    classifier: ImageClassifier = build(f"model {factory.__name__}", factory, **options)
+    try:
+        classifier: ImageClassifier = build(f"model {factory.__name__}", factory, **options)
+    except AttributeError as error:  # a list where a mapping belongs
+        raise InputError(f"the options of the model in {path!r} cannot be used: {error}") from error
     return classifier
 
 
 def _last_validation(metrics: str) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for row in csv.DictReader(io.StringIO(metrics)):
-        found.update({name: float(value) for name, value in row.items() if name.startswith("val/") and value})
-    return found
+    try:
+        return {name: points[-1][1] for name, points in parse_metrics(metrics).items() if name.startswith("val/")}
+    except UNREADABLE:
+        return {}
 
 
 def _test_metrics(checkpoint: Path, step: int) -> dict[str, Any]:
@@ -128,8 +132,8 @@ def _test_metrics(checkpoint: Path, step: int) -> dict[str, Any]:
     """
     file = checkpoint.resolve().parent.parent / "evaluation.json"
     try:
-        evaluation = json.loads(file.read_text())
-    except (OSError, ValueError):
+        evaluation = parse_json(read_text(file))
+        is_of_it = evaluation.get("checkpoint") == checkpoint.name and evaluation.get("step", step) == step
+        return {str(name): float(value) for name, value in evaluation["metrics"].items()} if is_of_it else {}
+    except UNREADABLE:
         return {}
-    is_of_it = evaluation.get("checkpoint") == checkpoint.name and evaluation.get("step", step) == step
-    return evaluation["metrics"] if is_of_it else {}

@@ -21,6 +21,7 @@ Curve = Sequence[tuple[float, float]]
 
 # `as_svg` replaces pure black by the page's text color. Text on a light cell has to stay dark on a dark page too.
 _ALWAYS_BLACK = "#010101"
+_LARGEST = 1e100  # the axes of matplotlib overflow beyond it
 _METADATA = "Creator", "Date", "Format", "Type"  # entries that matplotlib writes into an SVG by default
 
 
@@ -37,14 +38,17 @@ def learning_curves(
     figure = _figure(5, 2.2 * len(curves))
     for number, (quantity, runs) in enumerate(curves.items(), start=1):
         axes = figure.add_subplot(len(curves), 1, number)
-        for name, points in runs.items():
+        for name, curve in runs.items():
+            points = [point for point in curve if not abs(point[1]) > _LARGEST]
+            if not points:
+                continue
             color = colors[name] if colors else None
             marker = "." if len(points) < 30 else None
             axes.plot(
                 *zip(*points, strict=True), label=_escape_dollars(name), linewidth=1.5, marker=marker, color=color
             )
         axes.locator_params(axis="x", integer=True)
-        axes.set_title(quantity, loc="left", fontsize="medium")
+        axes.set_title(_escape_dollars(quantity), loc="left", fontsize="medium")
         _simplify_axes(axes)
         if number == len(curves):
             axes.set_xlabel(x_label)

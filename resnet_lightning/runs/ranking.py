@@ -12,7 +12,7 @@ _SMALLER = {"loss", "error", "err", "nll", "brier", "ece", "mse", "rmse", "mae",
 
 def smaller_is_better(runs: Sequence[Run], metric: str) -> bool:
     """Whether a smaller value of a metric is better: by the runs that monitor it, otherwise by its name."""
-    modes = {run.setting("checkpoint.mode") for run in runs if run.setting("checkpoint.monitor") == metric}
+    modes = {run.setting("checkpoint.mode") for run in runs if run.monitor == metric}
     if len(modes) == 1:
         return modes == {"min"}
     return metric.lower().replace("/", "_").rpartition("_")[2] in _SMALLER
@@ -23,7 +23,7 @@ def validation_metric(runs: Sequence[Run]) -> str | None:
 
     None if no run logged one of them.
     """
-    monitored = {run.setting("checkpoint.monitor") for run in runs}
+    monitored = {run.monitor for run in runs}
     candidates = [*(monitored if len(monitored) == 1 else ()), "val/acc", "val/loss"]
     return next((name for name in candidates if any(name in run.curves for run in runs)), None)
 

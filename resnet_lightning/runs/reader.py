@@ -18,6 +18,8 @@ T = TypeVar("T")
 Points = list[tuple[int, float]]
 """Pairs (epoch, value), at most one for each epoch."""
 
+_LAST_EPOCH = 10**9  # a larger number is damage
+
 _STATES = "running", "finished", "stopped", "failed"
 # The fields of `run.json` that are read, and their types.
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -101,6 +103,12 @@ class Run:
             value = value.get(part) if isinstance(value, dict) else None
         return value
 
+    @property
+    def monitor(self) -> str | None:
+        """The metric that chooses the best checkpoint; None if the config names none."""
+        monitor = self.setting("checkpoint.monitor")
+        return monitor if isinstance(monitor, str) else None
+
     def last(self, metric: str) -> float | None:
         """The last logged value of a metric; without one, the value in ``evaluation.json``."""
         if metric in self.curves:
@@ -112,7 +120,7 @@ class Run:
 
         Larger is better, whatever the run's ``checkpoint.mode``.
         """
-        points = self.curves.get(self.setting("checkpoint.monitor") or "", [])
+        points = self.curves.get(self.monitor or "", [])
         sign = -1 if self.setting("checkpoint.mode") == "min" else 1
         best = max((sign * value for _, value in points if math.isfinite(value)), default=-math.inf)
         return best, self.best_accuracy() or 0.0
@@ -217,9 +225,11 @@ def parse_metrics(text: str) -> dict[str, Points]:
         for name, cell in row.items():
             if cell and row.get("epoch") and name not in (None, "epoch", "step"):
                 try:
-                    curves.setdefault(name, {})[int(row["epoch"])] = float(cell)
+                    epoch, value = int(row["epoch"]), float(cell)
                 except ValueError:  # an incomplete line
                     continue
+                if 0 <= epoch <= _LAST_EPOCH:
+                    curves.setdefault(name, {})[epoch] = value
     return {name: sorted(points.items()) for name, points in curves.items() if points}
 
 

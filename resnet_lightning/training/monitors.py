@@ -10,6 +10,11 @@ from .configured_metrics import ConfiguredMetrics
 Mode = Literal["min", "max"]
 
 _OURS: dict[str, Mode] = {"loss": "min", "acc": "max", "acc5": "max"}
+_LIKELY: dict[str, Mode] = {
+    **_OURS,
+    **dict.fromkeys(("error", "err", "ece", "nll", "mse", "rmse", "mae", "perplexity", "distance", "brier"), "min"),
+    **dict.fromkeys(("accuracy", "f1", "auroc", "auc", "iou", "dice", "precision", "recall", "kappa"), "max"),
+}
 _STAGES = ("train", "val", "test")
 
 
@@ -23,13 +28,14 @@ def best_mode(monitor: str, metrics: Mapping[str, Any]) -> Mode | None:
     stage, _, name = monitor.partition("/")
     if stage not in _STAGES:
         return None
-    return _OURS.get(name) or _declared(name.partition("/")[0], metrics)
+    name = name.partition("/")[0]  # without the class, or the loader of several
+    return _OURS.get(name) or _declared(name, metrics)
 
 
 def likely_mode(monitor: str) -> Mode | None:
-    """Returns the mode that the last word of a name suggests, such as ``"min"`` for ``val_loss``."""
-    word = re.split(r"[^a-z0-9]", monitor.lower())[-1]
-    return {**_OURS, "accuracy": "max", "error": "min"}.get(word)
+    """Returns the mode that a name suggests by the last of its words that suggests one: ``"min"`` for ``val_loss``."""
+    words = re.split(r"[^a-z0-9]", monitor.lower())
+    return next((_LIKELY[word] for word in reversed(words) if word in _LIKELY), None)
 
 
 def _declared(name: str, metrics: Mapping[str, Any]) -> Mode | None:

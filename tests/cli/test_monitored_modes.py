@@ -9,7 +9,7 @@ import yaml
 
 from commands import error_line
 from resnet_lightning.cli.main import main
-from resnet_lightning.training.monitors import likely_mode
+from resnet_lightning.training.monitors import best_mode, likely_mode
 from runs_alike import DIGITS, SMALL
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
@@ -123,10 +123,17 @@ def test_the_config_in_a_checkpoint_is_not_what_was_typed():
 
 @pytest.mark.parametrize(
     ("name", "mode"),
-    [("val_loss", "min"), ("valid/top1_accuracy", "max"), ("val-error", "min"), ("lossless", None), ("score", None)],
+    [
+        *[("val_loss", "min"), ("valid/top1_accuracy", "max"), ("val-error", "min"), ("lossless", None)],
+        *[("score", None), ("val/error_rate", "min"), ("val/acc_loss", "min"), ("val_ece", "min"), ("f1/cat", "max")],
+    ],
 )
 def test_the_last_word_of_a_name_suggests_a_mode(name, mode):
     assert likely_mode(name) == mode
+
+
+def test_the_mode_of_a_metric_of_one_of_several_loaders():
+    assert (best_mode("val/acc/1", {}), best_mode("val/loss/night", {})) == ("max", "min")
 
 
 # Runs that end early.

@@ -362,6 +362,34 @@ def test_networks_of_the_libraries_need_no_trust(hostile):
     assert isinstance(loaded.backbone, torchvision.models.ResNet)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": {"class_names": ["a"]}},
+        {"data": {"in_chans": 10**9}},
+        {"hyper_parameters": {"metrics": [1]}},
+        {"hyper_parameters": {"backbone_args": ["x"]}},
+    ],
+)
+def test_parts_that_do_not_fit_are_one_line(hostile, change, capsys):
+    checkpoint = torch.load(hostile(), weights_only=True)
+    checkpoint["hyper_parameters"] |= change.get("hyper_parameters", {})
+    checkpoint["run"]["data"] |= change.get("data", {})
+    torch.save(checkpoint, "hostile.ckpt")
+    error_line(capsys, *COMMANDS["explain"]("hostile.ckpt"))
+
+
+@pytest.mark.parametrize(
+    "evaluation", ["[]", '{"metrics": [1], "checkpoint": "best.ckpt"}', '{"checkpoint": "best.ckpt"}']
+)
+@pytest.mark.parametrize("metrics", ["epoch,val/acc\n1,abc\n", {}])
+def test_results_of_others_that_are_damaged_are_left_out(hostile, evaluation, metrics, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    Path("evaluation.json").write_text(evaluation)
+    Path(hostile(metrics=metrics)).rename("checkpoints/best.ckpt")
+    assert load_model("checkpoints/best.ckpt").metrics == {}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_compressed_checkpoint_is_refused(command, tmp_path, capsys):
     with zipfile.ZipFile("bomb.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:

@@ -518,3 +518,16 @@ def test_the_page_in_a_browser(folders, browser, width, height, scheme):
     quiet = page.evaluate("getComputedStyle(document.querySelector('.quiet')).color")
     assert contrast([float(v) for v in re.findall(r"[\d.]+", quiet)[:3]], background) >= 4.5
     page.close()
+
+
+def test_a_run_of_others_harms_neither_page_nor_terminal(folders, tmp_path, capsys):
+    hostile = "a\x1b]0;title\x07<script>alert(1)</script>$\\frac{"
+    edit_json(folders[0] / "run.json", name=hostile, net=hostile)
+    rows = [f"0,1,{value}" for value in ("1e308", "-1e308", "nan", "0.5")]
+    text = "\n".join([f"epoch,step,{hostile}", *rows, f"{10**30},2,1", "-1,2,1"])
+    (folders[0] / "metrics.csv").write_text(text + "\n")
+    edit_text(folders[1] / "config.yaml", "monitor: val/loss", "monitor: [val/loss]")
+    assert main(["report", *map(str, folders), "--output", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert "\x1b" not in page + capsys.readouterr().out
