@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from commands import error_line
+from repository import CONFIGS
 from resnet_lightning.cli.main import main
 from resnet_lightning.runs.reader import find_runs
 from runs_alike import DIGITS, SMALL, assert_same_run, wait_for
@@ -116,6 +117,15 @@ def test_a_shipped_sweep_of_wandb_draws_settings(capsys):
     assert [command[:6] for command in commands] == [
         ["lightning", "fit", "--config", "digits", "--overlay", "wandb"]
     ] * 4
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONFIGS / "sweeps").glob("*.yaml")))
+def test_every_shipped_sweep_is_one_of_ours(capsys, name):
+    capsys.readouterr()
+    assert main(["sweep", "--sweep", name, "--sample", "2", "--dry_run"]) == 0
+    commands = capsys.readouterr().out.splitlines()
+    assert len(commands) in (2, 6)  # a setting runs with each seed
+    assert all(command.startswith("lightning fit --config ") for command in commands)
 
 
 # Runs.
