@@ -1,10 +1,12 @@
-"""Mutates configs, command lines and checkpoints at random, and reports each that does not end in one short line.
+"""Mutates configs, command lines, checkpoints, tools and the environment at random.
+
+It reports each case that does not end in one short line.
 
     python tests/fuzz_command_line.py --cases 2000 --seed 0
 
-Each case is a short training of the digits, or a test of its checkpoint, in this process. It is bad if it raises, takes
-longer than a minute, exits with a code other than 0 and 2, or prints an error that is not one line of at most three
-lines of a terminal. Each bad case is printed with its number; ``--only NUMBER`` repeats it.
+Each case is a short training of the digits, or another command on its checkpoint or folder, in this process. It is
+bad if it raises, takes longer than a minute, exits with a code other than 0 and 2, or prints an error that is not one
+line of at most three lines of a terminal. Each bad case is printed with its number; ``--only NUMBER`` repeats it.
 """
 
 import argparse
@@ -62,6 +64,46 @@ RichProgressBar SpikeDetection StochasticWeightAveraging ThroughputMonitor Timer
 SCHEDULES = "StepLR MultiStepLR CosineAnnealingLR OneCycleLR CyclicLR ReduceLROnPlateau LinearLR PolynomialLR".split()
 # Values of these are valid although they need more memory, time or processes than a case may take.
 NEVER_LARGE = {"num_workers", "devices", "num_nodes", "image_size", "shorter_side", "batch_size", "cache_gb"}
+
+
+# The tools with arguments that are right; a word is then changed. {run} and {checkpoint} are those of a training.
+TOOLS = [
+    ["runs", "{run}", "--sort", "test/acc"],
+    ["runs", "--json"],
+    ["report", "{run}", "--output", "page.html"],
+    ["explain", "{checkpoint}", "images", "--output", "out"],
+    ["features", "{checkpoint}", "--output", "out"],
+    ["export", "{checkpoint}", "--format", "safetensors", "--output", "a.safetensors"],
+    ["models", "resnet*"],
+    ["configs", "overlays/ema", "--output", "ema.yaml"],
+    ["new", "my_net"],
+    ["predict", "--ckpt_path", "{checkpoint}", "--data.predict_folder", "images", "--top_k", "2"],
+    ["validate", "--ckpt_path", "{checkpoint}", "--trainer.limit_val_batches", "1"],
+    ["cross_validate", "--config", str(CONFIG), "--data.num_folds", "1"],
+]
+OVERLAYS = "bf16 compile csv ddp debug early_stopping ema fsdp mlflow tensorboard wandb ../digits x [a] ".split(" ")
+ENVIRONMENT = {
+    **{name: ["", "x", "0", "1", "-1", "1.5"] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID")},
+    **{name: ["", "x", "/nonexistent", "/proc/1"] for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR")},
+    **{name: ["", "x", "0", "7"] for name in ("COLUMNS", "LINES", "PL_GLOBAL_SEED", "OMP_NUM_THREADS")},
+    **{name: ["", "x", "C", "dumb"] for name in ("TERM", "LANG", "LC_ALL")},
+}
+# Modules beside the config, each with a part named Part.
+MODULES = {
+    "raises": "raise ValueError('a\\nb')",
+    "exits": "import sys; sys.exit(3)",
+    "syntax": "class Part(:",
+    "empty": "",
+    "bytes": "\x00",
+    "number": "Part = 3",
+    "function": "def Part(**options): return 3",
+    "long": "Part = '" + "x" * 5000 + "'",
+    "net": "from torch import nn\nclass Part(nn.Module):\n    def forward(self, x): return x",
+    "callback": "from lightning import Callback\nclass Part(Callback):\n    def __init__(self, a): pass",
+    "import": "import no_such_module\nclass Part: pass",
+}
+PLACES = ["--model.backbone", "--model.optimizer", "--model.scheduler", "--model.loss", "--trainer.callbacks", "--data"]
+PLACES += ["--model", "--trainer.logger", "--data.augment.transform", "--trainer.profiler"]
 
 
 class Hang(Exception):
@@ -173,6 +215,47 @@ def checkpoint_case(draw: random.Random, checkpoint: Path) -> list[str]:
     return draw.choice(commands)
 
 
+def tool_case(draw: random.Random, checkpoint: Path) -> list[str]:
+    """A command on a checkpoint or a folder, with a word that is changed, left out or added."""
+    places = {"run": str(checkpoint.parents[1]), "checkpoint": str(checkpoint)}
+    words = [word.format(**places) for word in draw.choice(TOOLS)]
+    at = draw.randrange(1, len(words)) if len(words) > 1 else 0
+    kind = draw.choice(["none", "misspell", "drop", "value", "word"])
+    if kind == "misspell" and at:
+        words[at] = misspelt(draw, words[at])
+    elif kind == "drop" and at:
+        words.pop(at)
+    elif kind == "value" and at:
+        words[at] = draw.choice([value for value in VALUES if isinstance(value, str)])
+    elif kind == "word":
+        words.insert(at + 1, draw.choice([*WORDS, "--sorrt", "--csv", "--output"]))
+    return words
+
+
+def module_case(draw: random.Random) -> list[str]:
+    """A part of a run from a file of one's own that is no such part, or fails when it is imported."""
+    name = draw.choice(list(MODULES))
+    module = f"{name}_{draw.randrange(10**9)}"  # a module is imported once
+    Path(f"{module}.py").write_text(MODULES[name])
+    place = draw.choice(PLACES)
+    args = ["--model.backbone_args", "{}", "--model.optimizer_args", "{}", "--model.scheduler_args", "{}"]
+    return ["fit", "--config", str(CONFIG), *SHORT, *(args if "--model." in place else []), place, f"{module}.Part"]
+
+
+def environment_case(draw: random.Random) -> list[str]:
+    """A training, or a word that is wrong, with an overlay or with variables of the environment that are unusual."""
+    words = ["fit", "--config", str(CONFIG), *SHORT]
+    if draw.random() < 0.4:
+        # The overlay comes first, since that of DDP would start this program on a second device.
+        return [*words[:3], "--overlay", draw.choice(OVERLAYS), *SHORT]
+    for name in draw.sample(list(ENVIRONMENT), draw.choice([1, 1, 2])):
+        value = draw.choice(ENVIRONMENT[name])
+        os.environ.pop(name, None)
+        if draw.random() < 0.8:
+            os.environ[name] = value
+    return words if draw.random() < 0.5 else [*words, draw.choice(WORDS)]
+
+
 def fault_of(words: list[str]) -> str | None:
     """Runs a command line and returns what is wrong with how it ends; None if nothing is."""
 
@@ -187,7 +270,7 @@ def fault_of(words: list[str]) -> str | None:
             warnings.simplefilter("ignore")
             code = main(words)
     except SystemExit as stop:
-        return None if words[:1] and words[0] not in ("fit", "test") else f"SystemExit: {stop.code}"
+        return None if not stop.code else f"SystemExit: {stop.code}"
     except BaseException as error:
         return "".join(traceback.format_exception(error)[-6:])
     finally:
@@ -222,9 +305,11 @@ def fuzz() -> int:
             work = Path(folder, str(number))
             work.mkdir()
             os.chdir(work)
-            kind = draw.choice(["config", "config", "command line", "checkpoint"])
-            cases = {"config": config_case, "command line": command_case}
-            words = cases[kind](draw) if kind in cases else checkpoint_case(draw, checkpoint)
+            on_checkpoint = {"checkpoint": checkpoint_case, "tool": tool_case}
+            cases = {"config": config_case, "command line": command_case, "module": module_case}
+            cases["environment"] = environment_case
+            kind = draw.choice(["config", *cases, *on_checkpoint])
+            words = cases[kind](draw) if kind in cases else on_checkpoint[kind](draw, checkpoint)
             fault = fault_of(words)
             os.environ.clear()
             os.environ.update(environment)

@@ -1,6 +1,5 @@
 """``lightning bench``: compares the speed of this package with that of the alternatives."""
 
-import argparse
 import importlib
 from pathlib import Path
 
@@ -8,11 +7,12 @@ from ..bench.comparison import as_table, write_csv
 from ..errors import InputError
 from .console import console
 from .main import main
+from .tool_parser import ToolParser
 
 
 def command(arguments: list[str]) -> None:
     description = "Compares the speed of this package with that of the alternatives, in interleaved rounds of one run."
-    parser = argparse.ArgumentParser(prog="resnet-lightning bench", description=description)
+    parser = ToolParser(prog="resnet-lightning bench", description=description)
     parser.add_argument("what", choices=["backbones", "data", "progress", "startup", "step", "stream"])
     parser.add_argument("--rounds", type=int, default=9, help="number of rounds (default: %(default)s)")
     parser.add_argument("--csv", type=Path, help="CSV file for the time of every round, in seconds")

@@ -4,7 +4,6 @@ The alternatives do not work for these options: the script that jsonargparse wri
 argcomplete takes five seconds per key press, since it starts Python.
 """
 
-import argparse
 import contextlib
 import inspect
 import io
@@ -15,6 +14,7 @@ from ..data import Augmentation, ImageDataModule, ImageFolderDataModule
 from ..models import list_models
 from .main import SUBCOMMANDS, main
 from .shipped_configs import shipped_configs
+from .tool_parser import ToolParser
 
 _SCRIPT = """\
 _resnet_lightning() {{
@@ -42,7 +42,7 @@ complete -o default -F _resnet_lightning lightning resnet-lightning
 
 def command(arguments: list[str]) -> None:
     description = "Prints a script that completes commands and options in bash, and in zsh with bashcompinit."
-    parser = argparse.ArgumentParser(prog="resnet-lightning completion", description=description)
+    parser = ToolParser(prog="resnet-lightning completion", description=description)
     parser.parse_args(arguments)
     print(bash_script(["fit", "validate", "test", "predict", *SUBCOMMANDS], main), end="")
 

@@ -1,6 +1,5 @@
 """``lightning configs``: lists the shipped configs, prints one or copies it."""
 
-import argparse
 from pathlib import Path
 
 from rich.markup import escape
@@ -10,11 +9,12 @@ from ..atomic_write import atomic_write_text
 from ..errors import InputError, did_you_mean
 from .console import console
 from .shipped_configs import FOLDER, read_header, shipped_configs
+from .tool_parser import ToolParser
 
 
 def command(arguments: list[str]) -> None:
     description = "Lists the configs that come with the package. With a name, prints that config or copies it."
-    parser = argparse.ArgumentParser(prog="resnet-lightning configs", description=description)
+    parser = ToolParser(prog="resnet-lightning configs", description=description)
     parser.add_argument("name", nargs="?", help="a config, such as digits, overlays/ema or sweeps/digits")
     parser.add_argument("--output", type=Path, metavar="FILE", help="copy the config to this new file")
     options = parser.parse_args(arguments)

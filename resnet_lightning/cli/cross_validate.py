@@ -28,6 +28,7 @@ from .console import console
 from .error_line import error_line
 from .sweep import print_interrupted
 from .sweep_trials import base_config
+from .tool_parser import ToolParser
 from .trials_display import TrialsDisplay
 
 _KEYS = {"data.fold"}
@@ -66,7 +67,7 @@ def command(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         prog="resnet-lightning cross_validate",
         description="Trains once for each fold of the training set, and prints the mean and deviation of the "
         "accuracies. The same command continues one that was interrupted.",

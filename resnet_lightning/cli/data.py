@@ -1,6 +1,5 @@
 """``lightning data``: looks at a folder of images before a training."""
 
-import argparse
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from ..data.loading.decode import read_image, scale_and_cut
 from ..runs import figures
 from ..runs.folder import local_folder
 from .console import console, shown_log
+from .tool_parser import ToolParser
 
 _MOST_CLASSES = 20  # in the table and in the mosaic
 _SHOWN = 5  # of a longer list
@@ -26,7 +26,7 @@ _LARGEST_SIDE = 224
 
 
 def command(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         prog="resnet-lightning data",
         description="Reads every image of a folder, and prints what a training would meet: the splits and classes, "
         "sizes, modes, files that cannot be read, duplicates, mean and deviation, and the lines for a config.",

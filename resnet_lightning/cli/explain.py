@@ -1,6 +1,5 @@
 """``lightning explain``: predicts the classes of images and shows the evidence in each image (Grad-CAM)."""
 
-import argparse
 from pathlib import Path
 
 from rich import box
@@ -12,12 +11,13 @@ from ..errors import InputError
 from ..inference.grad_cam import explain, save_overlays
 from ..inference.loaded import load_model
 from .console import console
+from .tool_parser import ToolParser
 from .trust_option import add_trust_option
 
 
 def command(arguments: list[str]) -> None:
     description = "Predicts the classes of images, and overlays each image with the evidence for its class (Grad-CAM)."
-    parser = argparse.ArgumentParser(prog="resnet-lightning explain", description=description)
+    parser = ToolParser(prog="resnet-lightning explain", description=description)
     parser.add_argument("checkpoint", type=Path)
     add_trust_option(parser)
     parser.add_argument("images", type=Path, nargs="+", help="image files, or folders with images")

@@ -1,12 +1,12 @@
 """``lightning export``: writes a trained model to a file that other programs can load."""
 
-import argparse
 from pathlib import Path
 
 from rich.markup import escape
 
 from ..inference.export import FORMATS, MOST_FILES, export
 from .console import console
+from .tool_parser import ToolParser
 from .trust_option import add_trust_option
 
 
@@ -15,7 +15,7 @@ def command(arguments: list[str]) -> None:
         "Writes a model to a file that runs without this package (torch_export, onnx) and maps the pixels of an image "
         "to probabilities; or only its weights, with a model card (safetensors)."
     )
-    parser = argparse.ArgumentParser(prog="resnet-lightning export", description=description)
+    parser = ToolParser(prog="resnet-lightning export", description=description)
     parser.add_argument("checkpoint", type=Path)
     add_trust_option(parser)
     parser.add_argument("--format", choices=list(FORMATS), required=True)

@@ -1,6 +1,5 @@
 """``lightning features``: figures of what a model has learned."""
 
-import argparse
 from pathlib import Path
 
 from rich.markup import escape
@@ -11,12 +10,13 @@ from ..runs import figures
 from ..training.callbacks import Embedding
 from .console import console
 from .main import main
+from .tool_parser import ToolParser
 from .trust_option import add_trust_option
 
 
 def command(arguments: list[str]) -> None:
     description = "Draws the filters of a model's first layer, and its features of the test images in two dimensions."
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         prog="resnet-lightning features",
         description=description,
         epilog="All other options are those of `lightning test`, such as --data.root.",

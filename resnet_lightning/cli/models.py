@@ -1,7 +1,5 @@
 """``lightning models``: the named models, with their sizes, costs and sources."""
 
-import argparse
-
 import torch
 from rich.table import Table
 
@@ -11,11 +9,12 @@ from ..models import create_model, list_models
 from ..models.cost import multiply_adds
 from ..models.registry import MODELS
 from .console import console
+from .tool_parser import ToolParser
 
 
 def command(arguments: list[str]) -> None:
     description = "Lists the models, with their sizes, costs and sources."
-    parser = argparse.ArgumentParser(prog="resnet-lightning models", description=description)
+    parser = ToolParser(prog="resnet-lightning models", description=description)
     parser.add_argument(
         "pattern",
         nargs="?",

@@ -1,6 +1,5 @@
 """``lightning new``: writes a small project that depends on this package and has parts of its own."""
 
-import argparse
 import importlib.util
 import keyword
 import re
@@ -14,6 +13,7 @@ from rich.markup import escape
 
 from ..errors import InputError
 from .console import console
+from .tool_parser import ToolParser
 
 TEMPLATE = Path(__file__).parent / "project_template"
 """The project whose files are copied; it is called ``my_project``."""
@@ -23,7 +23,7 @@ _TEMPLATE_NAME = "my_project"
 
 def command(arguments: list[str]) -> None:
     description = "Writes a small project: a config, and a model, block, loss, metric, callback and data set to change."
-    parser = argparse.ArgumentParser(prog="resnet-lightning new", description=description)
+    parser = ToolParser(prog="resnet-lightning new", description=description)
     parser.add_argument("folder", type=Path, help="the new folder; its name is also that of the project's package")
     folder = parser.parse_args(arguments).folder
     write_project(folder)

@@ -1,6 +1,5 @@
 """``lightning report``: compares runs on one HTML page."""
 
-import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..runs.report.page import render
 from .console import console
 from .table_by_setting import table_by_setting
 from .table_of_runs import table_of_runs
+from .tool_parser import ToolParser
 
 # Control characters of names in files of runs, which a terminal that shows the page would obey.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -25,7 +25,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def command(arguments: list[str]) -> None:
     description = "Compares runs on one HTML page, in a single file that works offline."
-    parser = argparse.ArgumentParser(prog="resnet-lightning report", description=description)
+    parser = ToolParser(prog="resnet-lightning report", description=description)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a run, or a folder that contains runs")
     parser.add_argument(
         "--output", type=Path, default=Path("report.html"), help="the HTML file to write (default: %(default)s)"

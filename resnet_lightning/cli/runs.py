@@ -1,6 +1,5 @@
 """``lightning runs``: lists the runs in a folder."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -13,10 +12,11 @@ from ..runs.listing import metric_named, records, rows, setting_named, sorted_ru
 from ..runs.reader import find_runs
 from .console import console, has_width
 from .table_of_runs import table_of_runs
+from .tool_parser import ToolParser
 
 
 def command(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         prog="resnet-lightning runs",
         description="Lists the runs in a folder, the newest first, with the settings that differ between them.",
     )

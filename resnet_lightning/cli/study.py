@@ -21,6 +21,7 @@ from ..signals import Signalled
 from .arguments import given_options
 from .console import console
 from .sweep import print_interrupted
+from .tool_parser import ToolParser
 from .trials_display import TrialsDisplay
 
 _SET = {
@@ -70,7 +71,7 @@ def command(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = ToolParser(
         prog="resnet-lightning study",
         description="Trains the networks of a published table or figure, and writes a table, a figure and a page with "
         "the published numbers beside ours. Without a name, lists the studies.",

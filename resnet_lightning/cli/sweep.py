@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 
@@ -38,14 +38,8 @@ from .sweep_trials import (
     varied_keys,
 )
 from .sweep_values import Space, read_space
+from .tool_parser import ToolParser
 from .trials_display import TrialsDisplay
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong option in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; `lightning sweep --help` lists the options")
 
 
 @dataclass(frozen=True)
@@ -113,7 +107,7 @@ def _check_own(own: argparse.Namespace) -> None:
 
 
 def _own_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = ToolParser(
         prog="resnet-lightning sweep",
         usage="lightning sweep --config CONFIG --OPTION VALUE,VALUE,... [options]",
         description="Trains once for each combination of the values, and prints mean and deviation of each setting, "

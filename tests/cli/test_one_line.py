@@ -100,6 +100,18 @@ def test_a_word_that_is_no_option_gets_what_was_meant(words, meant, capsys):
         (["fit", "trainer.max_epochs=3"], "did you mean --trainer.max_epochs=3?"),
         (["fit", "--config", "--trainer.max_epochs"], "--config has no value"),
         (["fit", "--config", "x" * 5000], "File name too long"),
+        (["runs", "--sorrt", "x"], "unknown option '--sorrt'; did you mean --sort?"),
+        (["report", "a", "b", "--foo"], "`lightning report --help`"),
+        (["bench", "stp"], "what is 'stp'; did you mean 'step'"),
+        (
+            ["bench", "step", "--rounds", "many"],
+            "argument --rounds: invalid int value: 'many'; `lightning bench --help`",
+        ),
+        (["explain"], "the following arguments are required: checkpoint, images; `lightning explain --help`"),
+        (["export", "a.ckpt", "--format"], "--format: expected one argument"),
+        (["models", "a", "b"], "'b' is one argument too many"),
+        (["new"], "the following arguments are required: folder"),
+        (["configs", "digit"], "did you mean 'digits'?"),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -240,7 +252,15 @@ def test_paths_are_printed_as_they_are_and_quoted_in_commands(root, capsys):
         *(("run", value) for value in ([], {}, {"name": "digits", "config": 3}, {"name": 5, "config": ""})),
         *(("run", {"name": "digits", "config": "a: ["}), ("run", {"name": "digits", "config": "", "data": None})),
         *(("DigitsDataModule", None), ("global_step", "x"), ("pytorch-lightning_version", 3)),
-        *(("loops", None), ("optimizer_states", None), ("optimizer_states", [{}])),
+        *(
+            ("loops", None),
+            ("optimizer_states", None),
+            *(
+                ("exact_resume", {"processes": [], "logged": {"val/loss": "x"}}),
+                ("exact_resume", {"processes": [3], "logged": {}}),
+            ),
+            ("optimizer_states", [{}]),
+        ),
     ],
     ids=str,
 )

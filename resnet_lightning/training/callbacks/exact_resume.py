@@ -16,6 +16,8 @@ from .gradient_norm import local_part
 
 _log = logging.getLogger(__name__)
 
+_MALFORMED = "the checkpoint's record for exact resume is malformed; resume from another checkpoint"
+
 
 class ExactResume(Callback):
     """Makes a resumed run bitwise equal to the uninterrupted one.
@@ -53,26 +55,15 @@ class ExactResume(Callback):
         self._state = checkpoint.get("exact_resume")
         is_whole = isinstance(self._state, dict) and {"logged", "processes"} <= self._state.keys()
         if self._state is not None and not is_whole:
-            raise InputError("the checkpoint's record for exact resume is malformed; resume from another checkpoint")
+            raise InputError(_MALFORMED)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._state is None:
             return
-        # Schedules, early stopping and the choice of the best checkpoint read these at the end of the epoch.
-        trainer.callback_metrics.update({name: v.to(pl_module.device) for name, v in self._state["logged"].items()})
-        if len(self._state["processes"]) == trainer.world_size:
-            own = self._state["processes"][trainer.global_rank]
-            restore_random_states(own["random"], pl_module.device)
-            _restore_metrics(pl_module, own["metrics"])
-            parameters = dict(pl_module.named_parameters())
-            for name, gradient in own.get("gradients", {}).items():
-                parameters[name].grad = _sharded_like(parameters[name], gradient.to(parameters[name].device, copy=True))
-        elif trainer.is_global_zero:
-            _log.warning(
-                "the checkpoint was saved by %d processes, but this run has %d: it resumes, but not exactly",
-                len(self._state["processes"]),
-                trainer.world_size,
-            )
+        try:
+            self._restore(trainer, pl_module, self._state)
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(_MALFORMED) from error
         self._state = None
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
@@ -82,6 +73,23 @@ class ExactResume(Callback):
             # The checkpoint is from the end of an epoch. With `max_steps`, Lightning treats every checkpoint as one
             # from inside an epoch, and would train an epoch without batches.
             trainer.fit_loop.epoch_loop.restarting = False
+
+    def _restore(self, trainer: Trainer, pl_module: LightningModule, state: dict[str, Any]) -> None:
+        # Schedules, early stopping and the choice of the best checkpoint read these at the end of the epoch.
+        trainer.callback_metrics.update({name: v.to(pl_module.device) for name, v in state["logged"].items()})
+        if len(state["processes"]) == trainer.world_size:
+            own = state["processes"][trainer.global_rank]
+            restore_random_states(own["random"], pl_module.device)
+            _restore_metrics(pl_module, own["metrics"])
+            parameters = dict(pl_module.named_parameters())
+            for name, gradient in own.get("gradients", {}).items():
+                parameters[name].grad = _sharded_like(parameters[name], gradient.to(parameters[name].device, copy=True))
+        elif trainer.is_global_zero:
+            _log.warning(
+                "the checkpoint was saved by %d processes, but this run has %d: it resumes, but not exactly",
+                len(state["processes"]),
+                trainer.world_size,
+            )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # In a resumed epoch, Lightning does not step schedules that monitor a metric, since it lacks the metrics. Here
