@@ -12,7 +12,7 @@ _SMALLER = {"loss", "error", "err", "nll", "brier", "ece", "mse", "rmse", "mae",
 
 def smaller_is_better(runs: Sequence[Run], metric: str) -> bool:
     """Whether a smaller value of a metric is better: by the runs that monitor it, otherwise by its name."""
-    modes = {run.setting("checkpoint.mode") for run in runs if run.monitor == metric}
+    modes = {str(run.setting("checkpoint.mode")) for run in runs if run.monitor == metric}
     if len(modes) == 1:
         return modes == {"min"}
     return metric.lower().replace("/", "_").rpartition("_")[2] in _SMALLER

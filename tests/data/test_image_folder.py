@@ -307,3 +307,22 @@ def test_a_reflecting_crop_must_fit_the_images(tmp_path, options):
         InputError, match=r"augment\.crop is 6; with reflect padding, give less than the image's side of 6"
     ):
         ImageFolderDataModule(tmp_path, augment=Augmentation(crop=6, pad="reflect"), **options)
+
+
+def test_a_link_to_a_folder_around_it_is_left_out(tmp_path):
+    write_folders(tmp_path, ["."], n=10)
+    (tmp_path / "cat/up").symlink_to("..")
+    data = ImageFolderDataModule(tmp_path, cache_gb=0, batch_size=2)
+    data.setup("fit")
+    assert len(data.split("train")) + len(data.split("val")) + len(data.split("test")) == 20
+    (tmp_path / "dog/loop").symlink_to("loop")
+    with pytest.raises(InputError, match="cannot read"):
+        ImageFolderDataModule(tmp_path, cache_gb=0, batch_size=2).setup("fit")
+
+
+@pytest.mark.parametrize(("one", "other"), [("caf\u00e9", "cafe\u0301"), ("Cat", "cat")])
+def test_classes_that_look_alike_are_named(one, other, tmp_path):
+    for folder in f"train/{one}", "train/dog", f"test/{other}", "test/dog":
+        write_images(tmp_path / folder, 2)
+    with pytest.raises(InputError, match="rename one of them"):
+        ImageFolderDataModule(tmp_path, cache_gb=0, batch_size=2).setup("fit")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -59,10 +60,10 @@ class FolderLayout:
                 found = _folders_in(folder)
                 if not found:
                     raise InputError(f"there are no class folders in {str(folder)!r}; {_hint(folder)}")
-                if strange := set(found) - set(classes):
-                    raise InputError(
-                        f"{str(folder)!r} has a class that the training images lack: {sorted(strange)[0]!r}"
-                    )
+                if strange := sorted(set(found) - set(classes)):
+                    alike = [name for name in classes if _compared(name) == _compared(strange[0])]
+                    hint = f"; it has {alike[0]!a}, and this is {strange[0]!a}: rename one of them" if alike else ""
+                    raise InputError(f"{str(folder)!r} has a class that the training images lack: {strange[0]!r}{hint}")
         return tuple(classes)
 
     def list_part(self, part: str, classes: Sequence[str], labels: Sequence[int]) -> tuple[list[str], Tensor]:
@@ -184,6 +185,11 @@ class FolderLayout:
                     f"{str(folder / name)!r} holds folders of the same names as the classes beside it, so that it is "
                     f"not clear whether it is a class or a split; move a split to {str(self.root)!r}"
                 )
+
+
+def _compared(name: str) -> str:
+    """A name without what a reader does not see: case, and how accents are encoded."""
+    return unicodedata.normalize("NFC", name).casefold().strip()
 
 
 def _folders_in(folder: Path) -> list[str]:

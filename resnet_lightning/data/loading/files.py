@@ -87,12 +87,31 @@ def walk_images(folder: str, left_out: Counter[str] | None = None) -> Iterator[s
     for entry in found:
         if is_hidden(entry.name):
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from walk_images(entry.path, left_out)
         elif entry.name.lower().endswith(EXTENSIONS):
             yield entry.path
         elif left_out is not None:
             left_out[os.path.splitext(entry.name)[1].lower() or "without an extension"] += 1
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, and no link to one that contains it: its images would have several classes.
+
+    Raises:
+        InputError: for a link that leads to itself.
+    """
+    try:
+        if not entry.is_dir():
+            return False
+    except OSError as error:
+        raise InputError(f"cannot read {entry.path!r}: {error.strerror}; remove it") from error
+    if not entry.is_symlink():
+        return True
+    leads_up = Path(entry.path).parent.resolve().is_relative_to(Path(entry.path).resolve())
+    if leads_up:
+        _log.warning("left out: the link %s leads to a folder that contains it", entry.path)
+    return not leads_up
 
 
 def list_images(folder: Path, left_out: Counter[str] | None = None) -> list[str]:
