@@ -1,4 +1,4 @@
-"""Checks environment variables that libraries read when they are imported."""
+"""Checks what libraries take from the environment of the process when they are imported."""
 
 import os
 from collections.abc import Mapping
@@ -12,11 +12,16 @@ _WHOLE_NUMBERS = (
 
 
 def check_environment(environment: Mapping[str, str] = os.environ) -> None:
-    """Checks the variables by which a launcher numbers the processes of a run.
+    """Checks the current folder, and the variables by which a launcher numbers the processes of a run.
 
     Raises:
-        InputError: if one is no whole number. Lightning would fail while it is imported.
+        InputError: if the folder was removed, or if a variable is no whole number. Libraries would fail when they are
+            imported or first used.
     """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise InputError("the current folder was removed; change to another folder") from error
     for name in _WHOLE_NUMBERS:
         value = environment.get(name)
         if value is not None and not value.strip().isdecimal():

@@ -219,6 +219,14 @@ def test_rank_variables_that_are_no_numbers_are_rejected(monkeypatch, capsys):
             assert f"the environment variable {name} is 'x'" in line_of(capsys, *SHORT)
 
 
+def test_a_current_folder_that_was_removed_is_reported(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "the current folder was removed" in line_of(capsys, *SHORT)
+
+
 def test_a_user_without_a_home_has_a_cache(monkeypatch):
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")  # as Python without HOME and a user's entry
