@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..loading.decode import EXTENSIONS
-from ..loading.files import is_hidden, list_images, log_left_out, walk_images
+from ..loading.files import is_folder, is_hidden, list_images, log_left_out, walk_images
 from ..splits import every_fifth
 from .split_names import find_splits, split_name
 
@@ -195,12 +195,12 @@ def _compared(name: str) -> str:
 def _folders_in(folder: Path) -> list[str]:
     """The names of the folders in a folder, without hidden ones and those of the system."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
+        return sorted(entry.name for entry in entries if not is_hidden(entry.name) and is_folder(entry))
 
 
 def _files_in(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if entry.is_file() and not is_hidden(entry.name)]
+        return [entry.name for entry in entries if not is_hidden(entry.name) and not is_folder(entry)]
 
 
 def _is_image(name: str) -> bool:

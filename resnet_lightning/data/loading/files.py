@@ -87,7 +87,7 @@ def walk_images(folder: str, left_out: Counter[str] | None = None) -> Iterator[s
     for entry in found:
         if is_hidden(entry.name):
             continue
-        if _is_folder(entry):
+        if is_folder(entry):
             yield from walk_images(entry.path, left_out)
         elif entry.name.lower().endswith(EXTENSIONS):
             yield entry.path
@@ -95,7 +95,7 @@ def walk_images(folder: str, left_out: Counter[str] | None = None) -> Iterator[s
             left_out[os.path.splitext(entry.name)[1].lower() or "without an extension"] += 1
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a folder, and no link to one that contains it: its images would have several classes.
 
     Raises:
