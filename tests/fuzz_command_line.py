@@ -270,7 +270,7 @@ def fault_of(words: list[str]) -> str | None:
             warnings.simplefilter("ignore")
             code = main(words)
     except SystemExit as stop:
-        return None if not stop.code else f"SystemExit: {stop.code}"
+        code = stop.code or 0  # of --help, and of a command that another one runs
     except BaseException as error:
         return "".join(traceback.format_exception(error)[-6:])
     finally:
