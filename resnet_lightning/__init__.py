@@ -7,9 +7,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .signals import end_at_signals, is_the_program
+from .threads import wait_briefly
 
-if is_the_program():  # torch takes seconds to import
+if is_the_program():  # before torch, which takes seconds to import and reads environment variables
     end_at_signals()
+    wait_briefly()
 
 from .errors import InputError
 from .models import *  # noqa: F403

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "resnet_lightning"
 
 # From the ground up. A room imports from the floors below its own, and nothing from its neighbours.
 FLOORS = (
-    {"errors", "trust", "build", "atomic_write", "checkpoint_file", "signals"},
+    {"errors", "trust", "build", "atomic_write", "checkpoint_file", "signals", "threads"},
     {"models", "data", "runs"},
     {"training"},
     {"inference", "experiments"},

@@ -21,7 +21,8 @@ from ..models import create_model
 from .backbones import HandWrittenResNet20
 from .comparison import Comparison, interleaved
 
-_WARM_UP = 2  # steps that are not counted: memory is allocated and kernels are selected
+WARM_UP = 2
+"""Steps that are not counted: memory is allocated and kernels are selected."""
 
 
 class StepClock(Callback):
@@ -39,7 +40,7 @@ class StepClock(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx == _WARM_UP - 1:
+        if batch_idx == WARM_UP - 1:
             self._started = _now()
         StepClock.seconds = _now() - self._started
 
@@ -59,7 +60,7 @@ def torchvision_resnet18() -> nn.Module:
 
 
 def step(*, rounds: int, fit: Callable[[list[str]], int]) -> Iterator[Comparison]:
-    """Times a few steps per round.
+    """Times a few steps per round, in one process and in two.
 
     Args:
         rounds: number of rounds.
@@ -81,6 +82,9 @@ def step(*, rounds: int, fit: Callable[[list[str]], int]) -> Iterator[Comparison
                 theirs = _loop(plain(), batch, steps, precision, compiled)
                 other = "torchvision's, NCHW" if plain is torchvision_resnet18 else "a hand-written network, NCHW"
                 yield interleaved(f"{work} {other}", batch * steps, ours, theirs, rounds=rounds)
+    from .processes import processes  # imported here, since it uses the clock of this file
+
+    yield from processes(rounds=rounds)
 
 
 def _modes() -> list[tuple[str, bool]]:
@@ -99,7 +103,7 @@ def _lightning_fit(
     precision: str,
     compiled: bool,
 ) -> Callable[[], float]:
-    count = batch * (steps + _WARM_UP)
+    count = batch * (steps + WARM_UP)
     arguments = [
         *("fit", "--data", "resnet_lightning.bench.data.RandomImagesDataModule", f"--data.count={count}"),
         *(f"--data.batch_size={batch}", "--data.val_split=0", "--data.augment.crop=4", "--data.augment.flip=true"),
@@ -146,7 +150,7 @@ def _loop(net: nn.Module, batch: int, steps: int, precision: str, compiled: bool
         scheduler.step()
 
     def run() -> float:
-        for _ in range(_WARM_UP):
+        for _ in range(WARM_UP):
             train(images, targets)
         started = _now()
         for _ in range(steps):

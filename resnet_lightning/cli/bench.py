@@ -13,7 +13,7 @@ from .tool_parser import ToolParser
 def command(arguments: list[str]) -> None:
     description = "Compares the speed of this package with that of the alternatives, in interleaved rounds of one run."
     parser = ToolParser(prog="resnet-lightning bench", description=description)
-    parser.add_argument("what", choices=["backbones", "data", "progress", "startup", "step", "stream"])
+    parser.add_argument("what", choices=["backbones", "data", "progress", "startup", "step", "stream", "threads"])
     parser.add_argument("--rounds", type=int, default=9, help="number of rounds (default: %(default)s)")
     parser.add_argument("--csv", type=Path, help="CSV file for the time of every round, in seconds")
     parser.add_argument(

@@ -53,7 +53,6 @@ from .monitored_modes import settle_modes
 from .parser import Parser, add_run_options
 from .run_session import RunSession
 from .signal_report import end_of_signal
-from .trainer_annotations import order_numbers
 
 
 def run(arguments: list[str]) -> int:
@@ -70,7 +69,6 @@ def run(arguments: list[str]) -> int:
     if has_parent:
         end_with_parent()
     silence_known_warnings()
-    order_numbers()
     console = SafeConsole()
     try:
         with shown_log(console), RunSession() as session:

@@ -1,6 +1,7 @@
 """What the benchmarks compare is the same work, and the figures are what was timed."""
 
 import csv
+import os
 import re
 import subprocess
 from functools import partial
@@ -17,6 +18,7 @@ from rich.console import Console
 from resnet_lightning import Augmentation, InputError, create_model
 from resnet_lightning.bench import comparison as bench_comparison
 from resnet_lightning.bench import data as bench_data
+from resnet_lightning.bench import processes as bench_processes
 from resnet_lightning.bench import startup as bench_startup
 from resnet_lightning.bench import step as bench_step
 from resnet_lightning.bench.backbones import CASES, HandWrittenResNet20
@@ -383,7 +385,15 @@ def test_steps_are_timed(tmp_path, capsys, monkeypatch):
         bench_step, "_lightning_fit", lambda run, backbone, options, batch, *rest: fit(run, backbone, options, 4, *rest)
     )
     monkeypatch.setattr(bench_step, "_loop", lambda net, batch, *rest: loop(net, 4, *rest))
+    small = partial(bench_processes.processes, batch=2, steps=2)
+    monkeypatch.setattr(bench_processes, "processes", small)
     _, rows = run_bench("step", tmp_path / "bench.csv", capsys)
+    assert [row["work"] for row in rows[-2:]] == [
+        f"resnet20, 2 images in each of 2 processes, {strategy}, against a stock Trainer"
+        for strategy in ("ddp", "fsdp")
+    ]
+    assert [row["amount"] for row in rows[-2:]] == ["8", "8"]
+    del rows[-2:]
     names = [row["work"] for row in rows]
     if torch.cuda.is_available():
         assert len(rows) == 8
@@ -406,3 +416,12 @@ def test_starts_are_timed(tmp_path, capsys):
 def test_a_start_that_fails_is_no_measurement():
     with pytest.raises(subprocess.CalledProcessError):
         bench_startup._process("-c", "raise SystemExit(3)")()
+
+
+@pytest.mark.slow
+def test_threads_are_timed_alone_and_beside_a_busy_process(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "123")
+    _, rows = run_bench("threads", tmp_path / "bench.csv", capsys)
+    assert ["beside a busy process" in row["work"] for row in rows] == [False, True]
+    assert os.environ["GOMP_SPINCOUNT"] == "123"

@@ -7,12 +7,11 @@ from typing import Union
 import pytest
 import torch
 from lightning import Trainer
-from lightning.pytorch.cli import LightningArgumentParser
 from torch import nn
 
 from resnet_lightning import Augmentation, DigitsDataModule, ImageClassifier, InputError, create_model
 from resnet_lightning.cli.command_line import run
-from resnet_lightning.cli.trainer_annotations import order_numbers
+from resnet_lightning.cli.parser import Parser
 from resnet_lightning.training.value_ranges import check_trainer_options
 
 CONFIG = """
@@ -226,8 +225,7 @@ def test_a_square_that_hides_the_image_is_refused_at_once():
 def test_a_number_of_batches_stays_an_integer_if_another_library_cached_the_annotation(monkeypatch):
     annotations = inspect.unwrap(Trainer.__init__).__annotations__
     monkeypatch.setitem(annotations, "limit_train_batches", Union[float, int, None])  # noqa: UP007 (the cached kind)
-    order_numbers()
-    parser = LightningArgumentParser()
+    parser = Parser()
     parser.add_lightning_class_args(Trainer, "trainer")
     for text, kind in ("1", int), ("1.0", float), ("8", int), ("null", type(None)):
         assert type(parser.parse_args([f"--trainer.limit_train_batches={text}"]).trainer.limit_train_batches) is kind
