@@ -13,8 +13,9 @@ from ..atomic_write import atomic_write_text
 from ..errors import InputError
 from ..runs.comparison import by_data, data_label, differences, numbered
 from ..runs.reader import Run, find_runs, read_run
-from ..runs.report.page import render
+from ..runs.report.page import MOST_RUNS_IN_COLUMNS, render
 from .console import console
+from .differences_by_seed import print_differences
 from .table_by_setting import table_by_setting
 from .table_of_runs import table_of_runs
 from .tool_parser import ToolParser
@@ -75,7 +76,7 @@ def _print_summary(out: Console, runs: Sequence[Run]) -> None:
     numbers = numbered(runs)
     table, _ = table_of_runs(runs, out.width, numbers=numbers)
     out.print(table, highlight=False)
-    if differing := differences(runs):
+    if (differing := differences(runs)) and len(runs) <= MOST_RUNS_IN_COLUMNS:
         out.print(_plain_table(["setting", *numbers.values()], [[key, *values] for key, values in differing.items()]))
     datasets = by_data(runs)
     if len(datasets) > 1:
@@ -84,9 +85,8 @@ def _print_summary(out: Console, runs: Sequence[Run]) -> None:
         title = data_label(runs_on_data, datasets) if len(datasets) > 1 else "mean ± deviation"
         table = table_by_setting(runs_on_data, width=out.width, numbers=numbers, title=title)
         out.print(table, highlight=False)
-    out.print(
-        "[dim]test: metrics of the tested checkpoint; val: metrics after the last epoch; best val: of the best epoch[/]"
-    )
+        print_differences(out, runs_on_data, numbers)
+    out.print("[dim]test: of the tested checkpoint; val: after the last epoch; best val: of the best epoch[/]")
 
 
 def _plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -98,7 +98,7 @@ def own_metrics(run: Run, stage: str) -> list[str]:
 
 def counted_runs(group: Sequence[Run]) -> list[Run]:
     """The runs of a setting that its means are taken over: the complete ones, only the newest of each seed and fold."""
-    newest = {_repeat(run): run for run in sorted(group, key=lambda run: run.started) if run.is_complete}
+    newest = {repeat_of(run): run for run in sorted(group, key=lambda run: run.started) if run.is_complete}
     return list(newest.values())
 
 
@@ -121,8 +121,8 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(len(values), mean, statistics.stdev(values) if are_finite and len(values) > 1 else None)
 
 
-def _repeat(run: Run) -> tuple[str, str]:
-    """Returns the seed and the fold. Without a seed it is the folder: then no run repeats another."""
+def repeat_of(run: Run) -> tuple[str, str]:
+    """The seed and the fold. Without a seed it is the folder: then no run repeats another."""
     seed = run.config.get("seed_everything")
     is_set = isinstance(seed, int) and not isinstance(seed, bool)
     return str(seed) if is_set else str(run.folder), as_text(settings(run).get("data.fold"))
@@ -141,8 +141,16 @@ def numbered(runs: Sequence[Run]) -> dict[Path, str]:
 
 
 def run_numbers(runs: Sequence[Run], numbers: Mapping[Path, str]) -> str:
-    """Formats the numbers of runs, such as ``run 1`` or ``runs 1, 3``."""
-    return f"run{'s' * (len(runs) > 1)} {', '.join(numbers[run.folder] for run in runs)}"
+    """Formats the numbers of runs, such as ``run 1``, ``runs 1, 3`` or ``runs 1-5, 7``."""
+    texts = [numbers[run.folder] for run in runs]
+    ranges: list[list[int]] = []
+    for number in sorted(map(int, texts)):
+        if ranges and ranges[-1][-1] == number - 1:
+            ranges[-1].append(number)
+        else:
+            ranges.append([number])
+    parts = [f"{part[0]}-{part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in ranges]
+    return f"run{'s' * (len(runs) > 1)} {', '.join(parts)}"
 
 
 def group_labels(groups: Sequence[Sequence[Run]]) -> dict[Path, str]:

@@ -20,6 +20,16 @@ def mean_and_deviation(metric: str, spread: Spread | None) -> str:
     return " ± ".join(percent(number) if metric.endswith("/acc") else f"{number:.4f}" for number in numbers)
 
 
+def signed(metric: str, difference: float) -> str:
+    """Formats a difference of accuracies in percentage points, such as ``+0.30``, and others as ``-0.0121``."""
+    return f"{100 * difference:+.2f}" if metric.endswith("/acc") else f"{difference:+.4f}"
+
+
+def interval(metric: str, ends: tuple[float, float] | None) -> str:
+    """Formats an interval of differences, such as ``-0.40 to +1.00``; a dash if there is none."""
+    return "-" if ends is None else " to ".join(signed(metric, end) for end in ends)
+
+
 def epochs(run: Run) -> str:
     """Formats the completed and configured epochs, such as ``7/10``."""
     return f"{run.epochs}/{run.max_epochs}" if run.max_epochs is not None else str(run.epochs)

@@ -25,13 +25,29 @@ from ..comparison import (
     run_numbers,
     seed_of,
 )
+from ..ranking import best_first
 from ..reader import Evaluation, Run
-from .tables import FinalTable, class_accuracies, class_table, confusion_rows, final_table, run_row
+from .curves import HEIGHT, WIDTH, Chart, Series, chart, diverged
+from .tables import (
+    DifferenceTable,
+    FinalTable,
+    class_accuracies,
+    class_table,
+    confusion_rows,
+    difference_table,
+    final_table,
+    run_row,
+    setting_table,
+)
 
 CURVES = "train/loss", "val/loss", "train/acc", "val/acc"
 # Each has a contrast of at least 3:1 on a light and on a dark page. More than eight would look too similar.
 COLORS = "#2f7ed8", "#d9660b", "#17975b", "#c9489a", "#8a63d2", "#a57a06", "#0e93a3", "#d84a4a"
 MOST_CLASSES_IN_TABLE = 20
+MOST_RUNS_IN_COLUMNS = 8
+MOST_ROWS_OPEN = 12
+MOST_LABEL = 50
+MOST_TESTS_OPEN = 3
 
 
 def render(runs: Sequence[Run]) -> str:
@@ -49,7 +65,12 @@ def render(runs: Sequence[Run]) -> str:
         run_columns=[f"run {number}" for number in numbers.values()],
         datasets=[(run_numbers(group, numbers), data_label(group, groups)) for group in groups],
         runs=[run_row(run, numbers[run.folder]) for run in runs],
-        differences=differences(runs),
+        runs_are_open=len(runs) <= MOST_ROWS_OPEN,
+        tests_open=MOST_TESTS_OPEN,
+        differences=differences(runs) if len(runs) <= MOST_RUNS_IN_COLUMNS else {},
+        settings=setting_table(by_seed(runs), numbers) if len(runs) > MOST_RUNS_IN_COLUMNS else None,
+        chart_width=WIDTH,
+        chart_height=HEIGHT,
         sections=[_section(group, groups, numbers) for group in groups],
         origins=[_origin(run, numbers[run.folder]) for run in runs],
     )
@@ -82,53 +103,50 @@ class Section:
 
     Args:
         data: the label of the data; empty if all runs have the same.
-        curves: a figure for each metric.
+        charts: the learning curves of each metric.
         legend: the legend of the curves.
         hidden: the number of configs whose curves are not shown, since there are too few colors.
         final: the final metrics; None if no run is complete.
+        differences: the paired comparison with the best setting; None if no two settings share a seed.
         tests: the evaluations that are shown, as arguments of the template.
     """
 
     data: str
-    curves: dict[str, Markup]
+    charts: list[Chart]
     legend: list[Legend]
     hidden: int
     final: FinalTable | None
+    differences: DifferenceTable | None
     tests: list[dict[str, Any]]
 
 
 def _section(runs: Sequence[Run], datasets: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> Section:
-    groups = by_seed(runs)
+    groups = best_first(by_seed(runs))
     labels = group_labels(groups)
-    # With more runs than colors, the runs of a group share one.
-    colored = [[run] for run in runs] if len(runs) <= len(COLORS) else groups
-    show_seeds = len(colored) == len(runs) > len(groups)
-    legend, colors = [], {}
-    for some, color in zip(colored, COLORS, strict=False):
-        seed = f", seed {seed_of(some[0])}" if show_seeds else ""
-        legend.append(Legend(color, run_numbers(some, numbers), labels[some[0].folder] + seed))
-        colors.update({run.folder: color for run in some})
+    legend, series = [], []
+    for group, color in zip(groups, COLORS, strict=False):
+        label, of_runs = labels[group[0].folder], run_numbers(group, numbers)
+        legend.append(Legend(color, of_runs, label))
+        short = label if len(label) <= MOST_LABEL else f"{label[:MOST_LABEL]}..."
+        series.append(Series(color, f"{of_runs}, {short}", {numbers[run.folder]: run for run in group}))
+    first_number = 100 * [*map(id, datasets)].index(id(runs))
     return Section(
         data=data_label(runs, datasets) if len(datasets) > 1 else "",
-        curves=_curves(runs, numbers, colors),
+        charts=_charts(runs, series, first_number),
         legend=legend,
-        hidden=max(len(colored) - len(COLORS), 0),
+        hidden=max(len(groups) - len(COLORS), 0),
         final=final_table(groups, numbers),
+        differences=difference_table(groups, numbers),
         tests=[test for group in groups if (test := _test(group, groups, numbers))],
     )
 
 
-def _curves(runs: Sequence[Run], numbers: dict[Path, str], colors: dict[Path, str]) -> dict[str, Markup]:
-    """A figure for each logged metric, with a line for each run that has a color."""
-    drawn = {}
-    own = {name: None for run in runs for name in own_metrics(run, "val")}
-    for metric in (*CURVES, *own):
-        shown = [run for run in runs if metric in run.curves and run.folder in colors]
-        if shown:
-            lines = {numbers[run.folder]: [(epoch + 1, value) for epoch, value in run.curves[metric]] for run in shown}
-            by_number = {numbers[run.folder]: colors[run.folder] for run in shown}
-            drawn[metric] = _svg(figures.learning_curves({metric: lines}, colors=by_number))
-    return drawn
+def _charts(runs: Sequence[Run], series: Sequence[Series], first_number: int) -> list[Chart]:
+    """A chart for each logged metric."""
+    metrics = dict.fromkeys([*CURVES, *(name for run in runs for name in own_metrics(run, "val"))])
+    alone = diverged(metrics, series)
+    drawn = (chart(first_number + place, metric, series, alone) for place, metric in enumerate(metrics))
+    return [found for found in drawn if found]
 
 
 def _test(group: Sequence[Run], groups: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> dict[str, Any] | None:

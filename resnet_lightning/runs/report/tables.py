@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..comparison import compared_metrics, final_metrics, group_labels, run_numbers
-from ..formatting import duration, epochs, mean_and_deviation, percent
+from ..comparison import REPEATS, compared_metrics, differences, final_metrics, group_labels, run_numbers, seed_of
+from ..formatting import duration, epochs, interval, mean_and_deviation, percent, signed
+from ..paired import LEVEL, compare_with_best
 from ..reader import Evaluation, Run
 
 
@@ -93,6 +94,83 @@ def final_table(groups: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> Fi
         for group, spread in zip(groups, spreads, strict=True)
     ]
     return FinalTable(metrics, rows) if metrics else None
+
+
+@dataclass(frozen=True)
+class DifferenceRow:
+    """The difference between a setting and the best one, over the seeds that they share."""
+
+    label: str
+    runs: str
+    n: int
+    difference: str
+    interval: str
+    seeds: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class DifferenceTable:
+    """The differences to the best setting.
+
+    Args:
+        metric: the metric that is compared, with its unit.
+        best: the label of the best setting.
+        level: the level of each interval, such as ``98.3%``.
+        together: the level at which all intervals hold together.
+    """
+
+    metric: str
+    best: str
+    level: str
+    together: str
+    rows: list[DifferenceRow]
+
+
+def difference_table(groups: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> DifferenceTable | None:
+    """The paired comparison of each setting with the best one; None if no two settings share a seed."""
+    found = compare_with_best(groups)
+    if found is None:
+        return None
+    labels = group_labels(groups)
+    rows = [
+        DifferenceRow(
+            label=labels[pair.group[0].folder],
+            runs=run_numbers(pair.group, numbers),
+            n=pair.n,
+            difference=signed(found.metric, pair.mean),
+            interval=interval(found.metric, pair.interval),
+            seeds=f"{pair.better} better, {pair.worse} worse",
+            verdict=pair.verdict,
+        )
+        for pair in found.differences
+    ]
+    return DifferenceTable(
+        metric=f"{found.metric}, in percentage points" if found.metric.endswith("/acc") else found.metric,
+        best=f"{labels[found.best[0].folder]} ({run_numbers(found.best, numbers)})",
+        level=f"{found.level:.2%}".replace(".00", ""),
+        together=f"{LEVEL:.0%}",
+        rows=rows,
+    )
+
+
+@dataclass(frozen=True)
+class SettingTable:
+    """The settings that differ: the names of the columns, and a row for each setting with its label and its values."""
+
+    keys: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def setting_table(groups: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> SettingTable:
+    """The settings that differ with a row for each group of runs, for more runs than there is place for columns."""
+    found = differences([group[0] for group in groups])
+    keys = [key for key in found if key not in REPEATS]
+    rows = []
+    for index, group in enumerate(groups):
+        seeds = ", ".join(dict.fromkeys(seed_of(run) for run in group))
+        rows.append((run_numbers(group, numbers), [*(found[key][index] for key in keys), seeds]))
+    return SettingTable([*keys, "seed_everything"], rows)
 
 
 @dataclass(frozen=True)
