@@ -17,7 +17,12 @@ def mean_and_deviation(metric: str, spread: Spread | None) -> str:
     if spread is None:
         return "-"
     numbers = (spread.mean,) if spread.deviation is None else (spread.mean, spread.deviation)
-    return " ± ".join(percent(number) if metric.endswith("/acc") else f"{number:.4f}" for number in numbers)
+    return " ± ".join(percent(number) if metric.endswith("/acc") else decimal(number) for number in numbers)
+
+
+def decimal(number: float) -> str:
+    """Formats a number such as ``0.0213``, and one of a diverged run as ``2.498e+06``."""
+    return f"{number:.4f}" if not abs(number) >= 10_000 else f"{number:.4g}"
 
 
 def signed(metric: str, difference: float) -> str:

@@ -14,6 +14,7 @@ from .limits import Limits, robust_limits
 
 WIDTH, HEIGHT = 420, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 12, 34
+_MARGIN = 0.02  # above and below the values, as a share of the height
 MOST_POINTS = 300  # of a line; a screen has no more
 MOST_TITLES = 60  # of a figure
 
@@ -185,7 +186,7 @@ class _Plot:
         """The place of a value; one that is far outside is only a little outside the figure, which is clipped."""
         low, high = self.limits.low, self.limits.high
         share = (value - low) / (high - low) if high > low else 0.5
-        share = min(max(share, -0.5), 1.5)
+        share = _MARGIN + (1 - 2 * _MARGIN) * min(max(share, -0.5), 1.5)
         return round(_TOP + (1 - share) * (HEIGHT - _TOP - _BOTTOM), 1)
 
     def _band(self, spreads: Mapping[int, Spread]) -> str:
@@ -223,7 +224,7 @@ class _Plot:
         more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
         notes = [f"The axis is cut: {', '.join(cut[:3])}{more}."] if cut else []
         if alone:
-            notes.append(f"Dashed and not in the mean: run{'s' * (len(alone) > 1)} {', '.join(alone)}.")
+            notes.append(f"Dashed, in the tables but not in this mean: run{'s' * (len(alone) > 1)} {', '.join(alone)}.")
         return " ".join(notes)
 
     def _outside(self, curve: Points) -> str:

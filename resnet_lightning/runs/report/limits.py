@@ -40,9 +40,11 @@ def robust_limits(curves: Sequence[Sequence[float]]) -> Limits | None:
         return None
     values = sorted(value for curve in finite for value in curve)
     upper = _end([max(curve) for curve in finite], values[0], values)
-    lower = -_end([-min(curve) for curve in finite], -values[-1], [-value for value in reversed(values)])
-    if lower >= upper:  # runs that diverge in both directions
-        lower, upper = values[0], values[-1]
+    below = [curve for curve in finite if min(curve) <= upper]
+    mirrored = [-value for value in reversed(values) if value <= upper]
+    lower = -_end([-min(curve) for curve in below], -upper, mirrored)
+    if 4 * sum(any(lower <= value <= upper for value in curve) for curve in finite) < len(finite):
+        lower, upper = values[0], values[-1]  # nothing is usual
     return Limits(lower, upper, values[-1] > upper, values[0] < lower)
 
 
