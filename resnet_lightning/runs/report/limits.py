@@ -51,7 +51,8 @@ def robust_limits(curves: Sequence[Sequence[float]]) -> Limits | None:
 def _end(ends: Sequence[float], start: float, values: Sequence[float]) -> float:
     """The upper end of a range that begins at ``start``, by the highest value of each run and all sorted values."""
     ordered = sorted(ends)
-    reach = _FACTOR * (ordered[(len(ordered) - 1) // 4] - start)
+    usual = ordered[(len(ordered) - 1) // 4 :]
+    reach = _FACTOR * next((value - start for value in usual if value > start), 0.0)  # a constant run has no extent
     end = max((value for value in ordered if value - start <= reach), default=ordered[0])
     inside = [value for value in values if value <= end]
     spike = _SPIKE * (inside[int(0.9 * (len(inside) - 1))] - start)
