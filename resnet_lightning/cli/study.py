@@ -144,7 +144,7 @@ def _catalogue() -> Table:
     for name in STUDIES:
         study = find_study(name)
         budgets = "\n".join(f"{name}: {budget.cost}" for name, budget in study.budgets.items())
-        table.add_row(name, study.title, study.source.replace("*", ""), budgets)
+        table.add_row(name, study.title, study.source.partition(",")[0], budgets)
     return table
 
 

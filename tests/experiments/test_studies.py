@@ -98,9 +98,10 @@ def error_line(capsys, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["degradtion"], "unknown study 'degradtion'; did you mean 'degradation' or"),
+        (["degradtion"], "unknown study 'degradtion'; did you mean 'degradation'"),
         (["degradation", "--budget", "smok"], "study 'degradation' has no budget 'smok'; did you mean 'smoke'?"),
         (["degradation", "--seeds", "0"], "--seeds is 0; give at least 1"),
+        (["degradation", "--seeds", "two"], "argument --seeds: invalid int value: 'two'; `lightning study --help`"),
         (["degradation", "--jobs", "0"], "--jobs is 0; give at least 1"),
         (["degradation", "--variants", "plain-21"], "unknown variant 'plain-21'; did you mean 'plain-20'"),
         (["degradation", "--bugdet", "quick"], "unknown option '--bugdet'; did you mean --budget?"),
@@ -185,6 +186,9 @@ def test_a_study_trains_writes_its_results_and_reads_them_back(capsys):
     results = folder / "results.csv"
     results.write_text(results.read_text().replace(f"{row.error:.6g}", "0.5"))
     assert "results.csv' was edited" in error_line(capsys, *command)
+    results.unlink()  # as the message says
+    study_lines(capsys, *command)
+    assert read_results(folder).rows == (row,)
 
 
 @pytest.mark.slow

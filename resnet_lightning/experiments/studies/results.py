@@ -155,16 +155,22 @@ def _cell(value: object) -> object:
     return "" if value is None else value
 
 
-def read_results(folder: str | Path) -> Results:
+def read_results(folder: str | Path, may_lack_tables: bool = False) -> Results:
     """Reads the results of a study that ``write_results`` wrote, such as those in ``notebooks/results/degradation``.
+
+    Args:
+        folder: the folder of the study, or a copy of its files without the runs.
+        may_lack_tables: whether a table that is missing is taken for an empty one.
 
     Raises:
         InputError: if there are none, or if a file is damaged or was edited.
     """
     folder = Path(folder)
     record = _read_record(folder)
-    rows = _read_table(folder / ROWS, Row, record)
-    measured = _read_table(folder / MEASUREMENTS, Measured, record)
+    rows, measured = (
+        [] if may_lack_tables and not (folder / name).exists() else _read_table(folder / name, kind, record)
+        for name, kind in ((ROWS, Row), (MEASUREMENTS, Measured))
+    )
     return Results({k: v for k, v in record.items() if k != "checksums"}, tuple(rows), tuple(measured))
 
 

@@ -92,7 +92,7 @@ class Plan:
                 for variant in self.study.budget(self.budget_name).variants
             },
             "command": command,
-            "machine": _machine(),
+            "machine": "",  # filled in when something is trained
         }
 
 
@@ -142,6 +142,9 @@ def run_study(
         row = _row(plan, variant, outcome)
         rows += [row] if row else []
         failed += [] if row else [outcome]
+    if any(not outcome.is_old for _, outcome in outcomes):
+        machines = dict.fromkeys((*str(results.record["machine"]).split("; "), _machine()))
+        results = dataclasses.replace(results, record={**results.record, "machine": "; ".join(filter(None, machines))})
     results = results.with_rows(rows)
     write_results(results, folder)
     for variant, outcome in outcomes:
@@ -168,9 +171,9 @@ def _open(plan: Plan, folder: Path, command: str) -> Results:
     record = plan.record(command)
     results = Results(record)
     if (folder / RECORD).exists():
-        found = read_results(folder)
+        found = read_results(folder, may_lack_tables=True)
         check_config(found, record, folder)
-        results = dataclasses.replace(found, record=record)
+        results = dataclasses.replace(found, record={**record, "machine": found.record.get("machine", "")})
     write_results(results, folder)
     return results
 

@@ -71,6 +71,7 @@ def run_script(module: str, data: StudyData, trial: Trial, folder: Path) -> Outc
         data = replace(data, settings={"data.root": str(_digits_as_files(folder))})
     command = script_command(module, data, trial)
     result = _read(own / _RESULT, command)
+    is_old = result is not None
     if result is None:
         with (own / LOG).open("wb") as log:
             done = subprocess.run([sys.executable, *command], stdout=log, stderr=subprocess.STDOUT, check=False)
@@ -78,7 +79,7 @@ def run_script(module: str, data: StudyData, trial: Trial, folder: Path) -> Outc
         if result is None:
             return Outcome(trial, None, last_error(own / LOG) or f"it ended with exit code {done.returncode}")
         atomic_write_text(own / _RESULT, json.dumps({"command": command, **result}, indent=1))
-    return Outcome(trial, _as_run(own, result))
+    return Outcome(trial, _as_run(own, result), is_old=is_old)
 
 
 def _read(file: Path, command: list[str]) -> dict[str, Any] | None:
