@@ -167,5 +167,5 @@ def test_a_file_that_is_no_sweep(tmp_path, content, message):
 
 
 def test_a_sweep_that_does_not_exist():
-    with pytest.raises(InputError, match=r"there is no sweep 'digts'; did you mean 'digits'\?"):
+    with pytest.raises(InputError, match=r"there is no sweep 'digts'; did you mean 'digits'"):
         read_space([], "digts")

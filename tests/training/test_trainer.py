@@ -93,5 +93,5 @@ def test_the_tuner_runs_without_callbacks():
 
 
 def test_a_strategy_that_does_not_exist_is_bad_input():
-    with pytest.raises(InputError, match=r"trainer: .*nothing"):
+    with pytest.raises(InputError, match=r"trainer.strategy is 'nothing'; known: auto, ddp"):
         tuning_trainer({**DEFAULTS, "strategy": "nothing"})
