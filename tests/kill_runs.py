@@ -213,8 +213,11 @@ class Killer:
         if (run / "run.json").exists():
             json.loads((run / "run.json").read_text())
             state = read_run(run).state
+            allowed = {before, "stopped", *(["killed", "failed"] if number == signal.SIGKILL else [])}
+            if (run / "evaluation.json").exists():
+                allowed.add("finished")  # the signal came after the run had ended, before its process had
             # Before a run is resumed, its state stays what it was.
-            if state not in {before, "stopped", *(["killed", "failed"] if number == signal.SIGKILL else [])}:
+            if state not in allowed:
                 self.faults.add(where, f"{number.name} left the state {state!r}")
 
     def _compare(self, where: str, name: str) -> None:

@@ -87,6 +87,7 @@ with atomic_write(sys.argv[1]) as file:
 """
 
 
+@pytest.mark.slow
 def test_after_sigkill_the_file_is_what_it_was_and_the_next_write_clears_up(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
@@ -116,6 +117,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "printed"), [(1000, ""), (1001, "EFBIG\n"), (1_000_000, "EFBIG\n")])
 def test_where_there_is_no_room_the_file_is_what_it_was(tmp_path, size, printed):
     path = tmp_path / "file"

@@ -81,6 +81,7 @@ def loaded_modules(code: str) -> set[str]:
     return {name.partition(".")[0] for name in done.stdout.splitlines()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "needed", "unwanted"),
     [

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -79,7 +79,10 @@ def _check_length(path: str, checkpoint: Mapping[str, Any], trainer: Trainer) ->
     """Checks that the checkpoint is not beyond the end of this run. Lightning counts complete epochs."""
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"] if "loops" in checkpoint else 0
     steps, max_epochs, max_steps = checkpoint["global_step"], trainer.max_epochs, trainer.max_steps
-    for unit, reached, end in ("epoch", epochs, max_epochs), ("step", steps, max_steps):
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    # In one epoch more, it computes the statistics of batch normalization.
+    more = any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks)
+    for unit, reached, end in ("epoch", epochs - more, max_epochs), ("step", steps, max_steps):
         if end is not None and 0 <= end < reached:
             raise InputError(
                 f"{path!r} is at {unit} {reached}, but this run ends at {unit} {end}; raise --trainer.max_{unit}s"

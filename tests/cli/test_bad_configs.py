@@ -331,6 +331,7 @@ def check_cases(cases: st.SearchStrategy[Case], count: int, data: Path, fixed_se
     every_case()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutate", QUICK, ids=NAMES.get)
 def test_a_mutated_config_gets_one_line_or_runs(mutate, small_data):
     cases = st.sampled_from(SHIPPED).flatmap(lambda config: mutated(config, mutate))

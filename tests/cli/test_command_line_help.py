@@ -187,6 +187,7 @@ def test_a_batch_size_is_found_for_a_run_of_few_steps(capsys):
     assert list(Path.cwd().iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["lr", "batch_size"])
 def test_finding_needs_a_new_run(capsys, what):
     short = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]

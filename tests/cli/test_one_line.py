@@ -159,6 +159,7 @@ def test_what_a_library_rejects_names_the_part_and_the_reason(options, reason, c
     assert reason in line_of(capsys, *SHORT, *options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -83,6 +83,7 @@ def test_a_backbone_out_of_a_checkpoint_runs_no_code(hostile, gadget, tmp_path, 
     assert is_unharmed(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_calls_an_optimizer_or_schedule_that_is_none(hostile, command, tmp_path, capsys):
     path, options = GADGETS["timed code"]

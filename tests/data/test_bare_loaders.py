@@ -133,7 +133,8 @@ def test_an_image_that_cannot_be_read_is_named_in_one_line(tmp_path):
             list(data.test_dataloader())
 
 
-@pytest.mark.parametrize("hooks", [pytest.param(False, marks=pytest.mark.slow), True], ids=["given", "hooks"])
+@pytest.mark.slow
+@pytest.mark.parametrize("hooks", [False, True], ids=["given", "hooks"])
 def test_a_trainer_that_does_not_know_the_data_module(hooks):
     data = digits()
     model = WithLoaders(data) if hooks else Plain()

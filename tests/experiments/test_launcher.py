@@ -65,6 +65,7 @@ def test_a_finished_run_is_read_back_and_nothing_is_started(digits_run, tmp_path
     assert read_outcome(Trial("one", {"model.lr": "0.3"}), tmp_path / "folder").run is None
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_others_go_on():
     trials = [Trial(name, {"model.lr": "1", name: "1"}) for name in ("a", "b")]
     outcomes = run_trials(["--config", "digits"], trials, Path("folder"), jobs=2)
@@ -75,12 +76,14 @@ def test_a_run_that_fails_is_named_and_the_others_go_on():
     assert sorted(path.name for path in Path("folder").iterdir()) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_after_a_failure_nothing_more_is_started_if_that_is_wanted():
     trials = [Trial(name, {name: "1"}) for name in ("a", "b")]
     (outcome,) = run_trials(["--config", "digits"], trials, Path("folder"), stop_at_failure=True)
     assert outcome.trial is trials[0]
 
 
+@pytest.mark.slow
 def test_two_experiments_do_not_share_a_folder():
     code = (
         "import sys; from pathlib import Path; from resnet_lightning.runs.lock import Lock\n"

@@ -322,6 +322,7 @@ def test_weights_are_the_same(colour, name, tmp_path):
         assert torch.equal(tensor, state[key]), key
 
 
+@pytest.mark.slow
 def test_weights_have_torchvisions_keys_and_load_by_name(colour, tmp_path):
     path = export(colour("resnet18"), "safetensors", tmp_path / "net.safetensors").path
     theirs = torchvision.models.resnet18(num_classes=2)
@@ -380,6 +381,7 @@ def test_a_file_says_what_it_is(digits, digit_files, format):
     assert json.loads(found["metrics"])["test/acc"] == tested["test/acc"]
 
 
+@pytest.mark.slow
 def test_nothing_of_this_machine_is_in_a_program(digit_files):
     with zipfile.ZipFile(digit_files("torch_export")) as archive:
         contents = [archive.read(name) for name in archive.namelist()]

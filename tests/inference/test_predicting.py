@@ -90,6 +90,7 @@ def assert_are_the_most_likely(lines: list[list[str]], probabilities: np.ndarray
 # What is in the table.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 3, 4])
 def test_a_folder_is_labelled_without_the_training_images(checkpoint, k):
     write_images(Path("new"), 20, seed=50, size=(SIDE, SIDE))

@@ -54,6 +54,7 @@ def test_frozen_stages_of_a_function_stay_as_they_are_in_training(stages, capsys
         assert not any(p.requires_grad for p in getattr(model.backbone, name).parameters())
 
 
+@pytest.mark.slow
 def test_a_network_of_torchvision_gets_weights_whose_head_has_another_size(tmp_path, capsys):
     start = torchvision.models.alexnet(num_classes=7)
     torch.save(start.state_dict(), tmp_path / "alexnet.pt")

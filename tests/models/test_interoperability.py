@@ -324,6 +324,7 @@ def compiler():
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
 def test_a_compiler_sees_one_whole_graph(net, images):
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")

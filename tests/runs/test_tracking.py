@@ -157,8 +157,8 @@ def uninterrupted(tmp_path_factory):
     "moment",
     [
         pytest.param([1, 2], id="inside-an-epoch"),
-        pytest.param([0, -1], id="end-of-epoch", marks=pytest.mark.slow),
-        pytest.param([EPOCHS - 1, -1], id="end-of-training", marks=pytest.mark.slow),
+        pytest.param([0, -1], id="end-of-epoch"),
+        pytest.param([EPOCHS - 1, -1], id="end-of-training"),
     ],
 )
 @pytest.mark.slow
@@ -368,6 +368,7 @@ def test_images_are_logged_and_only_numbers_are_logged_again():
     assert rows(".") == [{"trainer/global_step": 0}, {"a": 0.5, "trainer/global_step": 0}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["deleted", "uploaded"])
 def test_where_wandbs_file_is_not_there_to_be_uploaded_the_journal_is_believed(what, caplog):
     first = logger()

@@ -70,6 +70,7 @@ def test_best_ckpt_is_the_best_however_many_are_kept(top_k):
         assert is_whole(checkpoints / name)
 
 
+@pytest.mark.slow
 def test_names_with_one_field_stay_distinct():
     """Two scores may be the same after rounding."""
     checkpoints = fit("--checkpoint.save_top_k", "2", "--checkpoint.filename", "at_{epoch:.0f}_{none}")
@@ -83,6 +84,7 @@ def test_without_a_best_checkpoint_the_last_one_is_tested():
     assert the_tested(checkpoints) == "last.ckpt"
 
 
+@pytest.mark.slow
 def test_a_metric_of_the_training_is_that_of_its_own_epoch():
     checkpoints = fit("--checkpoint.monitor", "train/loss")
     values = scores(checkpoints, "train/loss")

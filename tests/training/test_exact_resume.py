@@ -175,6 +175,7 @@ def test_the_same_seed_gives_the_same_run(images):
     assert_same_run("again", "whole")
 
 
+@pytest.mark.slow
 def test_a_run_that_max_steps_ended_inside_an_epoch_continues_there(images):
     """20 steps at once, and 13 followed by 7."""
     command = [*options(images), "--model.scheduler", "null"]

@@ -58,13 +58,14 @@ def whole(tmp_path_factory):
     return str(folder / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "kept"),
     [
         ("step 6", "the training ended after step 6 and is saved there"),
-        pytest.param("validation", "the training ended after step 4 and is saved there", marks=pytest.mark.slow),
-        pytest.param("set-up", "the training ended after step", marks=pytest.mark.slow),
-        pytest.param("test", "it is trained, but not tested yet", marks=pytest.mark.slow),
+        ("validation", "the training ended after step 4 and is saved there"),
+        ("set-up", "the training ended after step"),
+        ("test", "it is trained, but not tested yet"),
     ],
 )
 def test_a_run_whose_folder_is_renamed_ends_and_continues_there(moment, kept, whole, capsys):

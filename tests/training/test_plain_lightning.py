@@ -213,6 +213,7 @@ def test_backbone_finetuning_trains_the_head_first_and_then_everything():
     assert not torch.equal(begun[1], frozen[1])
 
 
+@pytest.mark.slow
 def test_the_schedule_rises_to_the_rate_that_the_finder_found():
     module, finder = classifier(lr=1e-4), LearningRateFinder(num_training_steps=30, max_lr=0.1)
     run = trainer(callbacks=[finder], max_epochs=3)

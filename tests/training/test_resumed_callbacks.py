@@ -13,6 +13,7 @@ pytestmark = [
 ]
 
 SHORT = ["--trainer.max_epochs", "3", "--trainer.limit_train_batches", "4", "--trainer.accelerator", "cpu"]
+AVERAGE = {"StochasticWeightAveraging": {"swa_lrs": 0.01, "swa_epoch_start": 1}}
 STEPS = ["--model.scheduler", "StepLR", "--model.scheduler_args", "{step_size: 1}"]
 
 
@@ -20,14 +21,23 @@ STEPS = ["--model.scheduler", "StepLR", "--model.scheduler_args", "{step_size: 1
     ("callback", "options"),
     [
         ({"LearningRateFinder": {"num_training_steps": 6, "max_lr": 0.1}}, []),
-        pytest.param(
-            {"StochasticWeightAveraging": {"swa_lrs": 0.01, "swa_epoch_start": 1}}, STEPS, marks=pytest.mark.slow
-        ),
+        (AVERAGE, STEPS),
     ],
     ids=["learning rate", "average"],
 )
-@pytest.mark.parametrize("moment", [[1, 2], pytest.param([2, 1], marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("moment", [[1, 2], [2, 1]], ids=str)
+@pytest.mark.slow
 def test_a_resumed_run_is_the_run_that_nothing_stopped(callback, options, moment):
+    _assert_resumed(callback, options, moment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [[3, 0], [3, -1]], ids=["images", "validation"])
+def test_an_average_can_be_stopped_while_it_computes_the_statistics_of_its_norms(moment):
+    _assert_resumed(AVERAGE, STEPS, moment)  # in an epoch that comes after all others
+
+
+def _assert_resumed(callback, options, moment):
     fit = ["fit", "--config", DIGITS, *SMALL, *SHORT, *options]
     stopping = with_callbacks("stopping", Seen={"folder": "seen", "stop_at": moment}, **callback)
     assert main([*fit, *stopping, "--resume", "stopped"]) == 128 + signal.SIGTERM

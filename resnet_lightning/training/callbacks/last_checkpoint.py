@@ -222,7 +222,10 @@ class LastCheckpoint(Callback):
         for count in (*epochs.values(), *batches.values()):
             if isinstance(count, dict):
                 count["ready"] = count["started"]
-        inside_an_epoch = 0 < batches["current"]["completed"] < trainer.num_training_batches
+        # In its last epoch, StochasticWeightAveraging lets Lightning expect one batch more than there is.
+        inside_an_epoch = (
+            0 < batches["current"]["completed"] < trainer.num_training_batches and not batches["is_last_batch"]
+        )
         if inside_an_epoch and epochs["current"]["processed"] == epochs["current"]["started"]:
             # `max_steps` ended the training here, and Lightning counts the epoch as complete.
             for count in epochs.values():
