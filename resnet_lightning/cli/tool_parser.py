@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from ..errors import InputError, did_you_mean, nearest
 
+_OPTION = re.compile(r"(?<![\w-])--?\w[\w-]*")  # in a line that shows the usage
 _CHOICE = re.compile(r"argument ([\w-]+): invalid choice: '?(.*?)'? \(choose from (.*)\)$", re.DOTALL)
 
 
@@ -27,7 +28,7 @@ class ToolParser(argparse.ArgumentParser):
         name = word.partition("=")[0]
         if not word.startswith("-"):
             return f"{word!r} is one argument too many; `{self._command}` lists them"
-        known = [option for action in self._actions for option in action.option_strings]
+        known = _OPTION.findall(self.format_usage())
         meant = nearest(name, known)
         return f"unknown option {name!r}; " + (f"did you mean {meant[0]}?" if meant else f"`{self._command}` lists all")
 
