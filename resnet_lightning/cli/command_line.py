@@ -364,7 +364,7 @@ class CommandLine(LightningCLI):
         if self.resolved.checkpoint is not None:  # the speed, too, is that of the whole training
             seconds += float(self.resolved.checkpoint["run"].get("seconds", 0.0))
         record.finish(training_seconds=round(seconds, 3), images_per_second=round(speed, 1), **early)
-        summary.draw_learning_curves(folder, self.resolved.run_name)
+        summary.draw_learning_curves(folder)
         checkpoint = self.resolved.checkpoint
         if checkpoint is not None and self.trainer.global_step == checkpoint["global_step"]:
             length = summary.length_option(self.trainer)

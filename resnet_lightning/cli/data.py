@@ -145,13 +145,15 @@ def _draw_mosaic(found: Inspection, path: Path) -> None:
     chosen = []
     for label in range(min(len(found.classes), _MOST_CLASSES)):
         chosen += [i for i in found.readable if i.split == "train" and i.label == label][:4]
-    side = 96
+    side = 128
     pixels = []
     for image in chosen:
         read = read_image(str(found.root / image.file), 3, found.white_level)
         pixels.append(scale_and_cut(read, side, side).permute(1, 2, 0).numpy())
     captions = [found.classes[image.label] for image in chosen]
-    figures.save(figures.images_in_a_grid(pixels, captions), path)
+    figures.save(
+        figures.images_in_a_grid(pixels, captions, title=f"Training images in {found.root.absolute().name}"), path
+    )
 
 
 def _config(found: Inspection) -> str:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.markup import escape
 
 from ..inference.grad_cam import first_filters
@@ -28,6 +30,7 @@ def command(arguments: list[str]) -> None:
     options, test_options = parser.parse_known_args(arguments)
     folder = options.output or options.checkpoint.resolve().parent.parent / "pictures"
     weights = first_filters(load_model(options.checkpoint, options.trust).classifier)
+    filters = figures.images_in_a_grid(weights, title=_title(weights), side=64)
     embedding = folder / "embedding.png"
     callback = f"{Embedding.__module__}.{Embedding.__name__}"
     callback_options = [f"--trainer.callbacks+={callback}", f"--trainer.callbacks.path={embedding}"]
@@ -35,6 +38,11 @@ def command(arguments: list[str]) -> None:
     test_options = [*trust_options, *test_options, *callback_options]
     if code := main(["test", "--ckpt_path", str(options.checkpoint), *test_options]):
         raise SystemExit(code)  # `test` has printed the error
-    filters = figures.save_mosaic(weights, folder / "filters.png")
-    for name, path in {"filters  ": filters, "embedding": embedding}.items():
+    saved = figures.save(filters, folder / "filters.png")
+    for name, path in {"filters  ": saved, "embedding": embedding}.items():
         console().print(f"[dim]{name}[/] {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+def _title(filters: NDArray[np.uint8]) -> str:
+    count, height, width, channels = filters.shape
+    return f"The first convolution: {count} filters {height}x{width}{', in color' if channels == 3 else ''}"

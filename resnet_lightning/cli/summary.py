@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..runs import figures
-from ..runs.reader import parse_metrics
+from ..runs.reader import read_run
 from ..training.callbacks import Evaluation
 from ..training.data_protocol import image_data
 from ..training.model_protocol import backbone_of, net_name
@@ -144,13 +144,14 @@ def print_metrics(console: Console, trainer: Trainer) -> None:
 
 
 @rank_zero_only
-def draw_learning_curves(folder: Path, name: str) -> None:
+def draw_learning_curves(folder: Path) -> None:
     """Draws the losses and accuracies in a run's ``metrics.csv``, and writes the figure to its folder."""
-    file = folder / "metrics.csv"
-    curves = parse_metrics(file.read_text()) if file.exists() else {}
-    shown = [metric for metric in ("train/loss", "val/loss", "train/acc", "val/acc") if metric in curves]
-    if shown:
-        figure = figures.learning_curves({metric: {name: curves[metric]} for metric in shown})
+    run = read_run(folder)
+    shown = dict.fromkeys(("train/loss", "val/loss", "train/acc", "val/acc", run.monitor or ""))
+    curves = {metric: run.curves[metric] for metric in shown if metric in run.curves}
+    if curves:
+        best = run.best_epoch()
+        figure = figures.learning_curves(curves, best if best is None else (str(run.monitor), best))
         figures.save(figure, folder / "pictures" / "learning_curves.png")
 
 

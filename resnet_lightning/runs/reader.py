@@ -125,6 +125,12 @@ class Run:
         best = max((sign * value for _, value in points if math.isfinite(value)), default=-math.inf)
         return best, self.best_accuracy() or 0.0
 
+    def best_epoch(self) -> int | None:
+        """The first epoch with the best value of the monitored metric; None if there is none."""
+        points = [(epoch, value) for epoch, value in self.curves.get(self.monitor or "", []) if math.isfinite(value)]
+        sign = -1 if self.setting("checkpoint.mode") == "min" else 1
+        return max(points, key=lambda point: (sign * point[1], -point[0]))[0] if points else None
+
     def best_accuracy(self) -> float | None:
         """The highest validation accuracy."""
         return max((value for _, value in self.curves.get("val/acc", []) if math.isfinite(value)), default=None)

@@ -5,9 +5,10 @@ as hollow markers.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from ...runs.figures.style import BLUE, GREEN, OCHRE, ORANGE, PINK, QUIET, TEAL, VIOLET, style
 from .results import Results
 from .study import Budget, Study, Variant
 
@@ -15,32 +16,13 @@ if TYPE_CHECKING:  # the import takes half a second, so it is left to the functi
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLORS = "#d9660b", "#2f7ed8", "#17975b", "#8a63d2", "#c9489a", "#a57a06", "#0e93a3", "#666666"
+COLORS = ORANGE, BLUE, GREEN, VIOLET, PINK, OCHRE, TEAL, QUIET
 """The colors of the series, in their order."""
 
-_STYLE: Any = {
-    "font.size": 16,
-    "axes.titlesize": 17,
-    "axes.labelsize": 16,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "lines.linewidth": 2.5,
-    "lines.markersize": 9,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-}
 
-
-@contextlib.contextmanager
-def talk_style() -> Iterator[None]:
-    """The style of matplotlib for figures that are made until the end of the ``with`` statement."""
-    from matplotlib import rc_context
-
-    with rc_context(_STYLE):
-        yield
+def talk_style() -> contextlib.AbstractContextManager[None]:
+    """The style of figures that are made until the end of the ``with`` statement."""
+    return style("talk")
 
 
 def panels(titles: Sequence[str], height: float = 5.5, width: float = 7.5) -> "tuple[Figure, list[Axes]]":
@@ -97,16 +79,16 @@ def _draw_lines(
     for name in dict.fromkeys(variant.series for variant in variants):
         members = sorted((v for v in variants if v.series == name and v.x is not None), key=lambda v: v.x or 0)
         dashed = [("train_error", "--")] if "train_error" in study.quantities and study.drawn == "error" else []
-        for quantity, style in ((study.drawn, "-"), *dashed):
+        for quantity, line in ((study.drawn, "-"), *dashed):
             spreads = [(v.x, spread) for v in members if (spread := results.spread(v.label, quantity))]
             if not spreads:
                 continue
             x = [float(place or 0) for place, _ in spreads]
             y = [spread.mean for _, spread in spreads]
             bars = [spread.deviation or 0.0 for _, spread in spreads]
-            alpha = 1.0 if style == "-" else 0.55
-            axes.errorbar(x, y, bars, color=colors[name], linestyle=style, marker="o", capsize=5, alpha=alpha)
-            if style == "-":
+            alpha = 1.0 if line == "-" else 0.55
+            axes.errorbar(x, y, bars, color=colors[name], linestyle=line, marker="o", capsize=5, alpha=alpha)
+            if line == "-":
                 ends.append((x[-1], y[-1], name))
         _draw_published(axes, study, [(v, v.x or 0.0) for v in members], colors[name], vertical=True)
     places = sorted({v.x for v in variants if v.x is not None})

@@ -25,6 +25,7 @@ from ..comparison import (
     run_numbers,
     seed_of,
 )
+from ..figures.style import SERIES
 from ..ranking import best_first
 from ..reader import Evaluation, Run
 from .curves import HEIGHT, WIDTH, Chart, Series, chart, diverged
@@ -41,8 +42,7 @@ from .tables import (
 )
 
 CURVES = "train/loss", "val/loss", "train/acc", "val/acc"
-# Each has a contrast of at least 3:1 on a light and on a dark page. More than eight would look too similar.
-COLORS = "#2f7ed8", "#d9660b", "#17975b", "#c9489a", "#8a63d2", "#a57a06", "#0e93a3", "#d84a4a"
+COLORS = SERIES  # more than eight would look too similar
 MOST_CLASSES_IN_TABLE = 20
 MOST_RUNS_IN_COLUMNS = 8
 MOST_ROWS_OPEN = 12

@@ -58,7 +58,8 @@ class Embedding(Callback):
         labels = torch.cat(self._labels)[: len(features)]
         data = image_data(trainer)
         names = data.class_names if data else [str(label) for label in range(int(labels.max()) + 1)]
-        figure = figures.embedding(principal_components(features).numpy(), labels.numpy(), names)
+        points = principal_components(features)
+        figure = figures.embedding(points.numpy(), labels.numpy(), names, shares_of_variance(points, features))
         figures.save(figure, self.path)
 
 
@@ -67,3 +68,9 @@ def principal_components(features: Tensor, count: int = 2) -> Tensor:
     centered = features.double() - features.double().mean(0)
     u, s, _ = torch.linalg.svd(centered, full_matrices=False)
     return (u * s)[:, :count]
+
+
+def shares_of_variance(points: Tensor, features: Tensor) -> list[float]:
+    """Returns the share of the variance of features (N, D) that each of their principal components (N, K) has."""
+    total = (features.double() - features.double().mean(0)).square().sum()
+    return (points.square().sum(0) / total.clamp(min=1e-300)).tolist()

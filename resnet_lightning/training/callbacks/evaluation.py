@@ -137,9 +137,11 @@ class Evaluation(Callback):
         matrix = figures.confusion_matrix(confusion, evaluation["classes"])
         figures.save(matrix, self.folder / "pictures/confusion_matrix.png")
         if mistakes := evaluation["mistakes"]:
-            captions = [f"{m['label']}, predicted as {m['prediction']}\n{m['confidence']:.1%}" for m in mistakes]
+            captions = [f"{m['label']}\npredicted: {m['prediction']}\n{m['confidence']:.1%}" for m in mistakes]
             images = [figures.decode_png(base64.b64decode(m["png"])) for m in mistakes]
-            figures.save(figures.images_in_a_grid(images, captions), self.folder / "pictures/worst_mistakes.png")
+            title = "The most confident mistakes of the test"
+            grid = figures.images_in_a_grid(images, captions, columns=4, title=title, side=160)
+            figures.save(grid, self.folder / "pictures/worst_mistakes.png")
 
 
 def _as_json(score: Score) -> dict[str, float | None]:
