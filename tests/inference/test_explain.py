@@ -406,9 +406,9 @@ def test_the_embedding_is_of_what_the_last_layer_is_given(best, monkeypatch):
     """And of as many images as were asked for, with their own labels."""
     drawn = {}
 
-    def draw(points, labels, classes):
-        drawn.update(points=points, labels=labels, classes=classes)
-        return original(points, labels, classes)
+    def draw(points, labels, classes, shares):
+        drawn.update(points=points, labels=labels, classes=classes, shares=shares)
+        return original(points, labels, classes, shares)
 
     from resnet_lightning.runs import figures
 
@@ -427,6 +427,8 @@ def test_the_embedding_is_of_what_the_last_layer_is_given(best, monkeypatch):
         features = net.forward_features(data.normalize(images[:100, None])).mean((2, 3))
         assert torch.allclose(net.fc(features), net(data.normalize(images[:100, None])), atol=1e-5)
     assert_equal_up_to_signs(drawn["points"], components_of(features.double().numpy()))
+    variances = np.linalg.eigvalsh(np.cov(features.double().numpy().T))[::-1]
+    assert drawn["shares"] == pytest.approx(variances[:2] / variances.sum(), abs=1e-4)
     assert drawn["labels"].tolist() == labels[:100].tolist()
     assert list(drawn["classes"]) == list("0123456789")
     assert np.array(Image.open("new/embedding.png")).std() > 5
@@ -441,12 +443,13 @@ def test_features_draws_filters_and_embedding(best, capsys):
     assert "shown/embedding.png" in out
     tested = load_model(best).metrics["test/acc"]
     assert re.search(rf"test/acc +│ {tested:.4f}", out)
-    # 16 filters of 3x3 in two rows, 32 times as large, with a line between them.
-    mosaic = np.array(Image.open("shown/filters.png"))
-    assert mosaic.shape == (2 * 4 * 32, 8 * 4 * 32)
+    # 16 filters of 3x3 in two rows, each weight 21 pixels wide, below a title and between margins of 14 pixels.
+    picture = np.array(Image.open("shown/filters.png").convert("L"))
+    assert picture.shape == (50 + 2 * (63 + 14), 14 + 8 * (63 + 14))
     weights = load_model(best).classifier.backbone.conv1.weight.detach()[9, 0].numpy()
     scaled = 255 * (weights - weights.min()) / (weights.max() - weights.min())
-    assert abs(mosaic[128 : 128 + 96 : 32, 128 : 128 + 96 : 32] - scaled).max() <= 0.51
+    row, column = 50 + 63 + 14, 14 + 63 + 14
+    assert abs(picture[row : row + 63 : 21, column : column + 63 : 21] - scaled).max() <= 0.51
     with Image.open("shown/embedding.png") as image:
         assert len(image.convert("RGB").getcolors(1 << 24)) > 50
     assert set(Path.cwd().iterdir()) == {Path.cwd() / "shown"}

@@ -28,6 +28,7 @@ from resnet_lightning.data import PredictionDataModule
 from resnet_lightning.inference.loaded import load_model
 from resnet_lightning.runs.provenance import provenance
 from resnet_lightning.training.callbacks import Evaluation
+from resnet_lightning.training.callbacks.first_batch import captions
 from runs_alike import DDP, DIGITS, SMALL, may_go, reached, wait_for, with_callbacks, working_in
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
@@ -330,17 +331,45 @@ def test_the_first_batch_is_shown_as_the_net_sees_it(outcome):
     batch = torch.load(outcome / "of_whole/batch_0.pt", weights_only=True)[:32, 0]
     kept = torch.load(outcome / "whole/checkpoints/best.ckpt", weights_only=True)["run"]["data"]
     pixels = (255 * (batch * kept["std"][0] + kept["mean"][0])).round().clamp(0, 255).numpy()
-    mosaic = np.array(Image.open(outcome / "whole/pictures/first_batch.png"))
-    assert mosaic.shape == (4 * 9 * 12, 8 * 9 * 12)  # 32 digits of 8x8, each pixel 12 wide, and a line between them
+    # 32 digits of 8x8 in 8 columns, each pixel 16 wide, below a title and between margins of 14 pixels. The caption
+    # below an image has the rest of its cell.
+    picture = np.array(Image.open(outcome / "whole/pictures/first_batch.png").convert("L"))
+    assert picture.shape[1] == 14 + 8 * (128 + 14)
+    top, margin = 50, 14
+    cell, rest = divmod(len(picture) - top, 4)
+    assert rest == 0
+    assert cell > 128 + margin  # there is room for a caption
     originals = {image.tobytes() for image in digits("train")[0]}
     augmented = 0
     for number, expected in enumerate(pixels):
-        row, column = 108 * (number // 8), 108 * (number % 8)
-        shown = mosaic[row : row + 96 : 12, column : column + 96 : 12]
+        row, column = top + cell * (number // 8), margin + (128 + margin) * (number % 8)
+        shown = picture[row : row + 128 : 16, column : column + 128 : 16]
         assert np.array_equal(shown, expected)
-        assert (mosaic[row : row + 96, column : column + 96] == shown.repeat(12, 0).repeat(12, 1)).all()
+        assert (picture[row : row + 128, column : column + 128] == shown.repeat(16, 0).repeat(16, 1)).all()
+        caption = picture[row + 128 : row + cell - margin, column : column + 128]
+        assert caption.min() < 100  # dark letters
+        assert caption.max() > 250
         augmented += shown.tobytes() not in originals
     assert augmented > 16  # moved, turned or mixed
+
+
+@pytest.mark.parametrize(
+    ("target", "caption"),
+    [
+        (torch.tensor(2), "cat"),
+        (torch.tensor(7), "7"),  # more labels than names
+        (torch.tensor([0.0, 0.7, 0.3]), "70% bee\n30% cat"),
+        (torch.tensor([0.001, 0.999, 0.0]), "100% bee"),
+        (torch.tensor([1.0, 0.0, 1.0]), "ant, cat"),  # several labels
+        (torch.tensor([0, 0, 0]), "none"),
+        (torch.zeros(2, 3), ""),  # not of one image
+    ],
+    ids=str,
+)
+def test_the_captions_of_the_first_batch(target, caption):
+    images = torch.zeros(1, 1, 8, 8)
+    assert captions((images, target[None]), ["ant", "bee", "cat"], 1) == [caption]
+    assert captions(images, ["ant", "bee", "cat"], 1) == []
 
 
 def test_a_run_that_goes_on_does_not_show_its_first_batch_again(outcome):

@@ -44,7 +44,8 @@ def embedding(
         color = _COLORS[label] if len(classes) <= len(_COLORS) else many((label + 0.5) / len(classes))
         axes.scatter(chosen[:, 0], chosen[:, 1], s=9, linewidths=0, alpha=0.6, color=color)
         text = axes.text(
-            *np.median(chosen, axis=0),
+            float(np.median(chosen[:, 0])),
+            float(np.median(chosen[:, 1])),
             escape_dollars(shortened(name, _LONGEST_NAME)),
             ha="center",
             va="center",

@@ -49,12 +49,19 @@ def _draw_quantity(axes: "Axes", quantity: str, stages: Mapping[str, Curve], bes
         axes.plot(x, [factor * value for value in y], color=color, label=name, marker=marker, clip_on=False)
     axes.set(title=escape_dollars(_NAMES.get(quantity, quantity)), xlabel="epoch")
     _set_limits(axes, [[factor * value for _, value in curve] for curve in stages.values()])
-    axes.xaxis.get_major_locator().set_params(integer=True)
     last = max(epoch for curve in stages.values() for epoch, _ in curve)
-    axes.set_xlim(0.7 if last > 1 else 0.5, last + (0.02 * last if last > 1 else 0.5))
+    axes.set_xlim(1 - 0.02 * last if last > 1 else 0.5, 1.02 * last if last > 1 else 1.5)
+    axes.set_xticks(_ticks(int(last)))
     if best:
         _mark_best(axes, quantity, stages, best, factor)
     axes.legend()
+
+
+def _ticks(last: int) -> list[int]:
+    """The first and the last epoch, and round numbers between them."""
+    step = next((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500) if last <= 7 * step), last)
+    between = [epoch for epoch in range(step, last, step) if epoch > 1 and last - epoch > step / 2]
+    return sorted({1, *between, last})
 
 
 def _set_limits(axes: "Axes", values: Sequence[Sequence[float]]) -> None:

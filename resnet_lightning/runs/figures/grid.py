@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ _TITLE = round(10 / 72 * DPI)
 
 
 def images_in_a_grid(
-    images: Sequence[NDArray[np.uint8]],
+    images: Iterable[NDArray[np.uint8]],
     captions: Sequence[str] = (),
     columns: int = 8,
     title: str = "",

@@ -1,7 +1,7 @@
 """The confusion matrix, in the colors of the report."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the import takes half a second, so it is left to the functi
 _MOST_COUNTS = 20  # classes; with more, a cell has no room for a number
 _MOST_PERCENT = 12  # likewise for a second number
 _MOST_NAMES = 120
-_LONGEST_NAME = 24
+_LONGEST_NAME = 30
 
 
 def order_of_classes(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -104,10 +104,11 @@ def _lines_between_cells(axes: "Axes", number: int) -> None:
 def _write_counts(axes: "Axes", counts: NDArray[np.int64]) -> None:
     totals = np.maximum(counts.sum(1), 1)
     has_percent = len(counts) <= _MOST_PERCENT
+    middle: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center"}
     for row, column in zip(*counts.nonzero(), strict=True):
-        count = counts[row, column]
-        lift = -0.12 if has_percent else 0
-        axes.text(column, row + lift, f"{count:,}", ha="center", va="center", fontsize=8 if count < 10_000 else 6)
+        count, cell = counts[row, column], (column, row)
+        type_size = 8 if count < 10_000 else 6
+        axes.annotate(f"{count:,}", cell, xytext=(0, 4 if has_percent else 0), fontsize=type_size, **middle)
         if has_percent:
             share = f"{count / totals[row]:.1%}"
-            axes.text(column, row + 0.24, share, ha="center", va="center", fontsize=5.5, color=QUIET)
+            axes.annotate(share, cell, xytext=(0, -7), fontsize=5.5, color=QUIET, **middle)

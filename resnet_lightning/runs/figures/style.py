@@ -34,7 +34,7 @@ SERIES = BLUE, ORANGE, GREEN, PINK, VIOLET, OCHRE, TEAL, RED
 RIGHT, WRONG = BLUE, ORANGE
 """The colors of right predictions and of mistakes."""
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9,
     "text.color": TEXT,
@@ -58,19 +58,25 @@ _STYLE: dict[str, Any] = {
     "ytick.labelsize": 8,
     "lines.linewidth": 1.6,
     "lines.solid_capstyle": "round",
-    "legend.frameon": False,
+    "legend.frameon": True,
+    "legend.edgecolor": "none",
+    "legend.facecolor": PAGE,
+    "legend.framealpha": 0.85,
     "legend.fontsize": 8.5,
     "figure.facecolor": PAGE,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.h_pad": 0.1,
     "savefig.facecolor": "auto",
 }
 # Figures that can be read from the back of a room.
-_TALK: dict[str, Any] = {
+_TALK: Any = {
     "font.size": 16,
     "axes.titlesize": 17,
     "axes.labelsize": 16,
     "xtick.labelsize": 16,
     "ytick.labelsize": 16,
     "legend.fontsize": 16,
+    "legend.frameon": False,
     "lines.linewidth": 2.5,
     "lines.markersize": 9,
     "figure.constrained_layout.use": True,
@@ -92,7 +98,7 @@ def style(kind: Literal["page", "talk"] = "page") -> Iterator[None]:
     """
     from matplotlib import rc_context
 
-    with rc_context({**_STYLE, **(_TALK if kind == "talk" else {})}):
+    with rc_context(_STYLE | _TALK if kind == "talk" else _STYLE):
         yield
 
 
@@ -145,7 +151,7 @@ def _known_characters(figure: "Figure") -> Iterator[None]:
     texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
     if other := other_font(text.get_text() for text in texts):
         for text in texts:
-            text.set_family([*text.get_fontfamily(), other])
+            text.set_fontfamily([*text.get_fontfamily(), other])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
@@ -203,4 +209,4 @@ def shortened(text: str, width: int) -> str:
 
 def text_width(text: str) -> int:
     """The width of a text in letters; a Chinese character is two letters wide."""
-    return sum(2 if unicodedata.east_asiantext_width(letter) in "WF" else 1 for letter in text)
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)

@@ -36,13 +36,13 @@ class FirstBatch(Callback):
             return
         pixels = data.to_pixels(images_of(batch)[: self.images]).cpu().numpy()
         path = self.folder / "pictures" / "first_batch.png"
-        captions = _captions(batch, data.class_names, len(pixels))
+        of_images = captions(batch, data.class_names, len(pixels))
         title = f"The first {len(pixels)} training images, as the network sees them"
-        figures.save(figures.images_in_a_grid(pixels, captions, title=title), path)
+        figures.save(figures.images_in_a_grid(pixels, of_images, title=title), path)
         log_figure(trainer.loggers, "train/first_batch", path, trainer.global_step)
 
 
-def _captions(batch: Any, classes: Sequence[str], count: int) -> list[str]:
+def captions(batch: Any, classes: Sequence[str], count: int) -> list[str]:
     """Returns the names of the classes of the first images; none for a batch without targets."""
     try:
         targets = images_and_targets(batch)[1][:count].cpu()
