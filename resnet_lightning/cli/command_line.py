@@ -51,6 +51,7 @@ from .main import SUBCOMMANDS
 from .model_blocks import with_model_class
 from .monitored_modes import settle_modes
 from .parser import Parser, add_run_options
+from .pretrained_images import fill_in_images
 from .run_session import RunSession
 from .signal_report import end_of_signal
 
@@ -221,6 +222,8 @@ class CommandLine(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         options = self.options
+        if self.resolved.checkpoint_path is None and (line := fill_in_images(options)):
+            self._print(f"[dim]{escape(line)}")
         # Dump the config before anything specific to this run is filled in, so that it can be run again.
         self.config_text = self.config_as_yaml()
         is_old = self.resolved.checkpoint_path is not None

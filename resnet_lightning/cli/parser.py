@@ -31,6 +31,8 @@ _KNOWN_PLACES = {"", *(f"{group}." for group in GROUPS), "data.init_args.", "dat
 register_type(torch.device, str, torch.device, fail_already_registered=False)
 yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
+_NO_OPTIONS = {"unfreeze"}  # mappings whose keys are no names: epochs
+
 load_yaml = get_loader("yaml")  # jsonargparse's own, which reads 1e-3 as a number
 
 
@@ -179,7 +181,7 @@ def _check_shape(mapping: dict[Any, Any], place: str = "") -> None:
         if value == {} and place in _KNOWN_PLACES and key.rstrip("+") not in argument_names() | OBJECT_KEYS:
             raise InputError(unknown_option(name))
         for number, item in enumerate(value if isinstance(value, list) else [value]):
-            if isinstance(item, dict) and (key == "init_args" or not key.endswith("_args")):
+            if isinstance(item, dict) and (key == "init_args" or not key.endswith("_args")) and key not in _NO_OPTIONS:
                 _check_shape(item, f"{name}.{number}." if isinstance(value, list) else f"{name}.")
 
 

@@ -2,22 +2,15 @@
 
 import fnmatch
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..checkpoint_file import read_checkpoint
 from ..errors import InputError, visible
-
-
-class WeightsEnum(Protocol):
-    """A member of a weights enum of torchvision, such as ``ResNet50_Weights.DEFAULT``."""
-
-    def get_state_dict(self, *args: Any, **kwargs: Any) -> Mapping[str, Any]: ...
-
+from .torchvision_weights import WeightsEnum, download, is_of_torchvision, weights_of_torchvision
 
 Pretrained = str | Path | Mapping[str, Tensor] | WeightsEnum
 
@@ -73,7 +66,7 @@ def load_pretrained(
     Args:
         net: the network.
         pretrained: the path of a checkpoint (of this package, Lightning, torchvision, timm or safetensors), a weights
-            enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, or a state dict.
+            enum of torchvision or its name, ``"ResNet50_Weights.DEFAULT"`` or ``"resnet50.DEFAULT"``, or a state dict.
         may_differ: shell patterns of keys that may be missing from the weights, unexpected or of another shape, such as
             ``"fc.*"`` for weights without a head. These parameters keep their random initialization.
         head: the name of the layer that may have another size.
@@ -126,11 +119,11 @@ def _find_weights(pretrained: Pretrained) -> tuple[Mapping[str, Any], str]:
     if isinstance(pretrained, Mapping):
         content, source = pretrained, "the state dict"
     elif hasattr(pretrained, "get_state_dict"):
-        content, source = _download(pretrained), str(pretrained)
+        content, source = download(pretrained), str(pretrained)
     elif isinstance(pretrained, (str, Path)):
         name = os.path.expanduser(pretrained)
-        if re.fullmatch(r"(torchvision\.models\.)?\w+_Weights\.\w+", name) and not Path(name).is_file():
-            return _find_weights(_weights_enum(name))
+        if is_of_torchvision(name):
+            return _find_weights(weights_of_torchvision(name))
         content, source = read_checkpoint(name), repr(name)
     elif isinstance(pretrained, nn.Module):
         raise InputError(f"pretrained is a module, a {type(pretrained).__name__}; give its state_dict()")
@@ -152,24 +145,6 @@ def _check_types(found: Any, source: str) -> None:
         keys = [str(key) for key in found] if isinstance(found, Mapping) else []
         but = f", but have the keys {_first_few(keys)}" if keys else ""
         raise InputError(f"the weights in {source} are not a mapping of names to tensors{but}")
-
-
-def _weights_enum(name: str) -> WeightsEnum:
-    try:
-        from torchvision.models import get_weight
-
-        return get_weight(name.removeprefix("torchvision.models."))
-    except (ValueError, KeyError) as error:
-        raise InputError(f"torchvision has no weights {name!r}") from error
-
-
-def _download(weights: WeightsEnum) -> Mapping[str, Any]:
-    try:
-        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
-    except OSError as error:  # no network, a full disk
-        raise InputError(f"{weights} cannot be downloaded: {error}") from error
-    except Exception as error:  # torch raises many types of exception for damaged files
-        raise InputError(f"the download of {weights} in torch.hub's cache is damaged or carries code") from error
 
 
 def _without_wrappers(key: str) -> str:

@@ -1,14 +1,16 @@
 """The LightningModule that trains any backbone to classify images."""
 
+import logging
 import math
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any, Literal, Self
 
 import torch
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelPruning, WeightAveraging
-from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -38,7 +40,10 @@ from .optim import (
     parameter_groups,
 )
 from .optimizer_modes import OptimizerModes, has_modes
+from .unfreezing import Unfreezing, check_trainer, wrap_again
 from .value_ranges import MAX_RATE, Range, check_range, check_rates, check_truth_value
+
+_log = logging.getLogger(__name__)
 
 _BY_CONFIG = "lightning.pytorch.cli.instantiate_module"
 
@@ -73,6 +78,9 @@ class ImageClassifier(LightningModule):
         lr_factors: factors of the learning rate by shell pattern of the backbone's parameter names, such as
             ``{"fc.*": 10, "layer1.*": 0.1}``. The most specific pattern counts: the one with the most characters that
             are not wildcards. 0 freezes parameters, and the running statistics that belong to them.
+        unfreeze: for fine-tuning: which stages are trained from which epoch, counted from 0, such as
+            ``{5: layer4, 10: layer3}``. Until then, and in stages that are not named, nothing changes; the head is
+            trained from the beginning. None trains all. See ``Unfreezing``.
         optimizer: a class of ``torch.optim``, or a dotted path. If it has ``train()`` and ``eval()``, as schedule-free
             optimizers do, it is in eval mode for evaluations and in checkpoints.
         optimizer_args: its other arguments. Weight decay is not applied to norms and biases.
@@ -109,6 +117,7 @@ class ImageClassifier(LightningModule):
         metrics: dict[str, str | dict[str, Any]] | None = None,
         lr_factors: dict[str, float] | None = None,
         decay_norms_and_biases: bool = False,
+        unfreeze: dict[int, str | list[str]] | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -137,6 +146,7 @@ class ImageClassifier(LightningModule):
         self.backbone, self._frozen = make_backbone(backbone, num_classes, in_chans, backbone_args or {})
         self._lr_factors = find_factors(self.backbone, lr_factors or {})
         self._frozen += freeze(self.backbone, self._lr_factors)
+        self._unfreezing = None if unfreeze is None else Unfreezing(self.backbone, unfreeze)
         self.loss = ClassifierLoss(loss or "CrossEntropyLoss", loss_args or {}, num_classes, label_smoothing)
         if class_weights is not None and class_weights != BALANCED:
             self.loss.set_class_weights(class_weights)
@@ -193,7 +203,7 @@ class ImageClassifier(LightningModule):
     def train(self, mode: bool = True) -> Self:
         """Sets the mode of all modules, except that frozen running statistics stay as they are."""
         super().train(mode)
-        for module in self._frozen:
+        for module in (*self._frozen, *(self._unfreezing.frozen if self._unfreezing else ())):
             module.eval()
         return self
 
@@ -305,6 +315,7 @@ class ImageClassifier(LightningModule):
         unfreeze_head(self.trainer, self.backbone)
         total_steps = optimizer_steps(self.trainer)
         check_schedule_length(self.hparams["scheduler"], self.hparams["scheduler_args"] or {}, total_steps)
+        self.check_unfreezing(self.trainer, total_steps)
         if self.hparams["scheduler"] and not math.isfinite(total_steps):
             raise InputError("the schedule needs the length of the run, which is unlimited; give --trainer.max_epochs")
         optimizer, scheduler = self._make_optimizer(self._parameter_groups(), total_steps)
@@ -340,7 +351,8 @@ class ImageClassifier(LightningModule):
     def _parameter_groups(self) -> list[dict[str, Any]]:
         trained = nn.ModuleDict({"backbone": self.backbone, "loss": self.loss})
         factors = {f"backbone.{name}": factor for name, factor in self._lr_factors.items()}
-        return parameter_groups(trained, factors, decay_all=self.hparams["decay_norms_and_biases"])
+        with self._unfreezing.all_that_will_be_trained() if self._unfreezing else nullcontext():
+            return parameter_groups(trained, factors, decay_all=self.hparams["decay_norms_and_biases"])
 
     def _make_dummy_optimizer(self, total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
         """Returns the configured optimizer and schedule for parameters that belong to no model, one in each group."""
@@ -364,7 +376,25 @@ class ImageClassifier(LightningModule):
             self.hparams["class_weights"] = weights
         self._lr_before = checkpoint.get("hyper_parameters", {}).get("lr", self.lr)
 
+    def check_unfreezing(self, trainer: Trainer, total_steps: float = math.inf) -> None:
+        """Checks that a trainer can train by the schedule of ``unfreeze``; see ``check_trainer``."""
+        if self._unfreezing:
+            check_trainer(self._unfreezing, trainer, total_steps)
+
+    def on_train_epoch_start(self) -> None:
+        self._unfreeze()
+
+    def _unfreeze(self) -> None:
+        """Freezes and unfreezes the stages for the current epoch."""
+        if self._unfreezing and self._unfreezing.set_epoch(self.trainer.current_epoch):
+            self.train(self.training)
+            if isinstance(self.trainer.strategy, DDPStrategy):
+                wrap_again(self.trainer.strategy)
+            if self.trainer.is_global_zero:
+                _log.info("epoch %d: %s", self.trainer.current_epoch, self._unfreezing.in_words())
+
     def on_train_start(self) -> None:
+        self._unfreeze()  # a run that is resumed within an epoch does not start it
         # When a run is resumed, the checkpoint determines the position in the schedule. The config determines the shape
         # of the schedule and the settings of the optimizer.
         steps, total_steps = self.trainer.global_step, optimizer_steps(self.trainer)

@@ -34,7 +34,7 @@ def check_combination(trainer: Trainer, model: LightningModule, data: LightningD
         if isinstance(callback, BaseFinetuning) and isinstance(model, ImageClassifier):
             raise InputError(
                 f"{type(callback).__name__} adds weights to the optimizer in the middle of the schedule; "
-                "freeze stages with --model.backbone_args.frozen_stages instead"
+                "unfreeze stages with model.unfreeze, or freeze them with --model.backbone_args.frozen_stages, instead"
             )
         if isinstance(callback, WeightAveraging) and isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
             raise InputError(
@@ -63,6 +63,7 @@ def _check_classifier(
             f"loss {model.loss.name!r} takes labels only, but mixup and cutmix give class probabilities; leave them "
             "out of data.augment, or give another loss"
         )
+    model.check_unfreezing(trainer)
     if model.hparams["scheduler"] == "ReduceLROnPlateau" and not validates:
         raise InputError(f"ReduceLROnPlateau monitors val/loss, but this run does not validate; {fix}")
     is_fused = (model.hparams["optimizer_args"] or {}).get("fused")

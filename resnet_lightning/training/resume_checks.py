@@ -147,12 +147,13 @@ def check_training(path: str, before: Mapping[str, Any], now: Mapping[str, Any])
             f"{path!r} was trained with frozen_stages {frozen[0]}, and its optimizer state covers those weights only; "
             "to train others, give its path as --model.backbone_args.pretrained"
         )
-    factors = [model.get("lr_factors") for model in models]
-    if factors[0] != factors[1]:
-        raise InputError(
-            f"{path!r} was trained with lr_factors {factors[0]}, which a resumed run cannot change; to train with "
-            "others, give its path as --model.backbone_args.pretrained"
-        )
+    for name in "lr_factors", "unfreeze":
+        given = [model.get(name) for model in models]
+        if given[0] != given[1]:
+            raise InputError(
+                f"{path!r} was trained with {name} {given[0]}, which a resumed run cannot change; to train with "
+                "others, give its path as --model.backbone_args.pretrained"
+            )
     schedule = [model["scheduler"] for model in models]
     if schedule[0] != schedule[1] and "ReduceLROnPlateau" in schedule:
         raise InputError(
