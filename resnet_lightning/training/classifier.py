@@ -315,7 +315,6 @@ class ImageClassifier(LightningModule):
         unfreeze_head(self.trainer, self.backbone)
         total_steps = optimizer_steps(self.trainer)
         check_schedule_length(self.hparams["scheduler"], self.hparams["scheduler_args"] or {}, total_steps)
-        self.check_unfreezing(self.trainer, total_steps)
         if self.hparams["scheduler"] and not math.isfinite(total_steps):
             raise InputError("the schedule needs the length of the run, which is unlimited; give --trainer.max_epochs")
         optimizer, scheduler = self._make_optimizer(self._parameter_groups(), total_steps)
@@ -394,6 +393,7 @@ class ImageClassifier(LightningModule):
                 _log.info("epoch %d: %s", self.trainer.current_epoch, self._unfreezing.in_words())
 
     def on_train_start(self) -> None:
+        self.check_unfreezing(self.trainer, optimizer_steps(self.trainer))
         self._unfreeze()  # a run that is resumed within an epoch does not start it
         # When a run is resumed, the checkpoint determines the position in the schedule. The config determines the shape
         # of the schedule and the settings of the optimizer.

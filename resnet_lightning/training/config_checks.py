@@ -34,7 +34,7 @@ def check_combination(trainer: Trainer, model: LightningModule, data: LightningD
         if isinstance(callback, BaseFinetuning) and isinstance(model, ImageClassifier):
             raise InputError(
                 f"{type(callback).__name__} adds weights to the optimizer in the middle of the schedule; "
-                "unfreeze stages with model.unfreeze, or freeze them with --model.backbone_args.frozen_stages, instead"
+                "freeze stages with --model.backbone_args.frozen_stages instead, or unfreeze them with model.unfreeze"
             )
         if isinstance(callback, WeightAveraging) and isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
             raise InputError(

@@ -143,6 +143,8 @@ def check_trainer(unfreezing: Unfreezing, trainer: Trainer, total_steps: float =
         raise InputError(
             f"model.unfreeze needs one device or the strategy ddp, not {name}; give --trainer.strategy ddp"
         )
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]  # one batch, of whatever training
+        return
     epochs: float = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
     if math.isfinite(total_steps) and math.isfinite(trainer.num_training_batches):
         epochs = min(epochs, total_steps * trainer.accumulate_grad_batches / max(trainer.num_training_batches, 1))

@@ -17,7 +17,7 @@ from PIL import Image
 
 from commands import error_line
 from repository import ROOT
-from resnet_lightning import ImageClassifier
+from resnet_lightning import ImageClassifier, create_model
 from resnet_lightning.cli.main import main
 from runs_alike import DDP, working_in
 
@@ -289,8 +289,12 @@ def test_a_config_is_headed_by_its_command_and_figure(config):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_trains_and_its_checkpoint_loads_without_arguments(config):
-    """On random images; tests/data reads the files of the data sets."""
+def test_every_config_trains_and_its_checkpoint_loads_without_arguments(config, tmp_path, monkeypatch):
+    """On random images and pretrained weights; tests/data reads the files of the data sets."""
+    weights = tmp_path / "hub" / "checkpoints"
+    weights.mkdir(parents=True)
+    torch.save(create_model("resnet18").state_dict(), weights / "resnet18-f37072fd.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     options = yaml.safe_load(config.read_text())["data"]["init_args"]
     data = []
     if "Digits" not in config.read_text():
@@ -299,6 +303,8 @@ def test_every_config_trains_and_its_checkpoint_loads_without_arguments(config):
         write_images(Path("images/test"), classes, count=2)
         data = ["--data", "ImageFolderDataModule", "--data.root", "images", "--data.val_split", "0.25"]
     limits = ["--data.batch_size", "8", "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
+    if "unfreeze" in config.read_text():
+        limits += ["--model.unfreeze", "{0: layer4}"]
     assert main(["fit", "--config", str(config), *data, *limits]) == 0
     folder = only_run(config.stem) / "checkpoints"
     path = folder / "best.ckpt"

@@ -667,3 +667,31 @@ def test_without_pretrained_weights_nothing_is_said(capsys):
     create_model("resnet20", pretrained=None)
     create_model("resnet20", pretrained=False)  # as users of timm write it
     assert capsys.readouterr().out == ""
+
+
+def test_the_other_name_of_torchvision_loads_the_same_weights(theirs, checkpoints, images):
+    torch.save(theirs.state_dict(), checkpoints / Path(ResNet18_Weights.DEFAULT.url).name)
+    other = torchvision.models.resnet18(weights=ResNet18_Weights.DEFAULT)
+    assert_same_logits(create_model("resnet18", pretrained="resnet18.IMAGENET1K_V1"), other, images)
+
+
+@pytest.mark.parametrize("name", ["ResNet18_Weights.IMAGENET1K_V1", "resnet18.DEFAULT"])
+def test_without_a_network_the_file_and_its_place_are_named(checkpoints, monkeypatch, name):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(InputError) as caught:
+        create_model("resnet18", pretrained=name)
+    place = f"put https://download.pytorch.org/models/resnet18-f37072fd.pth into {checkpoints}"
+    assert f"{place}, or give the file as pretrained" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("resnet18.IMAGENET1K_V7", "did you mean 'IMAGENET1K_V1'"),
+        ("resnt18.IMAGENET1K_V1", "did you mean 'resnet18'"),
+        ("Resnet18_Weights.DEFAULT", "did you mean 'ResNet18_Weights'"),
+    ],
+)
+def test_a_misspelt_name_of_weights_gets_the_nearest(name, hint):
+    with pytest.raises(InputError, match=hint):
+        create_model("resnet18", pretrained=name)
