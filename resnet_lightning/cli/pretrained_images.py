@@ -29,7 +29,7 @@ def fill_in_images(config: Namespace) -> str:
     options: Any = config.data.get("init_args") if config.data is not None else None
     if not pretrained or options is None or not {"image_size", "mean", "std"} <= vars(options).keys():
         return ""
-    kind = import_by_path("data module", config.data.class_path)
+    kind: Any = import_by_path("data module", config.data.class_path)
     if not issubclass(kind, ImageDataModule) or kind.known_statistics is not None:
         return ""
     images = images_of_weights(pretrained)

@@ -118,13 +118,13 @@ def _find_weights(pretrained: Pretrained) -> tuple[Mapping[str, Any], str]:
     content: Any
     if isinstance(pretrained, Mapping):
         content, source = pretrained, "the state dict"
-    elif hasattr(pretrained, "get_state_dict"):
-        content, source = download(pretrained), str(pretrained)
     elif isinstance(pretrained, (str, Path)):
         name = os.path.expanduser(pretrained)
         if is_of_torchvision(name):
             return _find_weights(weights_of_torchvision(name))
         content, source = read_checkpoint(name), repr(name)
+    elif hasattr(pretrained, "get_state_dict"):
+        content, source = download(pretrained), str(pretrained)
     elif isinstance(pretrained, nn.Module):
         raise InputError(f"pretrained is a module, a {type(pretrained).__name__}; give its state_dict()")
     else:
