@@ -23,8 +23,8 @@ from lightning import Callback
 
 from repository import CONFIGS
 
-# After so many seconds a process counts as hanging. A busy machine needs a tenth of them.
-TIMEOUT = 150
+# After so many seconds a process counts as hanging. A sweep of six runs on a busy machine needs half of them.
+TIMEOUT = 300
 
 DIGITS = str(CONFIGS / "digits.yaml")
 # The smallest of the CIFAR nets, which has no name of its own.

@@ -57,7 +57,7 @@ def halve(
         if not is_last:
             scores = {setting: _score(setting, list(outcomes.values()), epochs) for setting in settings}
             best = sorted(settings, key=lambda setting: scores[setting], reverse=True)
-            count = max(1, math.ceil(len({trial.setting for trial in trials}) / eta ** (stage + 1)))
+            count = max(1, len({trial.setting for trial in trials}) // eta ** (stage + 1))
             settings = [setting for setting in best[:count] if scores[setting] > -math.inf]
     return [outcomes[trial.label] for trial in trials]
 

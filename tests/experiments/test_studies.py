@@ -211,9 +211,10 @@ def test_a_study_that_is_stopped_goes_on_and_more_seeds_add_to_it(capsys):
     command = ["degradation", "--variants", "ResNet-20", "--seeds"]
     process = subprocess.Popen([sys.executable, "-m", "resnet_lightning", "study", *command, "2"])
     folder = Path("runs/studies/degradation-smoke")
-    while not (ended := list(folder.glob("runs/*seed_0/*/*/evaluation.json"))):
+    while not any(run.state == "finished" for run in find_runs(folder)):
         assert process.poll() is None
         time.sleep(0.1)
+    ended = list(folder.glob("runs/*seed_0/*/*/evaluation.json"))
     process.terminate()
     assert process.wait() == 143
     before = ended[0].stat().st_mtime_ns
