@@ -61,12 +61,12 @@ class ChosenClasses:
     def linked(self) -> Iterator[tuple[str, Callable[[Any], Any]]]:
         """Yields the arguments of the model that follow the data, and functions from a data module to their values.
 
-        These are ``num_classes`` and ``in_chans``, where the model's constructor takes them and the user did not set
-        them. With a data module of this package, they always follow the data of an ``ImageClassifier``.
+        These are ``num_classes``, ``in_chans`` and ``multilabel``, where the model's constructor takes them and
+        the user did not set them. With a data module of this package, they follow the data of an ``ImageClassifier``.
         """
         parameters = inspect.signature(self.model).parameters
         is_ours = self.is_classifier and (self.data is None or issubclass(self.data, ImageDataModule))
-        for name in ("num_classes", "in_chans"):
+        for name in ("num_classes", "in_chans", "multilabel"):
             is_taken = name in parameters or (self.is_classifier and _takes_any(parameters))
             is_set = f"model.{name}" in self.options
             if is_taken and (is_ours or (self.has_data and not is_set)):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from ..errors import InputError
 
@@ -15,7 +16,7 @@ def part_of_groups(labels: Tensor, groups: Tensor, shares: Sequence[float], seed
     The groups are taken in random order, the largest first. Each goes to the part that lacks its images the most.
 
     Args:
-        labels: (N,) int64, the class of each image.
+        labels: (N,) int64, the class of each image; or (N, K), 1 for each of its labels.
         groups: (N,) int64, the group of each image.
         shares: the share of the images that each part should have; their sum is 1.
         seed: of the order.
@@ -29,9 +30,8 @@ def part_of_groups(labels: Tensor, groups: Tensor, shares: Sequence[float], seed
     names, numbers = np.unique(groups.numpy(), return_inverse=True)
     if len(names) < len(shares):
         raise InputError(f"data.group_column has {len(names)} groups, too few for {len(shares)} parts")
-    classes = int(labels.max()) + 1
-    counts = np.zeros((len(names), classes))
-    np.add.at(counts, (numbers, labels.numpy()), 1)
+    counts = np.zeros((len(names), columns_of(labels).shape[1]))
+    np.add.at(counts, numbers, columns_of(labels).numpy())
     totals = np.maximum(counts.sum(0), 1)
     lacking = np.outer(shares, counts.sum(0))
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).numpy()
@@ -47,3 +47,9 @@ def part_of_groups(labels: Tensor, groups: Tensor, shares: Sequence[float], seed
             "larger data.val_split"
         )
     return torch.from_numpy(part[numbers])
+
+
+def columns_of(labels: Tensor) -> Tensor:
+    """Returns a column for each class (N, K), 1 for the images that have it; the last is for images without a label."""
+    columns = labels.double() if labels.ndim == 2 else one_hot(labels).double()
+    return torch.cat([columns, (columns.sum(1, keepdim=True) == 0).double()], 1)

@@ -1,7 +1,7 @@
 """The images that a model expects: their classes, size, channels and normalization."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Self
 
 from ..errors import InputError
@@ -21,6 +21,7 @@ class ImageSpec:
         mean: of each channel, for pixels in [0, 1].
         std: the standard deviation of each channel, likewise.
         white_level: the pixel value of white in grey images of more than 8 bits; None if there were none.
+        multilabel: whether an image may have several of the labels, or none.
     """
 
     class_names: tuple[str, ...]
@@ -30,6 +31,7 @@ class ImageSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     white_level: float | None = None
+    multilabel: bool = False
 
     @property
     def is_square(self) -> bool:
@@ -50,7 +52,7 @@ class ImageSpec:
         """
         values: dict[str, Any] = {}
         for field in fields(cls):
-            if field.name not in entries and field.default is None:  # added later
+            if field.name not in entries and field.default is not MISSING:  # added later
                 continue
             if field.name not in entries:
                 raise InputError(f"the checkpoint does not state the {field.name} of its images; train the model again")
@@ -89,4 +91,5 @@ _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "mean": (_list_of(_is_number), "a list of numbers"),
     "std": (_list_of(_is_number), "a list of numbers"),
     "white_level": (lambda value: value is None or _is_positive(value), "a positive number"),
+    "multilabel": (lambda value: isinstance(value, bool), "true or false"),
 }

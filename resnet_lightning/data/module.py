@@ -88,6 +88,8 @@ class ImageDataModule(LightningDataModule, ABC):
     on_error: str = "raise"
     white_level: float | None = None
     """The pixel value of white in grey image files of more than 8 bits; None if there are none."""
+    multilabel: bool = False
+    """Whether an image may have several of the classes, or none. Its target is then (K,) float32, 1 for each."""
     known_statistics: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = None
     """Mean and standard deviation of each channel in [0, 1]; None measures them on the training images."""
 
@@ -115,6 +117,11 @@ class ImageDataModule(LightningDataModule, ABC):
             raise InputError(
                 f"data.resident is false, but {type(self).__name__} has no files to read one by one; "
                 "give auto, cpu or device"
+            )
+        if sampling and self.multilabel:
+            raise InputError(
+                f"data.sampling is {sampling}, which needs one label for each image; leave it out, and give "
+                "model.class_weights: balanced"
             )
         if sampling not in (None, "balanced"):
             raise InputError(f"data.sampling is {sampling!r}; give balanced, or null for every image once")
@@ -219,7 +226,14 @@ class ImageDataModule(LightningDataModule, ABC):
     def class_counts(self) -> Tensor:
         """The number of training images of each class (num_classes,) int64."""
         train = self.split("train")
+        if train.targets.ndim == 2:
+            return train.targets[train.indices].sum(0).long()
         return train.targets[train.indices].bincount(minlength=self.num_classes)
+
+    @property
+    def num_training_images(self) -> int:
+        """The number of images that are trained on."""
+        return len(self.split("train"))
 
     @property
     def seed(self) -> int:
@@ -254,7 +268,13 @@ class ImageDataModule(LightningDataModule, ABC):
     def _read_whole(self, part: str) -> Split:
         call, side = f"{type(self).__name__}.read({part!r})", self.image_size
         images, labels = check_read(
-            call, self.read(part), self.all_classes, self.in_chans, side, can_stream=self.can_stream
+            call,
+            self.read(part),
+            self.all_classes,
+            self.in_chans,
+            side,
+            can_stream=self.can_stream,
+            multilabel=self.multilabel,
         )
         return self._classes.select(part, images, labels)
 
@@ -462,6 +482,7 @@ class ImageDataModule(LightningDataModule, ABC):
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
             white_level=self.white_level,
+            multilabel=self.multilabel,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class PredictionDataModule(ImageDataModule):
         mean: of each channel, for pixels in [0, 1].
         std: likewise.
         white_level: the pixel value of white in grey images of more than 8 bits.
+        multilabel: whether an image may have several labels.
         predict_folder: the folder.
         batch_size: images per step, in each process.
         num_workers: processes that read files; one for each core by default, at most 16.
@@ -38,14 +39,23 @@ class PredictionDataModule(ImageDataModule):
         mean: Sequence[float],
         std: Sequence[float],
         white_level: float | None = None,
+        multilabel: bool = False,
         predict_folder: str | os.PathLike[str] | None = None,
         batch_size: int = 128,
         num_workers: int | None = None,
     ) -> None:
         height, width = image_size
         self._spec = ImageSpec(
-            tuple(class_names), in_chans, (height, width), shorter_side, tuple(mean), tuple(std), white_level
+            tuple(class_names),
+            in_chans,
+            (height, width),
+            shorter_side,
+            tuple(mean),
+            tuple(std),
+            white_level,
+            multilabel,
         )
+        self.multilabel = multilabel
         self.white_level = white_level
         self.in_chans = in_chans
         self.image_size = height if height == width else None

@@ -35,7 +35,14 @@ def check_class_names(what: str, names: Any) -> tuple[str, ...]:
 
 
 def check_read(
-    what: str, result: Any, class_names: Sequence[str], channels: int, side: int | None, *, can_stream: bool
+    what: str,
+    result: Any,
+    class_names: Sequence[str],
+    channels: int,
+    side: int | None,
+    *,
+    can_stream: bool,
+    multilabel: bool = False,
 ) -> tuple[Tensor | ImageFiles, Tensor]:
     """Checks what ``read`` returned.
 
@@ -46,6 +53,7 @@ def check_read(
         channels: of the images.
         side: height and width of the images; None if they are not square or not known.
         can_stream: whether the images may be files.
+        multilabel: whether the labels are (N, K), 1 for each label of an image and otherwise 0.
 
     Returns:
         The images (N, H, W, C) uint8, or files, and the labels (N,) int64.
@@ -55,14 +63,21 @@ def check_read(
     """
     place = f"{side}, {side}" if side else "H, W"
     last = len(class_names) - 1
-    expected = f"expected images (N, {place}, {channels}) uint8 and labels (N,) of whole numbers from 0 to {last}"
+    of_labels = f"(N, {last + 1}) of 0 and 1" if multilabel else f"(N,) of whole numbers from 0 to {last}"
+    expected = f"expected images (N, {place}, {channels}) uint8 and labels {of_labels}"
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise InputError(f"{what} returned {_in_words(result)}; {expected}")
     images, labels = (_as_tensor(value) for value in result)
     found = f"{what} returned images {_in_words(images)} and labels {_in_words(labels)}; {expected}"
-    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
+    if multilabel:
+        is_right = isinstance(labels, Tensor) and labels.ndim == 2 and labels.shape[1] == last + 1
+        if not is_right or not ((labels == 0) | (labels == 1)).all():
+            raise InputError(found)
+        labels = labels.float()
+    elif not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         raise InputError(found + _hint_for_labels(labels))
-    labels = labels.long()
+    else:
+        labels = labels.long()
     if isinstance(images, ImageFiles) and can_stream:
         return images, labels
     if not isinstance(images, Tensor):

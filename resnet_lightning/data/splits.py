@@ -17,7 +17,7 @@ class Split:
 
     Args:
         images: the whole data set, (N, H, W, C) uint8 or as files.
-        targets: (N,) int64, the label of each.
+        targets: (N,) int64, the label of each; with several labels for an image (N, K) float32, 1 for each of them.
         indices: (n,) int64, which of them belong to this split.
     """
 
@@ -82,6 +82,8 @@ class Holdout:
             InputError: if folds were requested but are not possible, or if there are too few groups.
         """
         labels = whole.targets
+        if groups is None and labels.ndim == 2:  # in equal shares of each label, which a random choice has not
+            groups = torch.arange(len(labels))
         if self.num_folds:
             if has_validation_set:
                 raise InputError("data.num_folds needs a data set without its own validation images; this one has some")
@@ -94,7 +96,8 @@ class Holdout:
             for_validation = torch.zeros(len(whole), dtype=torch.bool)
         for_training = ~for_validation
         if self.train_fraction < 1:
-            for_training = fraction(labels, for_training, self.train_fraction, self.seed)
+            stratified = labels if labels.ndim == 1 else torch.zeros(len(labels), dtype=torch.int64)
+            for_training = fraction(stratified, for_training, self.train_fraction, self.seed)
         return whole.only(for_training), whole.only(for_validation)
 
     def _one_fold(self, labels: Tensor, groups: Tensor | None) -> Tensor:
@@ -153,6 +156,9 @@ class Classes:
             raise InputError(
                 f"there are {len(images)} {part} images but {len(labels)} labels; they do not belong together"
             )
+        if labels.ndim == 2:
+            columns = [self.all_names.index(name) for name in self.names]
+            return Split(images, labels[:, columns].float(), torch.arange(len(labels)))
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.all_names):
             raise InputError(
                 f"the {part} images have labels from {int(labels.min())} to {int(labels.max())}, "

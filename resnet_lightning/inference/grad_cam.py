@@ -63,7 +63,7 @@ def _explain(trained: LoadedModel, pixels: Tensor) -> Explanation:
         (gradient,) = torch.autograd.grad(logits[0].max(), maps)
     heat = (gradient.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
     heat = F.interpolate(heat.detach(), pixels.shape[1:], mode="bilinear")[0, 0]
-    probabilities = logits.detach().float().softmax(1)[0]
+    probabilities = trained.classifier.to_probabilities(logits.detach())[0]
     return Explanation(probabilities, pixels, heat / heat.max().clamp(min=1e-12))
 
 

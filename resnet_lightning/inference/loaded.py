@@ -53,7 +53,7 @@ class LoadedModel:
     @torch.no_grad()
     def probabilities(self, pixels: Tensor) -> Tensor:
         """Returns the probability of each class (B, num_classes) for pixels (B, C, H, W) uint8."""
-        return self.classifier(self.data.normalize(pixels)).float().softmax(dim=1)
+        return self.classifier.to_probabilities(self.classifier(self.data.normalize(pixels)))
 
 
 def load_model(path: str | Path, trust: Iterable[str] = ()) -> LoadedModel:

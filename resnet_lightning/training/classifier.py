@@ -11,6 +11,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelPruning, WeightAveraging
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -31,6 +32,7 @@ from .loader_metrics import LoaderMetrics
 from .losses import BALANCED, ClassifierLoss, balanced_weights
 from .lr_factors import find_factors, freeze
 from .metrics import EpochMetrics
+from .multilabel import NEUTRAL, LabelScores, balanced_positive_weights, best_thresholds, check_thresholds
 from .optim import (
     check_schedule_length,
     copy_settings,
@@ -51,7 +53,8 @@ _BY_CONFIG = "lightning.pytorch.cli.instantiate_module"
 class ImageClassifier(LightningModule):
     """Trains a backbone to classify images: (B, C, H, W) -> logits (B, num_classes).
 
-    Targets are labels (B,) or, for mixed images, class probabilities (B, num_classes).
+    Targets are labels (B,) or, for mixed images, class probabilities (B, num_classes). With ``multilabel``, they are
+    (B, num_classes), 1 for each label of an image.
 
     Every argument is a plain value. A checkpoint therefore holds all that is needed to build the module again:
     ``ImageClassifier.load_from_checkpoint(path)`` takes no other argument.
@@ -81,6 +84,11 @@ class ImageClassifier(LightningModule):
         unfreeze: for fine-tuning: which stages are trained from which epoch, counted from 0, such as
             ``{5: layer4, 10: layer3}``. Until then, and in stages that are not named, nothing changes; the head is
             trained from the beginning. None trains all. See ``Unfreezing``.
+        multilabel: whether an image may have several labels, or none. The network then predicts the probability of each
+            label by itself: the loss is ``BCEWithLogitsLoss``, of which ``class_weights`` are the ``pos_weight``; the
+            accuracy is the share of images of which all labels are right; ``mAP`` and ``f1`` are logged too.
+        thresholds: the probability above which such a label is predicted, one number or one for each label. By default,
+            every validation chooses those with the largest F1 of each label; a checkpoint has them.
         optimizer: a class of ``torch.optim``, or a dotted path. If it has ``train()`` and ``eval()``, as schedule-free
             optimizers do, it is in eval mode for evaluations and in checkpoints.
         optimizer_args: its other arguments. Weight decay is not applied to norms and biases.
@@ -118,6 +126,8 @@ class ImageClassifier(LightningModule):
         lr_factors: dict[str, float] | None = None,
         decay_norms_and_biases: bool = False,
         unfreeze: dict[int, str | list[str]] | None = None,
+        multilabel: bool = False,
+        thresholds: float | list[float] | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -147,7 +157,15 @@ class ImageClassifier(LightningModule):
         self._lr_factors = find_factors(self.backbone, lr_factors or {})
         self._frozen += freeze(self.backbone, self._lr_factors)
         self._unfreezing = None if unfreeze is None else Unfreezing(self.backbone, unfreeze)
-        self.loss = ClassifierLoss(loss or "CrossEntropyLoss", loss_args or {}, num_classes, label_smoothing)
+        loss = loss or ("BCEWithLogitsLoss" if multilabel else "CrossEntropyLoss")
+        self.loss = ClassifierLoss(loss, loss_args or {}, num_classes, label_smoothing, multilabel)
+        self.multilabel = multilabel
+        if thresholds is not None and not multilabel:
+            raise InputError("model.thresholds is given, but each image has one label; leave it out")
+        self._chooses_thresholds = multilabel and thresholds is None
+        given = [NEUTRAL] * num_classes if thresholds is None else check_thresholds(thresholds, num_classes)
+        # Not a buffer: a moving average of the model would average them. Checkpoints have them as a hyperparameter.
+        self.thresholds = torch.tensor(given)
         if class_weights is not None and class_weights != BALANCED:
             self.loss.set_class_weights(class_weights)
         elif class_weights == BALANCED:
@@ -167,10 +185,16 @@ class ImageClassifier(LightningModule):
             # checkpoint, they are built when training starts: an evaluation needs none.
             check_rates(*self._make_dummy_optimizer(total_steps=1000))
 
-        self.train_metrics = EpochMetrics()
-        top_5 = num_classes >= 10
-        self.val_metrics = EpochMetrics(top_5=top_5, configured=ConfiguredMetrics(metrics or {}, num_classes))
-        self.test_metrics = EpochMetrics(top_5=top_5, configured=ConfiguredMetrics(metrics or {}, num_classes))
+        self.train_metrics = EpochMetrics(thresholds=self.thresholds if multilabel else None)
+        self.val_metrics, self.test_metrics = (
+            EpochMetrics(
+                top_5=num_classes >= 10 and not multilabel,
+                configured=ConfiguredMetrics(metrics or {}, num_classes, multilabel),
+                thresholds=self.thresholds if multilabel else None,
+                labels=LabelScores() if multilabel else None,
+            )
+            for _ in ("val", "test")
+        )
         self.loader_metrics = LoaderMetrics()
 
     @classmethod
@@ -223,7 +247,22 @@ class ImageClassifier(LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Returns class probabilities (B, num_classes), float32. The batch may be images alone."""
-        return self(images_of(batch)).float().softmax(dim=1)
+        return self.to_probabilities(self(images_of(batch)))
+
+    def to_probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (B, num_classes) to the probability of each class, float32; with several labels, of each by itself."""
+        return logits.float().sigmoid() if self.multilabel else logits.float().softmax(dim=1)
+
+    def _choose_thresholds(self, probabilities: Tensor, targets: Tensor) -> None:
+        """Chooses the thresholds on the validation images of a training, and stores them for checkpoints."""
+        self._set_thresholds(best_thresholds(probabilities, targets))
+
+    def _set_thresholds(self, thresholds: list[float]) -> None:
+        self.thresholds = torch.tensor(thresholds)
+        self.hparams["thresholds"] = thresholds
+        for module in self.modules():
+            if isinstance(module, EpochMetrics):
+                module.thresholds = self.thresholds
 
     def _logits(self, images: Tensor) -> Tensor:
         """Returns the logits (B, num_classes), after a check that the backbone returns such."""
@@ -261,7 +300,9 @@ class ImageClassifier(LightningModule):
 
     def _log(self, stage: str, metrics: EpochMetrics) -> None:
         self.log_dict(self.loader_metrics.by_name(stage, metrics), add_dataloader_idx=False)
-        values = self.loader_metrics.compute_configured(stage, metrics, class_names(self.trainer))
+        trains = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+        choose = self._choose_thresholds if self._chooses_thresholds and trains and stage == "val" else None
+        values = self.loader_metrics.compute_configured(stage, metrics, class_names(self.trainer), choose)
         # These are the values over all processes. Lightning would warn without sync_dist.
         self.log_dict(values, add_dataloader_idx=False, sync_dist=True)
 
@@ -277,7 +318,8 @@ class ImageClassifier(LightningModule):
 
     def _balance(self) -> None:
         """Computes balanced class weights, and stores them for checkpoints."""
-        weights = balanced_weights(getattr(self.trainer, "datamodule", None), class_names(self.trainer))
+        balance = balanced_positive_weights if self.multilabel else balanced_weights
+        weights = balance(getattr(self.trainer, "datamodule", None), class_names(self.trainer))
         self.loss.set_class_weights(weights)
         self.hparams["class_weights"] = weights
 
@@ -373,6 +415,9 @@ class ImageClassifier(LightningModule):
         if self._is_balanced and self.loss.class_weights is None and weights not in (None, BALANCED):
             self.loss.set_class_weights(weights)  # the training images may be on another machine
             self.hparams["class_weights"] = weights
+        thresholds = checkpoint.get("hyper_parameters", {}).get("thresholds")
+        if self._chooses_thresholds and thresholds is not None:
+            self._set_thresholds(check_thresholds(thresholds, self.hparams["num_classes"]))
         self._lr_before = checkpoint.get("hyper_parameters", {}).get("lr", self.lr)
 
     def check_unfreezing(self, trainer: Trainer, total_steps: float = math.inf) -> None:

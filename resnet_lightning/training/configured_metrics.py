@@ -13,6 +13,7 @@ from torchmetrics import Metric
 
 from ..build import build, import_by_path
 from ..errors import InputError, did_you_mean
+from .multilabel import NEUTRAL, as_columns
 
 _TAKEN = ("loss", "acc", "acc5", "images_per_second", "grad_norm")
 
@@ -28,32 +29,40 @@ class ConfiguredMetrics(nn.Module):
         config: by the name under which it is logged: the name of a class of torchmetrics, the dotted path of a
             ``torchmetrics.Metric``, or ``{class_path: ..., init_args: {...}}``.
         num_classes: C, the number of classes.
+        multilabel: whether an image may have several labels: metrics then get the probability of each label (B, C) and
+            the labels (B, C), and have ``num_labels`` and the task ``multilabel`` filled in.
 
     Raises:
         InputError: if there is no such class, if it rejects its arguments, or if it cannot be computed from class
             probabilities and labels.
     """
 
-    def __init__(self, config: Mapping[str, Any], num_classes: int) -> None:
+    def __init__(self, config: Mapping[str, Any], num_classes: int, multilabel: bool = False) -> None:
         super().__init__()
+        self.multilabel = multilabel
+        self._filled = {"num_labels": num_classes, "task": "multilabel"} if multilabel else {}
         self.num_classes = num_classes
         self._metrics = nn.ModuleList()  # a ModuleDict does not accept every name
         self._parts: dict[str, dict[str, int]] = {}  # by metric: the size of each of its results
         self._takes_positive: dict[str, bool] = {}
         for name, description in config.items():
-            if not re.fullmatch(r"[\w-]+", str(name)) or name in _TAKEN:
-                why = "is taken" if name in _TAKEN else "may have letters, digits, _ and -"
+            is_taken = name in _TAKEN or (multilabel and name in ("mAP", "f1"))
+            if not re.fullmatch(r"[\w-]+", str(name)) or is_taken:
+                why = "is taken" if is_taken else "may have letters, digits, _ and -"
                 raise InputError(f"model.metrics: the name {name!r} {why}; give another name")
-            self._try(str(name), _make(str(name), description, num_classes))
+            self._try(str(name), _make(str(name), description, num_classes, **self._filled))
             # Once its arguments are checked: the check of each batch makes every step wait for the device.
-            self._metrics.append(_make(str(name), description, num_classes, validate_args=False))
+            self._metrics.append(_make(str(name), description, num_classes, validate_args=False, **self._filled))
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
         """Adds a batch: logits (B, C), and labels (B,) or class probabilities (B, C)."""
         if not self._metrics:
             return
-        probabilities = logits.float().softmax(1)
-        labels = targets if targets.ndim == 1 else targets.argmax(1)
+        if self.multilabel:
+            probabilities, labels = logits.float().sigmoid(), (as_columns(targets, self.num_classes) > NEUTRAL).long()
+        else:
+            probabilities = logits.float().softmax(1)
+            labels = targets if targets.ndim == 1 else targets.argmax(1)
         for name, metric in self._by_name().items():
             if any(
                 isinstance(s, Tensor) and s.dtype in (torch.bfloat16, torch.half) for s in metric.metric_state.values()
@@ -96,7 +105,11 @@ class ConfiguredMetrics(nn.Module):
         labels = torch.arange(images) % self.num_classes
         generator = torch.Generator().manual_seed(0)
         probabilities = torch.randn(images, self.num_classes, generator=generator).softmax(1)
-        inputs = [probabilities, probabilities[:, 1]] if self.num_classes == 2 else [probabilities]
+        inputs = (
+            [probabilities, probabilities[:, 1]] if self.num_classes == 2 and not self.multilabel else [probabilities]
+        )
+        if self.multilabel:
+            labels = torch.nn.functional.one_hot(labels, self.num_classes)
         reasons = []
         for takes_positive, predictions in enumerate(inputs):
             try:
@@ -119,7 +132,7 @@ class ConfiguredMetrics(nn.Module):
             return
         raise InputError(
             f"model.metrics: {name} ({type(metric).__name__}) cannot be computed from class probabilities "
-            f"({images}, {self.num_classes}) and labels ({images},): {reasons[0]}"
+            f"({images}, {self.num_classes}) and labels {tuple(labels.shape)}: {reasons[0]}"
         )
 
 

@@ -1,6 +1,6 @@
 """Metrics of several validation or test loaders."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -58,13 +58,24 @@ class LoaderMetrics(nn.ModuleDict):
                 named[f"{stage}/{name}/{loader}"] = metric
         return named
 
-    def compute_configured(self, stage: str, first: EpochMetrics, class_names: Sequence[str]) -> dict[str, Tensor]:
-        """Returns the values of the configured metrics of all loaders, named likewise, and resets these metrics."""
+    def compute_configured(
+        self,
+        stage: str,
+        first: EpochMetrics,
+        class_names: Sequence[str],
+        choose: Callable[[Tensor, Tensor], None] | None = None,
+    ) -> dict[str, Tensor]:
+        """Returns the values of the configured metrics of all loaders, named likewise, and resets these metrics.
+
+        With several labels for each image, their scores come first. ``choose`` gets the probabilities and labels of the
+        first loader, to choose the thresholds from.
+        """
         values: dict[str, Tensor] = {}
         names = self._loaders.get(stage, [""])
         for number, loader in enumerate(names):
-            configured = self.of(stage, first, number).configured
-            computed = {} if configured is None else configured.compute(class_names)
+            metrics = self.of(stage, first, number)
+            computed = metrics.compute_labels(None if number else choose)
+            computed |= {} if metrics.configured is None else metrics.configured.compute(class_names)
             if not number:
                 values.update({f"{stage}/{name}": value for name, value in computed.items()})
             if len(names) > 1:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from ..build import build, import_by_path
 from ..errors import InputError, did_you_mean
 from .loss_adapter import LossAdapter
+from .multilabel import BinaryCrossEntropy, as_columns
 
 BALANCED = "balanced"
 
@@ -33,6 +34,7 @@ class ClassifierLoss(nn.Module):
         options: its other arguments.
         num_classes: C, the number of classes.
         label_smoothing: the fraction of the target that is spread over all classes, in training only.
+        multilabel: whether an image may have several labels: the loss then gets targets (B, C).
 
     Raises:
         InputError: if there is no such loss, if it rejects its options, or if it cannot be computed from logits and
@@ -40,16 +42,30 @@ class ClassifierLoss(nn.Module):
     """
 
     def __init__(
-        self, loss: str | Callable[..., Any], options: Mapping[str, Any], num_classes: int, label_smoothing: float
+        self,
+        loss: str | Callable[..., Any],
+        options: Mapping[str, Any],
+        num_classes: int,
+        label_smoothing: float,
+        multilabel: bool = False,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.multilabel = multilabel
         # Not a buffer: a moving average of the model would average it too. Checkpoints have it as a hyperparameter.
         self.class_weights: Tensor | None = None
         self.name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
         factory = _find(loss) if isinstance(loss, str) else loss
-        if factory is nn.CrossEntropyLoss:
-            self.own: CrossEntropy | LossAdapter = CrossEntropy(self.name, options, label_smoothing)
+        self.own: CrossEntropy | BinaryCrossEntropy | LossAdapter
+        if multilabel and factory in (nn.CrossEntropyLoss, nn.NLLLoss, nn.KLDivLoss):
+            raise InputError(
+                f"loss {self.name!r} needs one label for each image, and these images may have several; leave "
+                "model.loss out, which is BCEWithLogitsLoss then"
+            )
+        if multilabel and factory is nn.BCEWithLogitsLoss:
+            self.own = BinaryCrossEntropy(self.name, options, label_smoothing)
+        elif factory is nn.CrossEntropyLoss:
+            self.own = CrossEntropy(self.name, options, label_smoothing)
         else:
             if inspect.isclass(factory) and factory.__module__.startswith("torch.nn."):
                 options = _torch_options(self.name, options)
@@ -74,6 +90,8 @@ class ClassifierLoss(nn.Module):
                 f"loss {self.name!r} takes labels only, but mixup and cutmix give class probabilities; leave them out "
                 "of data.augment, or give another loss"
             )
+        if self.multilabel:
+            targets = as_columns(targets, self.num_classes).to(logits.dtype)
         if self.class_weights is None:
             return self.own(logits, targets, training), None
         # Class weights are float32, or float64 for logits in float64.
@@ -103,6 +121,11 @@ class ClassifierLoss(nn.Module):
 
     def check_can_be_weighted(self) -> None:
         """Raises an InputError if the loss is a single number for a batch, which cannot be weighted by class."""
+        if self.multilabel and not isinstance(self.own, BinaryCrossEntropy):
+            raise InputError(
+                f"loss {self.name!r} takes no model.class_weights for images of several labels; leave them out, or "
+                "leave model.loss out"
+            )
         if not self.own.has_value_for_each_image:
             raise InputError(
                 f"loss {self.name!r} returns one number for the whole batch, which model.class_weights cannot weight; "

@@ -1,12 +1,16 @@
 """Computes loss and accuracy over an epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from .configured_metrics import ConfiguredMetrics
+from .multilabel import NEUTRAL, LabelScores, as_columns, average_precisions, f1_scores
+
+LABEL_SCORES = ("mAP", "f1")
+"""The scores of several labels for each image: the means over the labels of average precision and F1."""
 
 
 class WeightedMean(MeanMetric):
@@ -33,10 +37,22 @@ class EpochMetrics(nn.Module):
     Args:
         top_5: whether to compute top-5 accuracy too.
         configured: further metrics to update. They are not in ``by_name``, since they may have many values.
+        thresholds: that of each label (C,), if an image may have several: an image is then right if all of its labels
+            are. None for one label for each image.
+        labels: the scores of several labels, at the end of the epoch.
     """
 
-    def __init__(self, *, top_5: bool = False, configured: ConfiguredMetrics | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        top_5: bool = False,
+        configured: ConfiguredMetrics | None = None,
+        thresholds: Tensor | None = None,
+        labels: LabelScores | None = None,
+    ) -> None:
         super().__init__()
+        self.thresholds = thresholds
+        self.labels = labels
         self.configured = configured
         self.loss = WeightedMean()
         self.acc = WeightedMean()
@@ -56,10 +72,15 @@ class EpochMetrics(nn.Module):
             # dtype of the sums is checked too: after a move to another device, `metric.dtype` is always float32.
             if {metric.dtype, metric.weight.dtype} != {torch.float32}:
                 metric.set_dtype(torch.float32)
+        if self.labels is not None:
+            self.labels.update(logits, targets)
         if not len(targets):
             return
         self.loss.update(losses, weights)
-        self.acc.update(top_k_hits(logits, targets, 1))
+        if self.thresholds is None:
+            self.acc.update(top_k_hits(logits, targets, 1))
+        else:
+            self.acc.update(all_right(logits, targets, self.thresholds))
         if self.acc5 is not None:
             self.acc5.update(top_k_hits(logits, targets, 5))
         if self.configured is not None:
@@ -70,9 +91,38 @@ class EpochMetrics(nn.Module):
         named: dict[str, WeightedMean | None] = {"loss": self.loss, "acc": self.acc, "acc5": self.acc5}
         return {name: metric for name, metric in named.items() if metric is not None}
 
+    def compute_labels(self, choose: Callable[[Tensor, Tensor], None] | None = None) -> dict[str, Tensor]:
+        """Returns the scores of several labels, over all processes, and starts anew; none without such labels.
+
+        Args:
+            choose: gets probabilities (N, K) and labels (N, K) first, to choose the thresholds.
+        """
+        if self.labels is None or self.thresholds is None:
+            return {}
+        probabilities, targets = self.labels.compute()
+        self.labels.reset()
+        if choose:
+            choose(probabilities, targets)
+        f1 = f1_scores(probabilities, targets, self.thresholds.to(probabilities.device))
+        values = average_precisions(probabilities, targets).nanmean(), f1.nanmean()
+        return dict(zip(LABEL_SCORES, (value.float() for value in values), strict=True))
+
     def names(self, class_names: Sequence[str]) -> list[str]:
         """Returns the names under which values are logged, without stage: also ``f1``, or ``f1/cat`` for a class."""
-        return [*self.by_name(), *(self.configured.names(class_names) if self.configured else [])]
+        own = LABEL_SCORES if self.labels is not None else ()
+        return [*self.by_name(), *own, *(self.configured.names(class_names) if self.configured else [])]
+
+
+def all_right(logits: Tensor, targets: Tensor, thresholds: Tensor) -> Tensor:
+    """Returns 1 for each image of which all labels are predicted and no others, otherwise 0 (B,).
+
+    Args:
+        logits: (B, K).
+        targets: (B, K), mixed or not, or one label for each image (B,).
+        thresholds: (K,), the probability above which a label is predicted.
+    """
+    present = as_columns(targets, logits.shape[1]) > NEUTRAL
+    return ((logits.float().sigmoid() >= thresholds.to(logits.device)) == present).all(1).float()
 
 
 def top_k_hits(logits: Tensor, targets: Tensor, k: int) -> Tensor:

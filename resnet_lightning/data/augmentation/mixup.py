@@ -83,7 +83,9 @@ def cutmix(
 
 
 def one_hot(targets: Tensor, num_classes: int) -> Tensor:
-    """Labels (R,) to probabilities (R, K) float32."""
+    """Labels (R,) to probabilities (R, K) float32; several labels for each image (R, K) stay as they are."""
+    if targets.ndim == 2:
+        return targets.float()
     return F.one_hot(targets, num_classes).float()
 
 

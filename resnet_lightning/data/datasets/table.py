@@ -19,6 +19,9 @@ class TableDataModule(ImageFolderDataModule):
     training images if the table lists none. Images of a group, such as those of one patient, are never divided among
     training, validation and test; without a split column, a fifth of the images, in whole groups, is for testing.
 
+    With ``label_separator`` or ``label_columns``, an image may have several labels, or none. The network then predicts
+    the probability of each label by itself, see ``ImageClassifier``. Each split has about the same share of it.
+
     Images are read as those of ``ImageFolderDataModule``; see there for the other arguments.
 
     Args:
@@ -26,6 +29,8 @@ class TableDataModule(ImageFolderDataModule):
         root: the folder that the files' paths are relative to; that of the table by default.
         file_column: the column of the paths.
         label_column: the column of the classes.
+        label_separator: what separates several labels in that column, such as ``;``.
+        label_columns: for several labels, columns of 0 and 1 instead, one for each label.
         split_column: the column of the splits, with names such as ``train``, ``val`` and ``test``.
         group_column: the column that states which images belong together.
         augment: the augmentation of training batches.
@@ -42,6 +47,8 @@ class TableDataModule(ImageFolderDataModule):
         root: str | os.PathLike[str] | None = None,
         file_column: str = "file",
         label_column: str = "label",
+        label_separator: str | None = None,
+        label_columns: list[str] | None = None,
         split_column: str | None = None,
         group_column: str | None = None,
         augment: Augmentation = Augmentation(flip=True),
@@ -54,10 +61,16 @@ class TableDataModule(ImageFolderDataModule):
             folder,
             file_column=file_column,
             label_column=label_column,
+            label_separator=label_separator,
+            label_columns=label_columns,
             split_column=split_column,
             group_column=group_column,
         )
         super().__init__(folder, augment=augment, **options)
+
+    @property
+    def multilabel(self) -> bool:  # type: ignore[override]  # as the table has it
+        return self._table.multilabel
 
     def make_layout(self, root: Path) -> ImageTable:
         return self._table
