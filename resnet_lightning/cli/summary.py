@@ -17,7 +17,7 @@ from rich.text import Text
 
 from ..runs import figures
 from ..runs.reader import read_run
-from ..training.callbacks import Evaluation
+from ..training.callbacks import Evaluation, MultilabelEvaluation
 from ..training.data_protocol import image_data
 from ..training.model_protocol import backbone_of, net_name
 from .checkpoint_config import trust_option
@@ -112,6 +112,12 @@ def _test_results(trainer: Trainer) -> dict[str, str | Text]:
     If a module does not log ``test/acc``, there is a row for each test metric.
     """
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("test")}
+    labels = _scores(trainer, MultilabelEvaluation)
+    if labels:
+        known = ("test/acc", "test/loss", "test/mAP", "test/f1")
+        rest = {name: f"{value:.4f}" for name, value in metrics.items() if name not in known}
+        (name, value), *others = labels.items()
+        return {name: Text(value, style="bold green"), **dict(others), **rest}
     if "test/acc" in metrics:
         own: dict[str, list[str]] = {}
         for name, value in metrics.items():
@@ -127,10 +133,10 @@ def _test_results(trainer: Trainer) -> dict[str, str | Text]:
     return {**{name: f"{value:.4f}" for name, value in metrics.items()}, **_scores(trainer)}
 
 
-def _scores(trainer: Trainer) -> dict[str, str]:
+def _scores(trainer: Trainer, kind: type[Any] = Evaluation) -> dict[str, str]:
     """Returns rows with the scores of a test and their intervals; none if there is no confusion matrix."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    tests = [callback for callback in callbacks if isinstance(callback, Evaluation) and callback.scores]
+    tests = [callback for callback in callbacks if isinstance(callback, kind) and callback.scores]
     if not tests:
         return {}
     images = f", {tests[0].images:,} images"

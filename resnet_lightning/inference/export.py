@@ -139,7 +139,8 @@ def metadata(trained: LoadedModel, format: str) -> dict[str, str]:
         "name": trained.name,
         "class_names": json.dumps(spec.class_names),
         "input": f"{pixels}, {scaled}" if is_program else "images (B, C, H, W) float32, (pixels / 255 - mean) / std",
-        "output": f"{'probabilities' if is_program else 'logits'} (B, num_classes) float32",
+        "output": _output(trained, is_program),
+        **({"thresholds": json.dumps(trained.classifier.thresholds.tolist())} if trained.classifier.multilabel else {}),
         "image": json.dumps(image),
         "backbone": json.dumps({name: hparams[name] for name in ("backbone", "num_classes", "in_chans")}),
         "backbone_args": json.dumps(hparams["backbone_args"] or {}),
@@ -149,6 +150,14 @@ def metadata(trained: LoadedModel, format: str) -> dict[str, str]:
         "torch_version": torch.__version__,
         "checkpoint_sha256": digest,
     }
+
+
+def _output(trained: LoadedModel, is_program: bool) -> str:
+    what = f"{'probabilities' if is_program else 'logits'} (B, num_classes) float32"
+    if not trained.classifier.multilabel:
+        return what
+    chosen = ", and labels (B, num_classes) bool: those of at least its threshold" if is_program else ""
+    return f"{what}, of each label by itself{chosen}"
 
 
 # Comparison with the checkpoint.
@@ -270,7 +279,8 @@ def _write_torch_export(trained: LoadedModel, file: Path, file_metadata: dict[st
 
 
 def _load_torch_export(trained: LoadedModel, file: Path) -> Program:
-    return torch.no_grad()(torch.export.load(file).module())
+    program = torch.no_grad()(torch.export.load(file).module())
+    return (lambda images: program(images)[0]) if trained.classifier.multilabel else program
 
 
 def _check_onnx() -> None:
@@ -287,7 +297,7 @@ def _write_onnx(trained: LoadedModel, file: Path, file_metadata: dict[str, str])
             program,
             dynamo=True,
             input_names=["images"],
-            output_names=["probabilities"],
+            output_names=["probabilities", "labels"] if trained.classifier.multilabel else ["probabilities"],
             opset_version=_OPSET,
             verbose=False,
         )

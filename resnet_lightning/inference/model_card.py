@@ -131,6 +131,14 @@ def _code(trained: LoadedModel, file: str) -> str:
     pixels = f"read_image(file, channels={data.in_chans}{white})"
     if data.image_size is not None:
         pixels = f"scale_and_cut({pixels}, shorter_side={data.sizes()[1]}, size={data.image_size})"
+    activation, meaning = (
+        "softmax(dim=1)",
+        '`class_names[probabilities("image.png").argmax()]` is the most likely class.',
+    )
+    if trained.classifier.multilabel:
+        thresholds = ", ".join(f"{value:.4f}" for value in trained.classifier.thresholds.tolist())
+        activation = "sigmoid()"
+        meaning = f"An image has each label whose probability is at least its threshold: [{thresholds}]."
     decode = "read_image, scale_and_cut" if data.image_size is not None else "read_image"
     return f"""```
 pip install safetensors
@@ -154,10 +162,10 @@ mean, std = (255 * torch.tensor(values)[:, None, None] for values in ({mean}, {s
 def probabilities(file):
     pixels = {pixels}
     with torch.no_grad():
-        return net(((pixels - mean) / std)[None]).softmax(dim=1)[0]
+        return net(((pixels - mean) / std)[None]).{activation}[0]
 ```
 
-`class_names[probabilities("image.png").argmax()]` is the most likely class."""
+{meaning}"""
 
 
 def _arguments(options: dict[str, Any]) -> str:
@@ -165,8 +173,9 @@ def _arguments(options: dict[str, Any]) -> str:
 
 
 def _limits(trained: LoadedModel) -> str:
+    assigns, kind = ("assigns any of", "labels") if trained.classifier.multilabel else ("assigns one of", "classes")
     limits = [
-        f"It assigns one of these {len(trained.data.class_names)} classes to every image, whatever the image shows.",
+        f"It {assigns} these {len(trained.data.class_names)} {kind} to every image, whatever the image shows.",
         "Only the metrics above were measured; its accuracy on images from other sources is unknown.",
         f"Its input has {_size(trained)} pixels; details that are too small for this resolution are lost.",
         "Its probabilities are not calibrated: a prediction with probability 0.9 need not be right nine times in ten.",

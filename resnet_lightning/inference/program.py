@@ -12,6 +12,9 @@ from .loaded import LoadedModel
 class Deployable(nn.Module):
     """Maps the pixels of images (B, H, W, C) uint8 to the probability of each class (B, num_classes) float32.
 
+    If an image may have several labels, it also returns which of them are predicted (B, num_classes) bool: those whose
+    probability reaches its threshold.
+
     It scales, crops and normalizes the images, applies the network and computes the softmax. The pixels are those of
     the image files, grey (C = 1) or RGB (C = 3).
 
@@ -24,25 +27,40 @@ class Deployable(nn.Module):
         std: the standard deviation of each channel, likewise.
         shorter_side: the length that the shorter side is scaled to.
         size: the side of the square that is cut out of the middle. If None, images are not scaled or cut.
+        thresholds: that of each label (num_classes,); None for one label for each image.
     """
 
     shift: Tensor
     factor: Tensor
+    thresholds: Tensor | None
 
-    def __init__(self, net: nn.Module, mean: Tensor, std: Tensor, shorter_side: int, size: int | None) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        mean: Tensor,
+        std: Tensor,
+        shorter_side: int,
+        size: int | None,
+        thresholds: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.net = net
+        self.register_buffer("thresholds", thresholds)
         self.shorter_side = shorter_side
         self.size = size
         mean, std = (255 * values.double()[:, None, None] for values in (mean, std))
         self.register_buffer("shift", (-mean / std).float())
         self.register_buffer("factor", (1 / std).float())
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         pixels = images.permute(0, 3, 1, 2).float()
         if self.size is not None:
             pixels = self._scale_and_cut(pixels, self.size)
-        return self.net(torch.addcmul(self.shift, pixels, self.factor)).float().softmax(dim=1)
+        logits = self.net(torch.addcmul(self.shift, pixels, self.factor)).float()
+        if self.thresholds is None:
+            return logits.softmax(dim=1)
+        probabilities = logits.sigmoid()
+        return probabilities, probabilities >= self.thresholds
 
     def _scale_and_cut(self, pixels: Tensor, size: int) -> Tensor:
         # Sizes are computed on the CPU: `scale_and_cut` rounds in float64, which not every accelerator has.
@@ -114,7 +132,8 @@ def deployable(trained: LoadedModel) -> Deployable:
     net = _fuse_norms(trained.classifier.backbone).float().to(memory_format=torch.contiguous_format)
     size, shorter_side = data.sizes()
     mean, std = data.statistics()
-    module = Deployable(net, mean.expand(data.in_chans), std.expand(data.in_chans), shorter_side, size)
+    thresholds = trained.classifier.thresholds if trained.classifier.multilabel else None
+    module = Deployable(net, mean.expand(data.in_chans), std.expand(data.in_chans), shorter_side, size, thresholds)
     return module.eval().requires_grad_(False)
 
 

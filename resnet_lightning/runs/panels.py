@@ -120,3 +120,21 @@ def score_tables(evaluation: Mapping[str, Any]) -> dict[str, tuple[Sequence[str]
         "test/scores": (["score", "value", "low", "high"], of_test),
         "test/per_class_accuracy": (["class", "accuracy", *columns], of_classes),
     }
+
+
+@rank_zero_only
+def log_label_scores(loggers: Iterable[Logger], evaluation: Mapping[str, Any], step: int) -> None:
+    """Logs the scores of a test with several labels for each image, and those of each label, to each logger.
+
+    Args:
+        loggers: the trainer's loggers.
+        evaluation: the content of ``evaluation.json``.
+        step: the optimizer step.
+    """
+    of_test = [[name, score["value"], score["low"], score["high"]] for name, score in evaluation["scores"].items()]
+    columns = list(evaluation["by_class"][0])
+    rows = [[row[column] for column in columns] for row in evaluation["by_class"]]
+    for logger in loggers:
+        panels = _panels_of(logger)
+        panels.log_table(logger, "test/scores", ["score", "value", "low", "high"], of_test, step)
+        panels.log_table(logger, "test/per_label_scores", columns, rows, step)

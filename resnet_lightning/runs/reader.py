@@ -35,7 +35,8 @@ class Evaluation:
 
     Args:
         classes: the name of each row of the confusion matrix.
-        confusion: the number of images by class (rows) and prediction (columns), (K, K).
+        confusion: the number of images by class (rows) and prediction (columns), (K, K); empty if an image may have
+            several labels.
         metrics: the test metrics, such as ``test/acc``.
         mistakes: the mistakes, sorted by confidence in descending order; each has image, label, prediction, confidence
             and png (in base64).
@@ -241,10 +242,12 @@ def parse_metrics(text: str) -> dict[str, Points]:
 
 def _parse_evaluation(text: str) -> Evaluation:
     read = parse_json(text)
+    metrics = {str(name): float(value) for name, value in read.get("metrics", {}).items()}
+    mistakes = [{**mistake, "confidence": float(mistake["confidence"])} for mistake in read.get("mistakes", [])]
+    if read.get("multilabel") is True:
+        return Evaluation([*map(str, read["classes"])], [], metrics, mistakes)
     confusion = [[int(count) for count in row] for row in read["confusion"]]
     if not confusion or any(len(row) != len(confusion) for row in confusion):
         raise ValueError("the confusion matrix is not square")
     classes = [*map(str, read["classes"]), *map(str, range(len(read["classes"]), len(confusion)))][: len(confusion)]
-    metrics = {str(name): float(value) for name, value in read.get("metrics", {}).items()}
-    mistakes = [{**mistake, "confidence": float(mistake["confidence"])} for mistake in read.get("mistakes", [])]
     return Evaluation(classes, confusion, metrics, mistakes)

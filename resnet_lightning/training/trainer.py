@@ -28,6 +28,7 @@ from .callbacks import (
     LastCheckpoint,
     LoaderReplay,
     MonitoredMetric,
+    MultilabelEvaluation,
     PredictionWriter,
     RunProgress,
     RunRecord,
@@ -66,6 +67,7 @@ def training_trainer(
     if folder and record:
         # ExactResume comes after all callbacks that draw random numbers when training starts.
         callbacks += [ExactResume(), LoaderReplay(), record, FirstBatch(folder), Evaluation(folder)]
+        callbacks.append(MultilabelEvaluation(folder))
         if options["enable_checkpointing"] is not False:
             callbacks = _with_checkpoints(callbacks, folder / "checkpoints", best, agreement)
     return _trainer(options, callbacks, loggers)

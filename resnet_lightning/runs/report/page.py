@@ -162,6 +162,8 @@ def _test(group: Sequence[Run], groups: Sequence[Sequence[Run]], numbers: dict[P
         "by_class": class_table(evaluation),
         "mistakes": [_mistake(mistake) for mistake in evaluation.mistakes],
     }
+    if not evaluation.confusion:  # an image may have several labels
+        return test
     if len(evaluation.classes) > MOST_CLASSES_IN_TABLE:
         return {**test, "matrix": _matrix(evaluation), "accuracies": class_accuracies(evaluation)}
     return {**test, "classes": evaluation.classes, "confusion": confusion_rows(evaluation)}

@@ -14,6 +14,7 @@ from .last_checkpoint import LastCheckpoint
 from .learning_rate_finder import InitialLearningRateFinder
 from .loader_replay import LoaderReplay
 from .monitored_metric import MonitoredMetric
+from .multilabel_evaluation import MultilabelEvaluation
 from .prediction_writer import PredictionWriter
 from .preemption import Interrupted, Paused
 from .progress_bar import RunProgress
@@ -37,6 +38,7 @@ __all__ = [
     "LoaderReplay",
     "MonitoredMetric",
     "MovingAverage",
+    "MultilabelEvaluation",
     "Paused",
     "PredictionWriter",
     "ResumableWeightAveraging",

@@ -109,6 +109,8 @@ class Evaluation(Callback):
         matrices = [matrix for matrix, _ in gathered if matrix is not None]
         if not trainer.is_global_zero:
             return
+        if not matrices and getattr(pl_module, "multilabel", False):
+            return  # that of several labels is another callback's
         if not matrices:
             _log.info("the test_step returns no logits (B, num_classes): no confusion matrix, no list of mistakes")
             return
@@ -163,11 +165,11 @@ def _mistake(
         data.name_of("test", int(data.indices[row])),
         data.class_names[int(label)],
         data.class_names[int(prediction)],
-        _as_png(data.to_pixels(images[row : row + 1])[0]),
+        as_png(data.to_pixels(images[row : row + 1])[0]),
     )
 
 
-def _as_png(pixels: Tensor) -> str:
+def as_png(pixels: Tensor) -> str:
     """Pixels (H, W, C) uint8 as a PNG in base64, at most 160 pixels high and wide to keep the report small."""
     image = Image.fromarray(pixels.squeeze(-1).cpu().numpy())
     image.thumbnail((160, 160))

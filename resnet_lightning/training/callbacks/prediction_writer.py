@@ -22,6 +22,9 @@ class PredictionWriter(Callback):
     read has no labels. The names of files and classes come from the trainer's data module; without such a data module,
     see ``data_protocol.py``, examples and classes are numbered.
 
+    For a module with ``multilabel``, such as ``ImageClassifier``, the columns are the labels of an image whose
+    probability is at least its threshold, separated by semicolons, and the probability of each label.
+
     If ``predict_step`` returns a tensor (B,) or (B, K) that does not hold probabilities, the columns are ``index`` and
     ``value``, or ``index`` and ``value_0`` to ``value_<K-1>``. If it returns anything else, no file is written.
 
@@ -70,7 +73,7 @@ class PredictionWriter(Callback):
             indices = [number * trainer.world_size + trainer.global_rank for number in numbers]
             self._count += len(outputs)
         if self._are_labels is None:
-            self._are_labels = _are_probabilities(outputs)
+            self._are_labels = not _is_multilabel(pl_module) and _are_probabilities(outputs)
         if self._are_labels:
             self._check_top_k(outputs.shape[1])
             probabilities, labels = outputs.topk(self.top_k)
@@ -90,7 +93,9 @@ class PredictionWriter(Callback):
         rows = sorted(row for found, _, _ in of_all for row in found)
         values = sorted(row for _, found, _ in of_all for row in found)
         unreadable = [name for _, _, names in of_all for name in names]
-        if rows or unreadable:
+        if _is_multilabel(pl_module):
+            self._write_label_sets(values, pl_module, data, unreadable)
+        elif rows or unreadable:
             self._write_labels(rows, data, unreadable)
         elif values:
             places = [f"value_{place}" for place in range(len(values[0][1]))] if len(values[0][1]) > 1 else ["value"]
@@ -117,6 +122,33 @@ class PredictionWriter(Callback):
             lines += [[Path(name), *[""] * len(columns)] for name in unreadable]
             lines.sort(key=lambda line: line[0])
         atomic_write_csv(self.path, [["file" if files else "index", *columns], *lines])
+
+    def _write_label_sets(
+        self,
+        probabilities: list[tuple[int, list[float]]],
+        module: Any,
+        data: ImageData | None,
+        unreadable: list[str],
+    ) -> None:
+        """Writes the labels of each image whose probabilities reach their thresholds, and all probabilities."""
+        files = data.predict_files if data else None
+        thresholds = module.thresholds.tolist()
+        names = list(data.class_names) if data else [str(number) for number in range(len(thresholds))]
+        lines: list[list[Any]] = []
+        for number, values in probabilities:
+            reached = zip(names, values, thresholds, strict=True)
+            chosen = [name for name, value, threshold in reached if value >= threshold]
+            shown = (f"{value:.6f}" for value in values)
+            lines.append([files[number] if files else number, ";".join(chosen), *shown])
+        if files:
+            lines += [[Path(name), *[""] * (len(names) + 1)] for name in unreadable]
+            lines.sort(key=lambda line: line[0])
+        head = ["file" if files else "index", "labels", *(f"probability_{name}" for name in names)]
+        atomic_write_csv(self.path, [head, *lines])
+
+
+def _is_multilabel(module: Any) -> bool:
+    return getattr(module, "multilabel", False) is True
 
 
 def _are_probabilities(outputs: Tensor) -> bool:
