@@ -35,14 +35,15 @@ def part_of_groups(labels: Tensor, groups: Tensor, shares: Sequence[float], seed
     totals = np.maximum(counts.sum(0), 1)
     lacking = np.outer(shares, counts.sum(0))
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).numpy()
-    order = order[np.argsort(-counts[order].sum(1), kind="stable")]
+    sizes = np.bincount(numbers)
+    order = order[np.argsort(-sizes[order], kind="stable")]
     part = np.empty(len(names), np.int64)
     for group in order:
         part[group] = (lacking @ (counts[group] / totals)).argmax()
         lacking[part[group]] -= counts[group]
     if empty := len(shares) - len(np.unique(part)):
         raise InputError(
-            f"data.group_column has {len(names)} groups, of which the largest has {int(counts.sum(1).max())} of "
+            f"data.group_column has {len(names)} groups, of which the largest has {int(sizes.max())} of "
             f"{len(labels)} images, so that {empty} of {len(shares)} parts would be empty; give smaller groups or a "
             "larger data.val_split"
         )

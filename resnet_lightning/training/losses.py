@@ -70,6 +70,11 @@ class ClassifierLoss(nn.Module):
             if inspect.isclass(factory) and factory.__module__.startswith("torch.nn."):
                 options = _torch_options(self.name, options)
             self.own = LossAdapter(self.name, factory, options, num_classes, label_smoothing)
+            if multilabel and not self.own.takes_probabilities:
+                raise InputError(
+                    f"loss {self.name!r} takes one label for each image, and these may have several; leave "
+                    "model.loss out, which is BCEWithLogitsLoss then"
+                )
 
     def forward(self, logits: Tensor, targets: Tensor, training: bool = False) -> tuple[Tensor, Tensor | None]:
         """Returns the loss of each image (B,), and how much each image counts (B,); None if all count the same.

@@ -175,7 +175,8 @@ def label_scores(probabilities: Tensor, targets: Tensor, thresholds: Tensor) -> 
         limits = torch.tensor(draws, dtype=torch.float64).nanquantile(
             torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0
         )
-        intervals = [(float(low), float(high)) for low, high in limits.T]
+        # Without a mistake, all samples are the same, and there is no interval.
+        intervals = [(float(low), float(high)) if low < high else None for low, high in limits.T]
     return {
         "mean average precision": Score(of_all[0], intervals[0]),
         "mean F1": Score(of_all[1], intervals[1]),
