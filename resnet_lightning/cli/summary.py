@@ -116,8 +116,8 @@ def _test_results(trainer: Trainer) -> dict[str, str | Text]:
     if labels:
         known = ("test/acc", "test/loss", "test/mAP", "test/f1")
         rest = {name: f"{value:.4f}" for name, value in metrics.items() if name not in known}
-        (name, value), *others = labels.items()
-        return {name: Text(value, style="bold green"), **dict(others), **rest}
+        (first, score), *others = labels.items()
+        return {first: Text(score, style="bold green"), **dict(others), **rest}
     if "test/acc" in metrics:
         own: dict[str, list[str]] = {}
         for name, value in metrics.items():

@@ -50,7 +50,9 @@ def test_both_forms_of_a_table_give_the_same_labels_in_equal_shares(tables):
     by_column = TableDataModule(tables / "columns.csv", label_columns=list(LABELS), val_split=0.2)
     joined = TableDataModule(tables / "labels.csv", label_separator=";", classes=LABELS, val_split=0.2)
     assert joined.all_classes == tuple(sorted(LABELS))
-    whole = torch.tensor([[mark == "1" for mark in row[1:]] for row in csv.reader((tables / "columns.csv").open())][1:])
+    whole = torch.tensor(
+        [[mark == "1" for mark in row[1:]] for row in csv.reader((tables / "columns.csv").read_text().splitlines())][1:]
+    )
     for split in "train", "val", "test":
         found, other = by_column.split(split), joined.split(split)
         assert torch.equal(found.targets[found.indices], other.targets[other.indices])
@@ -161,7 +163,7 @@ def test_a_run_learns_resumes_predicts_exports_and_reports(tables, capsys):
     assert thresholds.tolist() == pytest.approx([rows[name]["threshold"] for name in LABELS])
     assert main(["predict", "--ckpt_path", best, "--data.predict_folder", str(tables / "images")]) == 0
     (file,) = Path("runs").rglob("predictions.csv")
-    for row in csv.DictReader(file.open()):
+    for row in csv.DictReader(file.read_text().splitlines()):
         above = [n for n, t in zip(LABELS, thresholds, strict=True) if float(row[f"probability_{n}"]) >= float(t)]
         assert row["labels"] == ";".join(above)
 

@@ -104,10 +104,10 @@ class MultilabelEvaluation(Callback):
             confidences, rows = wrong[:, column].topk(min(kept, len(wrong)))
             for confidence, row in zip(confidences.tolist(), rows.tolist(), strict=True):
                 if confidence > least:
-                    sets = (_names(names, marks[row]) for marks in (present, predicted))
+                    label, prediction = (_names(names, marks[row]) for marks in (present, predicted))
                     png = as_png(data.to_pixels(images[row : row + 1])[0])
                     name = data.name_of("test", int(data.indices[row]))
-                    found.append(LabelMistake(confidence, name, names[column], *sets, png))
+                    found.append(LabelMistake(confidence, name, names[column], label, prediction, png))
             found[:] = heapq.nlargest(kept, found)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
