@@ -1,9 +1,10 @@
-"""``lightning data``: looks at a folder of images before a training."""
+"""``lightning data``: looks at the images of a folder or table before a training."""
 
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich import box
@@ -12,8 +13,12 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from ..data.inspection import ImageFacts, Inspection, inspect_folder
+from ..data.datasets.folder_layout import FolderLayout
+from ..data.datasets.image_folder import Layout
+from ..data.datasets.image_table import ImageTable
+from ..data.inspection import ImageFacts, Inspection, inspect_layout
 from ..data.loading.decode import read_image, scale_and_cut
+from ..errors import InputError
 from ..runs import figures
 from ..runs.folder import local_folder
 from .console import console, shown_log
@@ -23,41 +28,78 @@ _MOST_CLASSES = 20  # in the table and in the mosaic
 _SHOWN = 5  # of a longer list
 _UNEVEN = 3  # so many times more images in the largest class than in the smallest one suggest balanced sampling
 _LARGEST_SIDE = 224
+_TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq")
+_COLUMNS = {
+    "file_column": "the column of the paths (default: file)",
+    "label_column": "the column of the classes (default: label)",
+    "label_separator": "what separates several labels in that column, such as ';'",
+    "label_columns": "several labels as columns of 0 and 1: their names, separated by commas",
+    "split_column": "the column of the splits",
+    "group_column": "the column that states which images belong together",
+}
 
 
 def command(arguments: list[str]) -> None:
     parser = ToolParser(
         prog="resnet-lightning data",
-        description="Reads every image of a folder, and prints what a training would meet: the splits and classes, "
-        "sizes, modes, files that cannot be read, duplicates, mean and deviation, and the lines for a config.",
+        description="Reads every image of a folder or table, and prints what a training would meet: the splits and "
+        "classes, sizes, modes, files that cannot be read, duplicates, mean and deviation, and the lines for a config.",
     )
     parser.add_argument(
-        "folder", help="a folder with a folder for each class, or with such folders in train/ and test/"
+        "folder",
+        help="a folder with a folder for each class, or with such folders in train/ and test/; or a CSV or Parquet "
+        "table",
     )
+    parser.add_argument("--root", help="of a table: the folder that paths are relative to (default: that of the table)")
+    for name, what in _COLUMNS.items():
+        parser.add_argument(f"--{name}", help=f"of a table: {what}")
     parser.add_argument(
         "--output", type=Path, help="a picture of some labelled images (default: NAME_images.png in this folder)"
     )
     options = parser.parse_args(arguments)
-    root = local_folder("FOLDER", options.folder)
+    table = _table(options)
+    root = local_folder("FOLDER", options.folder) if table is None else table.root
     out = console()
     with shown_log(out):
-        found = _inspect(root, out)
+        found = _inspect(FolderLayout(root) if table is None else table, root, out)
     out.print(_counts_table(found), highlight=False)
+    if _has_several_labels(found):
+        none = sum(not image.labels for image in found.images)
+        out.print(f"labels of {len(found.images):,} images, of which {none:,} have none", highlight=False)
     for line in (*_sizes_and_modes(found), *_unreadable(found), *_duplicates(found)):
         out.print(line, highlight=False, soft_wrap=True)
     mean, deviation = found.statistics()
     out.print(f"training images: mean {_numbers(mean)}, deviation {_numbers(deviation)}", highlight=False)
-    output = options.output or Path(f"{root.absolute().name}_images.png")
+    if found.groups is not None:
+        out.print(f"groups: {found.groups:,}, none of them in several splits", highlight=False)
+    name = root.absolute().name if table is None else table.path.stem
+    output = options.output or Path(f"{name}_images.png")
     _draw_mosaic(found, output)
     out.print(f"[dim]picture[/] {escape(str(output))}", highlight=False, soft_wrap=True)
     out.print("[dim]for a config; mean and deviation are measured when it runs:[/]")
-    out.print(_config(found), markup=False, highlight=False, soft_wrap=True)
+    out.print(_config(found, options), markup=False, highlight=False, soft_wrap=True)
 
 
-def _inspect(root: Path, out: Console) -> Inspection:
+def _table(options: Any) -> ImageTable | None:
+    """Returns the table that was named; None for a folder."""
+    given = {name: value for name in _COLUMNS if (value := getattr(options, name)) is not None}
+    path = Path(options.folder).expanduser()
+    if path.suffix.lower() not in _TABLES or path.is_dir():
+        if name := next(iter(["root"] if options.root else given), None):
+            raise InputError(
+                f"--{name} belongs to a table, but {options.folder!r} is none (its name ends in {', '.join(_TABLES)})"
+            )
+        return None
+    if "label_columns" in given:
+        given["label_columns"] = [name.strip() for name in given["label_columns"].split(",")]
+    root = path.parent if options.root is None else local_folder("--root", options.root)
+    return ImageTable(path, root, **given)
+
+
+def _inspect(layout: Layout, root: Path, out: Console) -> Inspection:
     with _progress(out) as bar:
         task = bar.add_task("reading images", total=None)
-        return inspect_folder(root, lambda done, total: bar.update(task, completed=done, total=total))
+        return inspect_layout(layout, root, lambda done, total: bar.update(task, completed=done, total=total))
 
 
 @contextlib.contextmanager
@@ -127,8 +169,8 @@ def _splits(group: Sequence[ImageFacts]) -> set[str]:
     return {image.split for image in group}
 
 
-def _labels(group: Sequence[ImageFacts]) -> set[int]:
-    return {image.label for image in group}
+def _labels(group: Sequence[ImageFacts]) -> set[tuple[int, ...]]:
+    return {image.labels for image in group}
 
 
 def _and_more(count: int) -> Iterator[str]:
@@ -144,21 +186,30 @@ def _draw_mosaic(found: Inspection, path: Path) -> None:
     """Draws up to four training images of each class, with the names of their classes above them."""
     chosen = []
     for label in range(min(len(found.classes), _MOST_CLASSES)):
-        chosen += [i for i in found.readable if i.split == "train" and i.label == label][:4]
+        chosen += [i for i in found.readable if i.split == "train" and label in i.labels and i not in chosen][:4]
     side = 128
     pixels = []
     for image in chosen:
         read = read_image(str(found.root / image.file), 3, found.white_level)
         pixels.append(scale_and_cut(read, side, side).permute(1, 2, 0).numpy())
-    captions = [found.classes[image.label] for image in chosen]
+    captions = [", ".join(found.classes[label] for label in image.labels) for image in chosen]
     figures.save(
         figures.images_in_a_grid(pixels, captions, title=f"Training images in {found.root.absolute().name}"), path
     )
 
 
-def _config(found: Inspection) -> str:
-    """Returns the part of a config that reads the folder."""
-    options: dict[str, object] = {"root": str(found.root)}
+def _has_several_labels(found: Inspection) -> bool:
+    return any(len(image.labels) != 1 for image in found.images)
+
+
+def _config(found: Inspection, given: Any) -> str:
+    """Returns the part of a config that reads the folder or table."""
+    is_table = Path(given.folder).suffix.lower() in _TABLES
+    options: dict[str, object] = {"table": given.folder} if is_table else {}
+    options["root"] = str(found.root)
+    for name in _COLUMNS:
+        if (value := getattr(given, name)) is not None:
+            options[name] = [part.strip() for part in value.split(",")] if name == "label_columns" else value
     sizes = {image.size for image in found.readable if image.size}
     if len(sizes) > 1 or max(max(size) for size in sizes) > _LARGEST_SIDE:
         middle = sorted(min(size) for size in sizes)[len(sizes) // 2]
@@ -166,7 +217,7 @@ def _config(found: Inspection) -> str:
     if found.unreadable:
         options["on_error"] = "skip"
     counts = [count for count in found.counts()["train"] if count]
-    if max(counts) >= _UNEVEN * min(counts):
+    if max(counts) >= _UNEVEN * min(counts) and not _has_several_labels(found):
         options["sampling"] = "balanced"
-    config = {"data": {"class_path": "ImageFolderDataModule", "init_args": options}}
+    config = {"data": {"class_path": "TableDataModule" if is_table else "ImageFolderDataModule", "init_args": options}}
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip()

@@ -87,7 +87,7 @@ def fingerprint_of_files(names: FileNames, targets: Tensor, indices: Tensor) -> 
             size = -1
         digest.update(f"{size} ".encode())
     for name in _spread(names, _ENDS):
-        digest.update(_end_of(name))
+        digest.update(end_of(name))
     return digest.hexdigest()
 
 
@@ -121,7 +121,8 @@ def _spread(names: FileNames, at_most: int) -> Iterator[str]:
     return (names[number] for number in range(0, len(names), max(-(-len(names) // at_most), 1)))
 
 
-def _end_of(name: str) -> bytes:
+def end_of(name: str) -> bytes:
+    """Returns the last 4 kB of a file; none if it cannot be read."""
     try:
         with open(name, "rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - _END, 0))

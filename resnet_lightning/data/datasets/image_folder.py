@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..augmentation import Augmentation
+from ..duplicates import shared_images
 from ..loading.cache import DecodedCache, default_cache_folder
 from ..loading.decode import size_of
 from ..loading.files import FileNames, ImageFiles
@@ -170,6 +171,11 @@ class ImageFolderDataModule(ImageDataModule):
 
     def name_of(self, part: str, index: int) -> str:
         return os.path.relpath(self._names[part][index], self.root)
+
+    def shared_images(self) -> str:
+        splits = {name: self.split(name) for name in ("train", "val", "test")}
+        part_of = {"val": "val" if self.has_validation_set else "train"}
+        return shared_images(splits, lambda name, index: self.name_of(part_of.get(name, name), index))
 
     def training_files(self) -> FileNames | None:
         self.split("train")

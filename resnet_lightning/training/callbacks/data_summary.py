@@ -5,13 +5,14 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from rich.console import Console
+from rich.markup import escape
 
 from ...data import ImageDataModule
 from ...data.splits import classes_in_words
 
 
 class DataSummary(Callback):
-    """Prints the classes, the numbers of images and their folders when a training starts.
+    """Prints the classes, the numbers of images, their folders, and images in several splits when a training starts.
 
     For another data module than this package's, it prints what the data module and its loaders state: a
     ``num_classes``, ``class_names`` or ``classes``, and the lengths of their data sets.
@@ -34,6 +35,8 @@ class DataSummary(Callback):
         data: Any = getattr(trainer, "datamodule", None)
         if isinstance(data, ImageDataModule):
             self._print(trainer, data.in_words())
+            if trainer.is_global_zero and (shared := data.shared_images()):
+                self.console.print(f"[yellow]{escape(shared)}", highlight=False, soft_wrap=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = getattr(trainer, "datamodule", None)
