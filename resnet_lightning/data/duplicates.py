@@ -55,7 +55,7 @@ def _keys(splits: Mapping[str, Split]) -> Iterator[tuple[str, object, int]]:
             for index in splits[name].indices.tolist():
                 pixels = images[index].contiguous().numpy()
                 if pixels.size and (pixels != pixels.flat[0]).any():
-                    yield name, (pixels.shape, hashlib.blake2b(pixels, digest_size=16).digest()), index
+                    yield name, (pixels.shape, hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()), index
     elif len(files) == len(splits) and sum(map(len, splits.values())) <= _MOST_FILES:
         yield from _keys_of_files(splits, files)
 
