@@ -5,8 +5,9 @@ It reports each case that does not end in one short line.
     python tests/fuzz_command_line.py --cases 2000 --seed 0
 
 Each case is a short training of the digits, or another command on its checkpoint or folder, in this process. It is
-bad if it raises, takes longer than a minute, exits with a code other than 0 and 2, or prints an error that is not one
-line of at most three lines of a terminal. Each bad case is printed with its number; ``--only NUMBER`` repeats it.
+bad if it raises, computes for longer than a minute, waits for longer than ten, exits with a code other than 0 and 2, or
+prints an error that is not one line of at most three lines of a terminal. Each bad case is printed with its number;
+``--only NUMBER`` repeats it. ``--first NUMBER`` begins there, so that several processes can share the cases.
 """
 
 import argparse
@@ -33,7 +34,8 @@ from resnet_lightning.cli.main import main
 CONFIG = Path(__file__).parents[1] / "configs" / "digits.yaml"
 SHORT = ["--trainer.max_epochs", "1", "--trainer.num_sanity_val_steps", "0", "--trainer.devices", "1"]
 SHORT += [part for split in ("train", "val", "test") for part in (f"--trainer.limit_{split}_batches", "1")]
-SECONDS = 60
+SECONDS = 60  # of this process: beside other work, a command takes longer without being worse
+WAITED_SECONDS = 600
 
 VALUES = [
     *(None, True, False, 0, 1, -1, 2, 0.5, -0.5, 1e-30, 1e30, 1e308, float("nan"), float("inf"), 10**30),
@@ -259,11 +261,13 @@ def environment_case(draw: random.Random) -> list[str]:
 def fault_of(words: list[str]) -> str | None:
     """Runs a command line and returns what is wrong with how it ends; None if nothing is."""
 
-    def ring(*_: Any) -> None:
-        raise Hang(f"longer than {SECONDS} s")
+    def ring(number: int, _: Any) -> None:
+        raise Hang(f"computed for {SECONDS} s" if number == signal.SIGPROF else f"waited for {WAITED_SECONDS} s")
 
-    signal.signal(signal.SIGALRM, ring)
-    signal.alarm(SECONDS)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, ring)
+    signal.alarm(WAITED_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -275,6 +279,7 @@ def fault_of(words: list[str]) -> str | None:
         return "".join(traceback.format_exception(error)[-6:])
     finally:
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     said = errors.getvalue().strip()
     if code == 0:
         return None
@@ -290,6 +295,7 @@ def fuzz() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first case")
     parser.add_argument("--only", type=int, help="the number of a single case")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -300,7 +306,8 @@ def fuzz() -> int:
         assert fault_of(["fit", "--config", str(CONFIG), *SHORT]) is None
         checkpoint = next(Path("runs").rglob("last.ckpt")).resolve()
         environment = dict(os.environ)
-        for number in range(options.cases) if options.only is None else [options.only]:
+        numbers = range(options.first, options.first + options.cases) if options.only is None else [options.only]
+        for number in numbers:
             draw = random.Random(f"{options.seed} {number}")
             work = Path(folder, str(number))
             work.mkdir()
