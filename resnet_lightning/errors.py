@@ -26,6 +26,8 @@ def check_int(name: str, value: object, at_least: int) -> None:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns the end of an error message: the known words similar to ``word``, or all of them if none is similar."""
     known = sorted(known)
+    if not known:
+        return "it takes none"
     if similar := nearest(word, known):
         return f"did you mean {' or '.join(map(repr, similar))}?"
     return f"known: {', '.join(known)}"

@@ -109,7 +109,8 @@ def unknown_option(key: str) -> str:
         return f"unknown option {key!r}; did you mean {' or '.join(map(repr, similar))}?"
     if leaf in _names_of_parts():
         return f"option {leaf!r} belongs to no callback or logger here; give that first, as --trainer.callbacks+=NAME"
-    if similar := nearest(leaf, _names_of_parts()):
+    is_of_trainer = not group or first == "trainer"
+    if is_of_trainer and (similar := nearest(leaf, _names_of_parts())):
         return f"unknown option {key!r}; did you mean {' or '.join(map(repr, similar))}?"
     return f"unknown option {key!r}{meant_option(key, of_groups)}"
 

@@ -85,7 +85,7 @@ def check_checkpoint_callbacks(trainer: Trainer, best: BestCheckpoint | None, fo
     Raises:
         InputError: naming the callback and the option.
     """
-    ours = _OURS | {best.filename or "best" if best else "best"}
+    ours = _OURS | {(best.filename or "best" if best else "best").casefold()}
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if callback is best or not isinstance(callback, ModelCheckpoint | OnExceptionCheckpoint):
             continue
@@ -100,7 +100,7 @@ def check_checkpoint_callbacks(trainer: Trainer, best: BestCheckpoint | None, fo
         name = type(callback).__name__
         if getattr(callback, "save_last", False):
             raise InputError(f"{name}.save_last would replace last.ckpt, from which the run resumes; leave it out")
-        if callback.filename and os.path.normpath(callback.filename) in ours:
+        if callback.filename and os.path.normpath(callback.filename).casefold() in ours:
             raise InputError(
                 f"{name}.filename is {callback.filename!r}, the name of a checkpoint of the run; give another name"
             )
@@ -110,7 +110,7 @@ def _check_filename(option: str, filename: str | None) -> None:
     if not filename:
         return
     name = os.path.normpath(filename)
-    if name in _OURS:
+    if name.casefold() in _OURS:  # not every file system tells LAST.ckpt from last.ckpt
         raise InputError(f"{option} is {filename!r}, the name of a checkpoint that the run resumes from; give another")
     if os.path.isabs(name) or name.split(os.sep)[0] in (os.pardir, os.curdir):
         raise InputError(f"{option} is {filename!r}; give the name of a file, and its folder as checkpoint.dirpath")

@@ -133,6 +133,10 @@ def test_a_wrong_command_gets_what_was_meant(words, meant, capsys):
             "a classifier needs logits (64, 10)",
         ),
         (
+            ["--model.backbone", "torch.nn.Sequential", "--model.backbone_args", "{}"],
+            "backbone 'torch.nn.Sequential' takes no option 'num_classes'; it takes none",
+        ),
+        (
             ["--model.backbone", "torchvision.models.mobilenet_v3_small", "--model.backbone_args", "{}"],
             "the network takes images with 3 channels, and got 1",
         ),
@@ -281,6 +285,21 @@ def test_a_malformed_checkpoint_is_rejected_in_one_line(part, value, digits_run,
         "run",
         "state_dict",
     )
+
+
+def test_a_checkpoint_of_a_run_without_its_step_is_rejected_in_one_line(digits_run, capsys):
+    checkpoint = torch.load(digits_run / "checkpoints" / "last.ckpt", weights_only=True)
+    del checkpoint["global_step"]
+    torch.save(checkpoint, "malformed.ckpt")
+    for command in "fit", "test":
+        assert "its 'global_step' is missing" in line_of(capsys, command, "--ckpt_path", "malformed.ckpt")
+
+
+def test_an_option_of_a_logger_is_not_meant_by_one_of_the_model(capsys):
+    Path("config.yaml").write_text("model: {backbone: resnet20, teamspaces: 1}\ndata: DigitsDataModule\n")
+    line = line_of(capsys, "fit", "--config", "config.yaml")
+    assert "unknown option 'model.teamspaces'" in line
+    assert "'teamspace'" not in line  # which is one of the logger of Lightning's platform
 
 
 def test_a_checkpoint_beyond_the_end_of_the_run_names_the_option_that_ends_it(digits_run, capsys):

@@ -18,7 +18,9 @@ from resnet_lightning import ImageClassifier, InputError
 from resnet_lightning.atomic_write import atomic_write_csv
 from resnet_lightning.cli.console import SafeConsole
 from resnet_lightning.cli.main import main
+from resnet_lightning.experiments.studies.trained import data_of
 from resnet_lightning.inference.loaded import load_model
+from resnet_lightning.runs.reader import read_run
 from resnet_lightning.trust import Trust
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
@@ -313,6 +315,28 @@ class Trusted(nn.Module):
 
 def trusted_function(num_classes, in_chans) -> nn.Module:
     return Trusted(num_classes, in_chans)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"class_path": "harm.run"},
+        {"class_path": "timeit.timeit", "init_args": {"setup": COMMAND, "number": 1}},
+        {
+            "class_path": "resnet_lightning.data.DigitsDataModule",
+            "init_args": {"root": {"class_path": "timeit.timeit"}},
+        },
+        {"class_path": "torch.nn.Identity"},
+        "harm.run",
+    ],
+)
+def test_the_folder_of_a_study_names_no_code(hostile, data, tmp_path):
+    hostile()
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text(yaml.safe_dump({"data": data}))
+    with pytest.raises(InputError, match="names"):
+        data_of(read_run("run"))
+    assert is_unharmed(tmp_path)
 
 
 def test_code_that_has_been_imported_is_the_user_s_own(tmp_path):

@@ -112,6 +112,7 @@ def test_other_checkpoint_callbacks_do_not_choose_what_is_tested(callback):
     ("options", "said"),
     [
         ("--checkpoint.filename last", "checkpoint.filename is 'last', the name of a checkpoint that the run resumes"),
+        ("--checkpoint.filename LAST", "checkpoint.filename is 'LAST', the name of a checkpoint that the run resumes"),
         ("--checkpoint.filename ./previous", "checkpoint.filename is './previous', the name of"),
         ("--checkpoint.filename ../best", "checkpoint.filename is '../best'; give the name of a file"),
         ("--checkpoint.filename {epoch", "checkpoint.filename is '{epoch'; write fields as in '{epoch}-{step}'"),

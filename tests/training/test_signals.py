@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import Callback
+from lightning import Callback, Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 
+from resnet_lightning.cli.main import main
 from resnet_lightning.runs.checkpoint_io import is_whole
+from resnet_lightning.signals import Signalled
+from resnet_lightning.training.callbacks import RunRecord
 from resnet_lightning.training.callbacks.preemption import SignalReceiver
 from runs_alike import DIGITS, SMALL, TIMEOUT, wait_for, with_callbacks
 
@@ -82,6 +86,46 @@ def test_a_signal_around_the_training_ends_the_run_with_its_code_and_one_line(wa
         code, printed = warm.run(*FIT, "--resume", "run")
         assert code == 0, printed
         assert json.loads(record.read_text())["state"] == "finished"
+
+
+class HideSignal(Callback):
+    """Raises an exception of its own where a signal interrupts it, as libraries do."""
+
+    def on_test_start(self, trainer, pl_module) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        except BaseException as error:
+            raise RuntimeError("interrupted") from error
+
+
+@pytest.mark.slow
+def test_a_signal_that_a_library_turns_into_an_error_stops_the_run(capsys):
+    assert main([*FIT, *with_callbacks("hide", **{f"{__name__}.HideSignal": {}}), "--resume", "run"]) == 143
+    assert "SIGTERM ended fit. To resume:" in capsys.readouterr().out
+    assert json.loads(Path("run/run.json").read_text())["state"] == "stopped"
+
+
+def test_a_signal_while_the_end_is_recorded_is_recorded_instead(tmp_path):
+    record = RunRecord("a", "{}", tmp_path)
+    trainer = Trainer(
+        callbacks=[record],
+        max_epochs=1,
+        limit_train_batches=1,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+    )
+    trainer.fit(BoringModel())
+    (tmp_path / "run.json.part").mkdir()
+    with pytest.raises(IsADirectoryError):
+        record.finish()
+    (tmp_path / "run.json.part").rmdir()
+    record.end(Signalled(signal.SIGTERM))
+    assert json.loads((tmp_path / "run.json").read_text())["state"] == "stopped"
 
 
 @pytest.mark.slow

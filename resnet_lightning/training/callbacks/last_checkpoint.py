@@ -9,6 +9,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from ... import signals
 from ...runs.checkpoint_io import save_together
 from ...runs.place import FolderMoved, Place
 from ...signals import Signalled, is_handled, take_over
@@ -242,8 +243,10 @@ def signal_behind(error: BaseException, trainer: Trainer) -> BaseException:
     """Returns what ended a training: a signal that it has received, or else the exception itself.
 
     A signal often reaches other processes too, such as those that read images, and the training fails without them
-    before it can act on the signal.
+    before it can act on the signal. Outside of the training, code that a signal interrupts may raise an exception of
+    its own instead.
     """
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     received = next((callback.received for callback in callbacks if isinstance(callback, LastCheckpoint)), 0)
+    received = received or signals.received()
     return Signalled(received) if received and not isinstance(error, Interrupted | Signalled) else error

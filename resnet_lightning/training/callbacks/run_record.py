@@ -174,8 +174,9 @@ class RunRecord(Callback):
     def _update(self, **facts: Any) -> None:
         """Writes ``run.json`` with these facts added or replaced. Only the first process of a run writes it."""
         if self._state:
-            self._state.update(facts)
-            atomic_write_text(self.folder / "run.json", json.dumps(self._state, indent=1))
+            state = {**self._state, **facts}
+            atomic_write_text(self.folder / "run.json", json.dumps(state, indent=1))
+            self._state = state  # not earlier: a signal may end the write, and `end` then has to write how it ended
 
     def _read_state(self) -> dict[str, Any]:
         return read_record(self.folder)
