@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jsonargparse import Namespace
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
@@ -24,7 +24,15 @@ from ..runs.folder import local_folder
 from ..runs.lock import InUse
 from ..runs.subprocesses import end_with_parent, end_with_starter, folder_of_parent
 from ..signals import Signalled, exit_code
-from ..training.callbacks import BestCheckpoint, Interrupted, LastCheckpoint, PredictionWriter, RunRecord, Throughput
+from ..training.callbacks import (
+    BestCheckpoint,
+    CorruptionTest,
+    Interrupted,
+    LastCheckpoint,
+    PredictionWriter,
+    RunRecord,
+    Throughput,
+)
 from ..training.callbacks.last_checkpoint import signal_behind
 from ..training.checkpoint_checks import (
     check_checkpoint_callbacks,
@@ -52,6 +60,7 @@ from .model_blocks import with_model_class
 from .monitored_modes import settle_modes
 from .parser import Parser, add_run_options
 from .pretrained_images import fill_in_images
+from .robustness import folder_of_checkpoint, print_robustness
 from .run_session import RunSession
 from .signal_report import end_of_signal
 
@@ -274,10 +283,13 @@ class CommandLine(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config, folder = self.config_init[self.subcommand], self.session.folder
         if self.subcommand != "fit":
-            writer = None
+            own: Callback | None = None
             if folder and self.subcommand == "predict":
-                writer = PredictionWriter(folder / "predictions.csv", config.top_k)
-            return evaluating_trainer(config.trainer, self.console, writer)
+                own = PredictionWriter(folder / "predictions.csv", config.top_k)
+            elif self.subcommand == "test" and config.corruptions is not None:
+                own = CorruptionTest(config.corruptions, folder_of_checkpoint(self.resolved.checkpoint_path))
+                own.check(self.model, self.datamodule)
+            return evaluating_trainer(config.trainer, self.console, own)
         if config.find:
             return tuning_trainer(config.trainer)
         record = None
@@ -385,6 +397,9 @@ class CommandLine(LightningCLI):
         """Tests, and prints the metrics."""
         self.trainer.test(**kwargs, weights_only=True, verbose=False)
         summary.print_metrics(self.console, self.trainer)
+        found = find_callback(self.trainer, CorruptionTest)
+        if found and found.result:
+            print_robustness(self.console, found.result, found.folder)
 
     def predict(self, **kwargs: Any) -> None:
         """Writes the predictions into the run's folder."""

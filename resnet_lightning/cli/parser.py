@@ -121,6 +121,15 @@ def add_run_options(parser: Parser) -> None:
             type=Literal["lr", "batch_size"] | None,
             help="Find a good learning rate (with a figure) or the largest batch size that fits, without training.",
         )
+    if parser.command == "test":
+        parser.add_argument(
+            "--corruptions",
+            type=str | None,
+            nargs="?",
+            const="all",
+            help="Also test on corrupted images, in five strengths: all, or names separated by commas, such as "
+            "`gaussian_noise,fog` (Hendrycks & Dietterich 2019).",
+        )
     if parser.command == "predict":
         parser.add_argument("--top_k", type=int, default=1, help="Number of labels for each image, most likely first.")
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .augmentation import Augmentation
+from .corruptions import Corruption
 from .fingerprint import TrainedImages
 from .image_spec import ImageSpec
 from .loading.files import FileNames, ImageFiles, cores, list_images
@@ -340,12 +341,18 @@ class ImageDataModule(LightningDataModule, ABC):
         raw = self._make_raw_loader(name, _CPU)
         return ImageLoader.of(ImageDataset(raw, self.finish), getattr(raw, "num_workers", 0))
 
-    def device_loader(self, name: str, device: torch.device) -> DeviceLoader:
+    def device_loader(self, name: str, device: torch.device, corruption: Corruption | None = None) -> DeviceLoader:
         """Returns the loader of a split that a Trainer gets, which finishes its batches on ``device``.
 
         Without a running Trainer, every iteration is epoch 0.
+
+        Args:
+            name: ``train``, ``val``, ``test`` or ``predict``.
+            device: the device of the batches.
+            corruption: corrupts the images, except in training.
         """
-        return DeviceLoader(self.raw_loader(name, device), self.finish, device, self._announce)
+        finish = replace(self.finish, corruption=corruption)
+        return DeviceLoader(self.raw_loader(name, device), finish, device, self._announce)
 
     def _announce(self, indices: Tensor) -> None:
         self.indices = indices

@@ -10,6 +10,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
 from .figures import decode_png
+from .robustness import COLUMNS, Robustness
 
 Rows = Sequence[Sequence[Any]]
 
@@ -109,6 +110,24 @@ def log_evaluation(loggers: Iterable[Logger], evaluation: Mapping[str, Any], fig
             columns = ["image", "label", "prediction", "confidence"]
             rows = [[mistake[column] for column in columns] for mistake in mistakes]
             panels.log_table(logger, "test/worst_mistakes", columns, rows, step)
+
+
+@rank_zero_only
+def log_robustness(loggers: Iterable[Logger], found: Robustness, figure: Path | None, step: int) -> None:
+    """Logs the accuracy on corrupted images to each logger.
+
+    Args:
+        loggers: the trainer's loggers.
+        found: the accuracies.
+        figure: their figure as a PNG file; None if there is none.
+        step: the optimizer step.
+    """
+    for logger in loggers:
+        logger.log_metrics(found.metrics(), step)
+        panels = _panels_of(logger)
+        panels.log_table(logger, "corruptions/accuracy", COLUMNS, found.rows(), step)
+        if figure is not None:
+            panels.log_figure(logger, "corruptions/figure", figure, step)
 
 
 def score_tables(evaluation: Mapping[str, Any]) -> dict[str, tuple[Sequence[str], list[list[Any]]]]:

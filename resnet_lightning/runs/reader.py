@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ..errors import InputError
 from .lock import is_held
 from .readable import UNREADABLE, parse_json, parse_yaml, read_text
+from .robustness import FILE, Robustness
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ class Run:
         curves: the logged values, by metric.
         evaluation: the content of ``evaluation.json``; None if the run was not tested.
         notes: a message for each file that is missing or damaged.
+        robustness: the content of ``corruptions.json``; None if the run was not tested on corrupted images.
     """
 
     folder: Path
@@ -71,6 +73,7 @@ class Run:
     curves: dict[str, Points]
     evaluation: Evaluation | None
     notes: tuple[str, ...]
+    robustness: Robustness | None = None
 
     @property
     def name(self) -> str:
@@ -157,7 +160,9 @@ def read_run(folder: str | Path) -> Run:
     if not curves and "metrics.csv is damaged" not in notes:
         notes.append("no metrics were logged" if (folder / "metrics.csv").exists() else "there is no metrics.csv")
     evaluation = _read(folder / "evaluation.json", _parse_evaluation, notes)
-    return Run(folder, config, record, state, _start_time(folder, record), curves, evaluation, tuple(notes))
+    robustness = _read(folder / FILE, Robustness.parse, notes)
+    started = _start_time(folder, record)
+    return Run(folder, config, record, state, started, curves, evaluation, tuple(notes), robustness)
 
 
 def _read(file: Path, parse: Callable[[str], T], notes: list[str]) -> T | None:

@@ -29,7 +29,6 @@ from .callbacks import (
     LoaderReplay,
     MonitoredMetric,
     MultilabelEvaluation,
-    PredictionWriter,
     RunProgress,
     RunRecord,
     Throughput,
@@ -73,19 +72,19 @@ def training_trainer(
     return _trainer(options, callbacks, loggers)
 
 
-def evaluating_trainer(options: Mapping[str, Any], console: Console, predictions: PredictionWriter | None) -> Trainer:
+def evaluating_trainer(options: Mapping[str, Any], console: Console, own: Callback | None) -> Trainer:
     """Returns the trainer of ``validate``, ``test`` and ``predict``.
 
     Args:
         options: the arguments of ``Trainer``.
         console: where to show the progress.
-        predictions: the callback that writes the predictions; None except for ``predict``.
+        own: the callback of this command, such as the one that writes the predictions; None if there is none.
 
     Raises:
         InputError: if ``Trainer`` does not accept the options, such as an accelerator that does not exist.
     """
     callbacks = _with_progress(options, console)
-    return _trainer(options, [*callbacks, *([predictions] if predictions else [])], _loggers(options))
+    return _trainer(options, [*callbacks, *([own] if own else [])], _loggers(options))
 
 
 def tuning_trainer(options: Mapping[str, Any]) -> Trainer:

@@ -37,6 +37,7 @@ from .tables import (
     confusion_rows,
     difference_table,
     final_table,
+    robustness_table,
     run_row,
     setting_table,
 )
@@ -161,6 +162,7 @@ def _test(group: Sequence[Run], groups: Sequence[Sequence[Run]], numbers: dict[P
         "is_selected": len(group) > 1,
         "by_class": class_table(evaluation),
         "mistakes": [_mistake(mistake) for mistake in evaluation.mistakes],
+        "robustness": robustness_table(run.robustness) if run.robustness else None,
     }
     if not evaluation.confusion:  # an image may have several labels
         return test

@@ -11,6 +11,7 @@ from ..comparison import REPEATS, compared_metrics, differences, final_metrics, 
 from ..formatting import duration, epochs, interval, mean_and_deviation, percent, signed
 from ..paired import LEVEL, compare_with_best
 from ..reader import Evaluation, Run
+from ..robustness import COLUMNS, Robustness
 
 
 @dataclass(frozen=True)
@@ -245,3 +246,26 @@ def confusion_rows(evaluation: Evaluation) -> list[ConfusionRow]:
 def _strength(count: int, total: int) -> int:
     """The strength of the color in percent. The square root of the share keeps single images visible."""
     return round(15 + 40 * math.sqrt(count / total)) if count else 0
+
+
+@dataclass(frozen=True)
+class RobustnessTable:
+    """The accuracy on corrupted images.
+
+    Args:
+        caption: the checkpoint, the clean accuracy and the mean corruption error.
+        columns: the names of the columns.
+        rows: the name of each corruption, and its accuracy in each strength and in the mean.
+    """
+
+    caption: str
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def robustness_table(found: Robustness) -> RobustnessTable:
+    """The table of the accuracy on corrupted images."""
+    of = f"of {found.checkpoint}, step {found.step:,}; " if found.checkpoint and found.step is not None else ""
+    caption = f"{of}clean accuracy {percent(found.clean)}, mean corruption error {percent(found.mean_error)}"
+    rows = [(name.replace("_", " "), [percent(value) for value in values]) for name, *values in found.rows()]
+    return RobustnessTable(caption, list(COLUMNS), rows)

@@ -2,6 +2,7 @@
 
 from .agreement import Agreement
 from .best_checkpoint import BestCheckpoint
+from .corruption_test import CorruptionTest
 from .data_summary import DataSummary
 from .ema import MovingAverage
 from .embedding import Embedding
@@ -25,6 +26,7 @@ from .weight_averaging import ResumableWeightAveraging
 __all__ = [
     "Agreement",
     "BestCheckpoint",
+    "CorruptionTest",
     "DataSummary",
     "Embedding",
     "Evaluation",
