@@ -1,7 +1,7 @@
 """The images that a model expects: their classes, size, channels and normalization."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from ..errors import InputError
@@ -21,7 +21,7 @@ class ImageSpec:
         mean: of each channel, for pixels in [0, 1].
         std: the standard deviation of each channel, likewise.
         white_level: the pixel value of white in grey images of more than 8 bits; None if there were none.
-        multilabel: whether an image may have several of the labels, or none.
+        multilabel: whether an image may have several of the labels, or none; None is false.
     """
 
     class_names: tuple[str, ...]
@@ -31,7 +31,7 @@ class ImageSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     white_level: float | None = None
-    multilabel: bool = False
+    multilabel: bool | None = None
 
     @property
     def is_square(self) -> bool:
@@ -41,7 +41,10 @@ class ImageSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the entries that a checkpoint stores: numbers, strings and lists of them."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        entries = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        if not self.multilabel:  # so that checkpoints of one label for each image stay as they were
+            del entries["multilabel"]
+        return entries
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> Self:
@@ -52,7 +55,7 @@ class ImageSpec:
         """
         values: dict[str, Any] = {}
         for field in fields(cls):
-            if field.name not in entries and field.default is not MISSING:  # added later
+            if field.name not in entries and field.default is None:  # added later
                 continue
             if field.name not in entries:
                 raise InputError(f"the checkpoint does not state the {field.name} of its images; train the model again")
@@ -91,5 +94,5 @@ _EXPECTED: dict[str, tuple[Callable[[object], bool], str]] = {
     "mean": (_list_of(_is_number), "a list of numbers"),
     "std": (_list_of(_is_number), "a list of numbers"),
     "white_level": (lambda value: value is None or _is_positive(value), "a positive number"),
-    "multilabel": (lambda value: isinstance(value, bool), "true or false"),
+    "multilabel": (lambda value: isinstance(value, bool | None), "true or false"),
 }

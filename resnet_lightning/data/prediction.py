@@ -39,7 +39,7 @@ class PredictionDataModule(ImageDataModule):
         mean: Sequence[float],
         std: Sequence[float],
         white_level: float | None = None,
-        multilabel: bool = False,
+        multilabel: bool | None = None,
         predict_folder: str | os.PathLike[str] | None = None,
         batch_size: int = 128,
         num_workers: int | None = None,
@@ -55,7 +55,7 @@ class PredictionDataModule(ImageDataModule):
             white_level,
             multilabel,
         )
-        self.multilabel = multilabel
+        self.multilabel = bool(multilabel)
         self.white_level = white_level
         self.in_chans = in_chans
         self.image_size = height if height == width else None
