@@ -493,7 +493,7 @@ class ImageDataModule(LightningDataModule, ABC):
             mean=tuple(mean.tolist()),
             std=tuple(std.tolist()),
             white_level=self.white_level,
-            multilabel=self.multilabel,
+            multilabel=self.multilabel or None,
         )
 
     def state_dict(self) -> dict[str, Any]:
