@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..atomic_write import atomic_write
 from ..errors import InputError
+from ..runs.figures import images_in_a_grid, save
 from .loaded import LoadedModel
 
-_MIN_SIDE = 224  # pixels; the overlays of smaller images are enlarged to about this size
+_MIN_SIDE = 224  # pixels; smaller images are enlarged by a whole number to about this size
+_HEAT = "#e4572e"
+_OPACITY = 0.75  # of the color where the heat is 1
 
 
 @dataclass(frozen=True)
@@ -27,28 +29,55 @@ class Explanation:
         probabilities: the probability of each class (num_classes,).
         pixels: the model's input before normalization (C, H, W) uint8.
         heat: the heatmap (H, W), from 0 to 1: how strongly each pixel supports the most likely class.
+        next_heat: the same for the second most likely class; None if there is none.
+        class_names: the names of the classes; they are numbered without it.
     """
 
     probabilities: Tensor
     pixels: Tensor
     heat: Tensor
+    next_heat: Tensor | None = None
+    class_names: Sequence[str] = ()
 
-    def overlay(self) -> NDArray[np.uint8]:
-        """Returns the image blended with its heatmap (H', W', 3), enlarged if it is small."""
-        from matplotlib import colormaps
+    def overlay(self, heat: Tensor | None = None) -> NDArray[np.uint8]:
+        """Returns the image in pale grey, colored by the heat (H', W', 3) of a class; enlarged if it is small.
 
+        Args:
+            heat: the heatmap; by default that of the most likely class.
+        """
+        grey = Image.fromarray(self.photo()).convert("L")
+        pale = np.asarray(grey, np.float64)[..., None] * 0.7 + 0.3 * 255
+        shown = self.heat if heat is None else heat
+        opacity = F.interpolate(shown[None, None], grey.size[::-1], mode="bilinear")[0, 0, :, :, None].double().numpy()
+        opacity = _OPACITY * opacity
+        # Multiplied by the image, so that its edges stay visible under the color.
+        tint = pale / 255 * np.array(ImageColor.getrgb(_HEAT))
+        return ((1 - opacity) * pale + opacity * tint).round().astype(np.uint8)
+
+    def photo(self) -> NDArray[np.uint8]:
+        """Returns the image (H', W', 3), enlarged if it is small."""
         factor = max(_MIN_SIDE // max(self.heat.shape), 1)
-        image = self.pixels.expand(3, -1, -1).permute(1, 2, 0).numpy().repeat(factor, 0).repeat(factor, 1)
-        height, width, _ = image.shape
-        heat = F.interpolate(self.heat[None, None], (height, width), mode="bilinear")[0, 0].numpy()
-        colors = colormaps["jet"](heat)[..., :3] * 255
-        return (0.55 * image + 0.45 * colors).round().astype(np.uint8)
+        return self.pixels.expand(3, -1, -1).permute(1, 2, 0).numpy().repeat(factor, 0).repeat(factor, 1)
+
+    def picture(self) -> Image.Image:
+        """Returns the image beside the evidence for the most likely class and for the next one."""
+        values, labels = self.probabilities.topk(min(2, len(self.probabilities)))
+        names = [self._name(label) for label in labels.tolist()]
+        shares = [f"{value:.1%}" for value in values.tolist()]
+        images, captions = [self.photo(), self.overlay()], ["image", f"{names[0]}\n{shares[0]}"]
+        if self.next_heat is not None:
+            images.append(self.overlay(self.next_heat))
+            captions.append(f"next: {names[1]}\n{shares[1]}")
+        return images_in_a_grid(images, captions, columns=3, largest=None)
+
+    def _name(self, label: int) -> str:
+        return self.class_names[label] if label < len(self.class_names) else str(label)
 
 
 def explain(trained: LoadedModel, files: Sequence[str | Path]) -> list[Explanation]:
-    """Explains the most likely class of each image by Grad-CAM (Selvaraju et al. 2017, section 3).
+    """Explains the two most likely classes of each image by Grad-CAM (Selvaraju et al. 2017, section 3).
 
-    The heatmap is computed from the model's last feature maps.
+    The heatmaps are computed from the model's last feature maps. Each is scaled to its own maximum.
 
     Raises:
         InputError: if a file cannot be read, or the model has no feature maps.
@@ -60,11 +89,18 @@ def _explain(trained: LoadedModel, pixels: Tensor) -> Explanation:
     images = trained.data.normalize(pixels[None]).requires_grad_()  # so that frozen stages have gradients too
     with torch.enable_grad():
         logits, maps = _logits_and_feature_maps(trained.classifier, images)
-        (gradient,) = torch.autograd.grad(logits[0].max(), maps)
-    heat = (gradient.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
-    heat = F.interpolate(heat.detach(), pixels.shape[1:], mode="bilinear")[0, 0]
+        highest = logits[0].topk(min(2, logits.shape[1])).values
+        gradients = [torch.autograd.grad(logit, maps, retain_graph=True)[0] for logit in highest]
+    heats = [_heat(maps, gradient, pixels.shape[1:]) for gradient in gradients]
     probabilities = trained.classifier.to_probabilities(logits.detach())[0]
-    return Explanation(probabilities, pixels, heat / heat.max().clamp(min=1e-12))
+    return Explanation(probabilities, pixels, heats[0], heats[1] if len(heats) > 1 else None, trained.data.class_names)
+
+
+def _heat(maps: Tensor, gradient: Tensor, size: Sequence[int]) -> Tensor:
+    """Returns the heatmap (H, W) of feature maps (1, C, H', W') and the gradient of a logit in them."""
+    heat = (gradient.mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
+    heat = F.interpolate(heat.detach(), size, mode="bilinear")[0, 0]
+    return heat / heat.max().clamp(min=1e-12)
 
 
 def _logits_and_feature_maps(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,7 +123,7 @@ def _logits_and_feature_maps(model: nn.Module, images: Tensor) -> tuple[Tensor, 
 
 
 def save_overlays(explanations: Sequence[Explanation], files: Sequence[str | Path], folder: Path) -> list[Path]:
-    """Writes the overlay of each explanation as a PNG, and returns the paths.
+    """Writes the picture of each explanation as a PNG, and returns the paths.
 
     Each is named after its image file. If several files have the same name, a number is added to the later ones.
     """
@@ -96,9 +132,7 @@ def save_overlays(explanations: Sequence[Explanation], files: Sequence[str | Pat
         path, number = folder / f"{Path(file).stem}_gradcam.png", 2
         while path in written:
             path, number = folder / f"{Path(file).stem}_gradcam_{number}.png", number + 1
-        with atomic_write(path) as png:
-            Image.fromarray(explanation.overlay()).save(png, "PNG")
-        written.append(path)
+        written.append(save(explanation.picture(), path))
     return written
 
 

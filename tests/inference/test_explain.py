@@ -234,11 +234,12 @@ def test_the_overlay_is_the_image_under_its_heat(size, shown):
     cold = Explanation(torch.ones(1), pixels, torch.zeros(size)).overlay()
     hot = Explanation(torch.ones(1), pixels, torch.ones(size)).overlay()
     assert cold.shape == hot.shape == (shown, shown, 3)
-    # Jet goes from dark blue to dark red.
+    # Cold parts are the image in pale grey. Hot ones are colored, and the darker, the darker the image is there.
     image = random_pixels(0, *size).repeat(shown // size[0], 0).repeat(shown // size[0], 1)
-    for overlay, colour in (cold, (0, 0, 127.5)), (hot, (127.5, 0, 0)):
-        expected = 0.55 * image + 0.45 * np.array(colour)
-        assert abs(overlay - expected).max() <= 1
+    pale = 0.7 * np.array(Image.fromarray(image).convert("L"), float)[..., None] + 0.3 * 255
+    colored = 0.25 * pale + 0.75 * pale / 255 * np.array([0xE4, 0x57, 0x2E])
+    assert abs(cold - pale).max() <= 1
+    assert abs(hot - colored).max() <= 1
 
 
 def test_images_of_one_name_get_pictures_of_their_own(tmp_path):
@@ -250,9 +251,9 @@ def test_images_of_one_name_get_pictures_of_their_own(tmp_path):
     assert len(set(written)) == 4
     assert written[0] == tmp_path / "new" / "folder" / "cat_gradcam.png"
     for value, path in zip((0, 50, 100, 150), written, strict=True):
-        assert np.array(Image.open(path))[0, 0].tolist() == [round(0.55 * value)] * 2 + [
-            round(0.55 * value + 0.45 * 127.5)
-        ]
+        picture = np.array(Image.open(path))  # the image, and its overlay beside it, between margins of 14 pixels
+        assert picture[14, 14].tolist() == [value] * 3
+        assert picture[14, 14 + 224 + 14] == pytest.approx(0.7 * value + 0.3 * 255, abs=1)
 
 
 # The command.
@@ -275,7 +276,12 @@ def test_the_command_names_the_class_and_its_probability(best, capsys):
     assert sorted(path.name for path in Path("shown").iterdir()) == sorted(names)
     for file, name in zip(files, names, strict=True):
         (explanation,) = explain(trained, [file])
-        assert np.array_equal(np.array(Image.open(Path("shown", name))), explanation.overlay())
+        # The image, the evidence for its class, and that for the next one, between margins of 14 pixels.
+        picture = np.array(Image.open(Path("shown", name)))
+        panels = explanation.photo(), explanation.overlay(), explanation.overlay(explanation.next_heat)
+        for place, panel in enumerate(panels):
+            left = 14 + place * (224 + 14)
+            assert np.array_equal(picture[14 : 14 + 224, left : left + 224], panel)
 
 
 def test_overlays_go_into_the_folder_of_the_run(run):
@@ -473,4 +479,4 @@ def test_features_of_colour_images_by_dotted_path():
     assert main(["features", "run/checkpoints/best.ckpt", "--output", "shown", "--data.root", "moved"]) == 0
     assert sorted(path.name for path in Path("shown").iterdir()) == ["embedding.png", "filters.png"]
     assert main(["explain", "run/checkpoints/best.ckpt", "moved/test/cat/000.png", "--output", "shown"]) == 0
-    assert np.array(Image.open("shown/000_gradcam.png")).shape == (192, 192, 3)
+    assert np.array(Image.open("shown/000_gradcam.png")).shape[1:] == (14 + 3 * (192 + 14), 3)

@@ -23,6 +23,7 @@ def images_in_a_grid(
     columns: int = 8,
     title: str = "",
     side: int = _SIDE,
+    largest: int | None = _LARGEST,
 ) -> Image.Image:
     """Images (H, W, 3), (H, W, 1) or (H, W), each with a caption of one or more lines below it.
 
@@ -31,9 +32,10 @@ def images_in_a_grid(
         captions: a caption for each image; none by default. Lines that are too long are cut in their middle.
         columns: the number of images in a row.
         title: a line above them.
-        side: the height in pixels to which small images are enlarged, by a whole number.
+        side: the side in pixels to which small images are enlarged, by a whole number.
+        largest: the side in pixels to which larger images are reduced; None leaves them as they are.
     """
-    shown = [_scaled(image, side) for image in images]
+    shown = [_scaled(image, side, largest) for image in images]
     columns = min(columns, max(len(shown), 1))
     width = max((image.width for image in shown), default=side)
     height = max((image.height for image in shown), default=side)
@@ -57,14 +59,14 @@ def images_in_a_grid(
     return canvas
 
 
-def _scaled(pixels: NDArray[np.uint8], side: int) -> Image.Image:
+def _scaled(pixels: NDArray[np.uint8], side: int, largest: int | None) -> Image.Image:
     """The image in color, enlarged by a whole number if it is small, and reduced if it is large."""
     image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[2:] == (1,) else pixels).convert("RGB")
     times = side // max(image.size)
     if times > 1:
         return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    if max(image.size) > _LARGEST:
-        image.thumbnail((_LARGEST, _LARGEST))
+    if largest and max(image.size) > largest:
+        image.thumbnail((largest, largest))
     return image
 
 
