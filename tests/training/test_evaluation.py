@@ -195,8 +195,9 @@ def test_the_pictures_show_something(outcome):
     pictures = outcome / "whole" / "pictures"
     for name in "first_batch", "confusion_matrix", "worst_mistakes":
         assert colours_of(pictures / f"{name}.png") > 20
-    # Four in a row, each 1.7 inches wide and 2 high, of 120 pixels.
-    assert np.array(Image.open(pictures / "worst_mistakes.png")).shape[:2] == (4 * 240, 4 * 204)
+    # Below a title 4 x 4 images of 160 pixels with three lines each, and 14 pixels between them.
+    size = np.array(Image.open(pictures / "worst_mistakes.png")).shape[:2]
+    assert size == (50 + 4 * (160 + 3 * 18 + 14), 14 + 4 * (160 + 14))
 
 
 @pytest.mark.parametrize("resident", ["auto", "false"])
