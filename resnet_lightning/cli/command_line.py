@@ -59,6 +59,7 @@ from .main import SUBCOMMANDS
 from .model_blocks import with_model_class
 from .monitored_modes import settle_modes
 from .parser import Parser, add_run_options
+from .predictions import summary_of_predictions
 from .pretrained_images import fill_in_images
 from .robustness import folder_of_checkpoint, print_robustness
 from .run_session import RunSession
@@ -402,11 +403,11 @@ class CommandLine(LightningCLI):
             print_robustness(self.console, found.result, found.folder)
 
     def predict(self, **kwargs: Any) -> None:
-        """Writes the predictions into the run's folder."""
+        """Writes the predictions into the run's folder, and prints a summary."""
         self.trainer.predict(**kwargs, weights_only=True, return_predictions=False)
         file = self.session.folder / "predictions.csv" if self.session.folder else None
         if file and file.is_file():
-            summary.print_table(self.console, {"predictions": str(file)})
+            summary.print_table(self.console, summary_of_predictions(file))
 
     def _print(self, text: str) -> None:
         summary.print_line(self.console, text)

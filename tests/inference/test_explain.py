@@ -16,6 +16,7 @@ from commands import error_line
 from image_files import DAMAGE_IDS, DAMAGES, random_pixels, write_folders
 from repository import CONFIGS
 from resnet_lightning import DigitsDataModule, ImageClassifier
+from resnet_lightning.cli.explain import command as run_explain
 from resnet_lightning.cli.main import main
 from resnet_lightning.data import PredictionDataModule
 from resnet_lightning.errors import InputError
@@ -298,6 +299,28 @@ def test_an_image_that_cannot_be_read_is_named(best, capsys, damage):
     damage(Path("broken.png"))
     line = error_line(capsys, "explain", str(best), str(file), "broken.png", "--output", "shown")
     assert "cannot read the image 'broken.png'" in line
+
+
+def test_images_of_a_folder_that_cannot_be_read_are_skipped_and_counted(best, capsys):
+    digit_files(2)
+    for name, damage in DAMAGES:
+        damage(Path("images", name))
+    for _ in range(2):
+        capsys.readouterr()
+        assert main(["explain", str(best), "images", "--output", "shown"]) == 0
+        out = capsys.readouterr().out
+        assert f"{len(DAMAGES)} images in 'images' could not be read" in " ".join(out.split())
+        assert sorted(path.name for path in Path("shown").iterdir()) == ["0_gradcam.png", "1_gradcam.png"]
+    assert "2 of these overlays replaced an older file" in out
+
+
+def test_a_folder_of_which_no_image_can_be_read_is_named(best):
+    Path("images").mkdir()
+    for name, damage in DAMAGES:
+        damage(Path("images", name))
+    with pytest.raises(InputError, match="no image in 'images' can be read"):
+        run_explain([str(best), "images", "--output", "shown"])
+    assert not Path("shown").exists()
 
 
 def test_a_missing_image_is_named(best, capsys):

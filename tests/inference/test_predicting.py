@@ -220,6 +220,25 @@ def test_a_folder_of_which_nothing_can_be_read_is_listed_too(checkpoint, capsys,
     assert "6 images could not be read and were skipped" in capsys.readouterr().out
 
 
+def test_the_summary_counts_labels_and_names_the_least_sure_images(checkpoint, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    write_images(Path("new"), 9, seed=50, size=(SIDE, SIDE))
+    for name, damage in DAMAGES:
+        damage(Path("new", name))
+    capsys.readouterr()
+    _, lines = predict(checkpoint, "--data.predict_folder", "new", "--data.num_workers", "0", "--top_k", "2")
+    shown = " ".join(capsys.readouterr().out.split())
+    read = [line for line in lines if line[1]]
+    assert len(read) == 9
+    assert f"unreadable │ {len(DAMAGES)}, without a label" in shown
+    for label in {line[1] for line in read}:
+        assert f"{label} {sum(line[1] == label for line in read)}" in shown
+    least_sure = shown.partition("least sure")[2]
+    places = [least_sure.index(f"{line[0]}: {line[1]}") for line in sorted(read, key=lambda line: float(line[2]))[:3]]
+    assert places == sorted(places)
+    assert least_sure.count("new/") == 3
+
+
 # What is asked for wrongly.
 
 
