@@ -12,6 +12,7 @@ from rich.table import Table
 from ..atomic_write import atomic_write_text
 from ..errors import InputError
 from ..runs.comparison import by_data, data_label, differences, numbered
+from ..runs.mcnemar import compare_images
 from ..runs.reader import Run, find_runs, read_run
 from ..runs.report.page import MOST_RUNS_IN_COLUMNS, render
 from .console import console
@@ -86,6 +87,8 @@ def _print_summary(out: Console, runs: Sequence[Run]) -> None:
         table = table_by_setting(runs_on_data, width=out.width, numbers=numbers, title=title)
         out.print(table, highlight=False)
         print_differences(out, runs_on_data, numbers)
+        for sentence in compare_images(runs_on_data, numbers):
+            out.print(escape(sentence), highlight=False)
     out.print("[dim]test: of the tested checkpoint; val: after the last epoch; best val: of the best epoch[/]")
 
 

@@ -41,7 +41,7 @@ class TrainedImages:
                 f"the checkpoint was trained on {self._number_before} images, but this data set has {len(train)}; "
                 "to fine-tune on other images, give its path as --model.backbone_args.pretrained"
             )
-        self._fingerprint = self._fingerprint or _fingerprint_of(train, names)
+        self._fingerprint = self._fingerprint or fingerprint_of(train, names)
         if self._fingerprint_before not in (None, self._fingerprint):
             raise InputError(
                 "the checkpoint was trained on other images: since then, some were replaced, renamed or relabelled, or "
@@ -59,11 +59,17 @@ class TrainedImages:
         self._fingerprint_before = state_dict.get("fingerprint")
 
 
-def _fingerprint_of(train: Split, names: FileNames | None) -> str:
+def fingerprint_of(split: Split, names: FileNames | None) -> str:
+    """Returns 32 hexadecimal digits for the images and labels of a split.
+
+    Args:
+        split: the images.
+        names: their files; None if the images have none.
+    """
     if names is not None:
-        return fingerprint_of_files(names, train.targets, train.indices)
-    assert isinstance(train.images, Tensor)
-    return fingerprint_of_array(train.images, train.targets, train.indices)
+        return fingerprint_of_files(names, split.targets, split.indices)
+    assert isinstance(split.images, Tensor)
+    return fingerprint_of_array(split.images, split.targets, split.indices)
 
 
 def fingerprint_of_files(names: FileNames, targets: Tensor, indices: Tensor) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import InputError
 from .augmentation import Augmentation
 from .corruptions import Corruption
-from .fingerprint import TrainedImages
+from .fingerprint import TrainedImages, fingerprint_of
 from .image_spec import ImageSpec
 from .loading.files import FileNames, ImageFiles, cores, list_images
 from .loading.finish import Finish
@@ -182,10 +182,14 @@ class ImageDataModule(LightningDataModule, ABC):
         """
         return None
 
-    def training_files(self) -> FileNames | None:
-        """Returns the files of the images of ``read("train")``, once they are read; None if each has no file."""
-        images = self.split("train").images
+    def files_of(self, part: str) -> FileNames | None:
+        """Returns the files of the images of ``read(part)``, once they are read; None if each has no file."""
+        images = self.split(part).images
         return None if isinstance(images, Tensor) else images.names
+
+    def fingerprint_of(self, part: str) -> str:
+        """Returns 32 hexadecimal digits that identify the images and labels of a part."""
+        return fingerprint_of(self.split(part), self.files_of(part))
 
     def files(self, names: Iterable[str]) -> ImageFiles:
         """Returns images in any folder, which are scaled and cropped like those of the data set."""
@@ -312,7 +316,7 @@ class ImageDataModule(LightningDataModule, ABC):
             self._check_training_images(self.split("train"))
 
     def _check_training_images(self, train: Split) -> None:
-        self._trained_images.check(train, self.training_files())
+        self._trained_images.check(train, self.files_of("train"))
         self.augment.check_images(self.in_chans, min(train.images.shape[-3:-1]))
         if not len(self._order("train")):
             processes = self.trainer.world_size if self.trainer else 1

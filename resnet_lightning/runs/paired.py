@@ -151,5 +151,8 @@ def sign_test(better: int, worse: int) -> float:
     Five pairs that all agree have 0.0625, so that less than six never reach 0.05.
     """
     n = better + worse
-    tail = sum(math.comb(n, k) for k in range(min(better, worse) + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    tail, term = 0, 1
+    for k in range(min(better, worse) + 1):
+        tail += term
+        term = term * (n - k) // (k + 1)  # the next binomial coefficient
+    return min(1.0, 2 * tail / 2**n)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ..errors import InputError
 from .lock import is_held
 from .readable import UNREADABLE, parse_json, parse_yaml, read_text
+from .results_by_image import ResultsByImage, parse_results_by_image
 from .robustness import FILE, Robustness
 
 T = TypeVar("T")
@@ -41,12 +42,14 @@ class Evaluation:
         metrics: the test metrics, such as ``test/acc``.
         mistakes: the mistakes, sorted by confidence in descending order; each has image, label, prediction, confidence
             and png (in base64).
+        by_image: which test images are classified correctly; None if that is unknown.
     """
 
     classes: list[str]
     confusion: list[list[int]]
     metrics: dict[str, float]
     mistakes: list[dict[str, Any]]
+    by_image: ResultsByImage | None = None
 
 
 @dataclass(frozen=True)
@@ -255,4 +258,4 @@ def _parse_evaluation(text: str) -> Evaluation:
     if not confusion or any(len(row) != len(confusion) for row in confusion):
         raise ValueError("the confusion matrix is not square")
     classes = [*map(str, read["classes"]), *map(str, range(len(read["classes"]), len(confusion)))][: len(confusion)]
-    return Evaluation(classes, confusion, metrics, mistakes)
+    return Evaluation(classes, confusion, metrics, mistakes, parse_results_by_image(read.get("by_image")))

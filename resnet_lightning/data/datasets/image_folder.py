@@ -177,9 +177,9 @@ class ImageFolderDataModule(ImageDataModule):
         part_of = {"val": "val" if self.has_validation_set else "train"}
         return shared_images(splits, lambda name, index: self.name_of(part_of.get(name, name), index))
 
-    def training_files(self) -> FileNames | None:
-        self.split("train")
-        return self._names["train"]  # also if they are decoded: their pixels depend on the library that decodes them
+    def files_of(self, part: str) -> FileNames | None:
+        self.split(part)
+        return self._names[part]  # also if they are decoded: their pixels depend on the library that decodes them
 
     def _list(self, part: str) -> tuple[ImageFiles, Tensor]:
         targets = self._list_names(part)

@@ -26,6 +26,7 @@ from ..comparison import (
     seed_of,
 )
 from ..figures.style import SERIES
+from ..mcnemar import compare_images
 from ..ranking import best_first
 from ..reader import Evaluation, Run
 from .curves import HEIGHT, WIDTH, Chart, Series, chart, diverged
@@ -109,6 +110,7 @@ class Section:
         hidden: the number of configs whose curves are not shown, since there are too few colors.
         final: the final metrics; None if no run is complete.
         differences: the paired comparison with the best setting; None if no two settings share a seed.
+        by_image: the comparisons image by image, a sentence each.
         tests: the evaluations that are shown, as arguments of the template.
     """
 
@@ -118,6 +120,7 @@ class Section:
     hidden: int
     final: FinalTable | None
     differences: DifferenceTable | None
+    by_image: list[str]
     tests: list[dict[str, Any]]
 
 
@@ -138,6 +141,7 @@ def _section(runs: Sequence[Run], datasets: Sequence[Sequence[Run]], numbers: di
         hidden=max(len(groups) - len(COLORS), 0),
         final=final_table(groups, numbers),
         differences=difference_table(groups, numbers),
+        by_image=compare_images(runs, numbers),
         tests=[test for group in groups if (test := _test(group, groups, numbers))],
     )
 

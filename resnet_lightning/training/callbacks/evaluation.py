@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from ...atomic_write import atomic_write_text
 from ...runs import figures
 from ...runs.panels import log_evaluation
+from ...runs.results_by_image import ResultsByImage
 from ...runs.scores import Score, class_scores, scores
 from ..batches import images_of
 from ..data_protocol import ImageData, image_data
@@ -61,10 +62,11 @@ class Evaluation(Callback):
         self.images = 0
         self._confusion: MulticlassConfusionMatrix | None = None
         self._mistakes: list[Mistake] = []
+        self._right: list[Tensor] = []  # (2, B) for each batch: the images' indices, and whether they are right
         self._step: int | None = None  # of the tested checkpoint
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._confusion, self._mistakes = None, []
+        self._confusion, self._mistakes, self._right = None, [], []
         self.scores, self.images = {}, 0
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -89,6 +91,8 @@ class Evaluation(Callback):
         data = image_data(trainer)
         if data is None:
             return
+        if hasattr(data, "fingerprint_of"):
+            self._right.append(torch.stack([data.indices.to(labels.device), (predictions == labels).long()]))
         least = self._mistakes[-1].confidence if len(self._mistakes) == self.worst else -1.0
         wrong = confidences.where(predictions != labels, -1.0).double()
         confidence, rows = wrong.topk(min(self.worst, len(wrong)))
@@ -101,12 +105,14 @@ class Evaluation(Callback):
         self._mistakes = heapq.nlargest(self.worst, self._mistakes)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        own = None if self._confusion is None else self._confusion.compute().cpu(), self._mistakes
+        confusion_matrix = None if self._confusion is None else self._confusion.compute().cpu()
+        right = torch.cat(self._right, 1).cpu() if self._right else torch.empty(2, 0, dtype=torch.long)
+        own = confusion_matrix, self._mistakes, right
         gathered: list[Any] = [own]
         if trainer.world_size > 1:
             gathered = [None] * trainer.world_size
             torch.distributed.all_gather_object(gathered, own)
-        matrices = [matrix for matrix, _ in gathered if matrix is not None]
+        matrices = [matrix for matrix, *_ in gathered if matrix is not None]
         if not trainer.is_global_zero:
             return
         if not matrices and getattr(pl_module, "multilabel", False):
@@ -115,10 +121,11 @@ class Evaluation(Callback):
             _log.info("the test_step returns no logits (B, num_classes): no confusion matrix, no list of mistakes")
             return
         data = image_data(trainer)
-        mistakes = heapq.nlargest(self.worst, (mistake for _, found in gathered for mistake in found))
+        mistakes = heapq.nlargest(self.worst, (mistake for _, found, _ in gathered for mistake in found))
         confusion = torch.stack(matrices).sum(0)
         self.scores, self.images = scores(confusion.numpy()), int(confusion.sum())
         classes = list(data.class_names) if data else [str(number) for number in range(len(confusion))]
+        tested = _results_by_image(data, torch.cat([right for *_, right in gathered], 1))
         evaluation = {
             "checkpoint": Path(trainer.ckpt_path).name if trainer.ckpt_path else None,
             "step": self._step,
@@ -128,6 +135,7 @@ class Evaluation(Callback):
             "scores": {name: _as_json(score) for name, score in self.scores.items()},
             "by_class": [asdict(found) for found in class_scores(classes, confusion.numpy())],
             "confusion": confusion.tolist(),
+            "by_image": None if tested is None else asdict(tested),
             "mistakes": [asdict(mistake) for mistake in mistakes],
         }
         self._write(evaluation)
@@ -144,6 +152,22 @@ class Evaluation(Callback):
             title = "The most confident mistakes of the test"
             grid = figures.images_in_a_grid(images, captions, columns=4, title=title, side=160)
             figures.save(grid, self.folder / "pictures/worst_mistakes.png")
+
+
+def _results_by_image(data: ImageData | None, right: Tensor) -> ResultsByImage | None:
+    """Returns which images are classified correctly; None if the data module cannot identify its images.
+
+    Args:
+        data: the data module.
+        right: the images' indices, and whether they are right, (2, N).
+    """
+    fingerprint_of = getattr(data, "fingerprint_of", None)
+    if fingerprint_of is None or not right.numel():
+        return None
+    marks = ["-"] * (int(right[0].max()) + 1)
+    for index, is_right in right.T.tolist():
+        marks[index] = str(is_right)
+    return ResultsByImage(fingerprint_of("test"), "".join(marks))
 
 
 def _as_json(score: Score) -> dict[str, float | None]:
