@@ -39,6 +39,7 @@ from ..training.checkpoint_checks import (
     check_checkpoint_options,
     is_measured_in_validation,
 )
+from ..training.classifier import ImageClassifier
 from ..training.config_checks import check_combination, check_machines, check_trains
 from ..training.model_protocol import leave_out_unsafe_hparams, runs_stage
 from ..training.resume_checks import changes, check_checkpoint, check_resumable
@@ -310,6 +311,9 @@ class CommandLine(LightningCLI):
         check_machines(self.trainer)
         if self.subcommand == "fit":
             check_trains(self.model, self.datamodule)
+            if isinstance(self.model, ImageClassifier):
+                trusted = option_values("--trust", self.resolved.arguments)
+                self.model.load_teacher(name for value in trusted for name in value.split(",") if name)
             check_combination(self.trainer, self.model, self.datamodule)
             if folder := self.session.folder:
                 is_new = self.resolved.checkpoint_path is None

@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, Literal, Self
 
@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ..checkpoint_file import check_file, read_checkpoint
+from ..data import ImageDataModule
 from ..errors import InputError
 from ..runs.stored_names import check_names
 from ..trust import Trust, current_trust, names_from_checkpoint
@@ -25,6 +26,7 @@ from .backbones import make_backbone
 from .batches import images_and_targets, images_of
 from .configured_metrics import ConfiguredMetrics
 from .data_protocol import class_names
+from .distillation import Distillation, Teacher
 from .finetuning import step_schedule, unfreeze_head
 from .fsdp import broadcast_buffers, shard
 from .length import has_validated_in_epoch, optimizer_steps
@@ -89,6 +91,11 @@ class ImageClassifier(LightningModule):
             accuracy is the share of images of which all labels are right; ``mAP`` and ``f1`` are logged too.
         thresholds: the probability above which such a label is predicted, one number or one for each label. By default,
             every validation chooses those with the largest F1 of each label; a checkpoint has them.
+        teacher: the checkpoint of a trained network, whose class probabilities are learned too (knowledge distillation,
+            Hinton et al. 2015). It sees the same augmented images, and is stored in no checkpoint. Validation and test
+            compute the plain loss.
+        teacher_args: the ``temperature`` of the probabilities (4 by default), and ``alpha``, the share of this soft
+            loss (0.9 by default): the loss is ``(1 - alpha) * loss + alpha * soft loss``.
         optimizer: a class of ``torch.optim``, or a dotted path. If it has ``train()`` and ``eval()``, as schedule-free
             optimizers do, it is in eval mode for evaluations and in checkpoints.
         optimizer_args: its other arguments. Weight decay is not applied to norms and biases.
@@ -128,6 +135,8 @@ class ImageClassifier(LightningModule):
         unfreeze: dict[int, str | list[str]] | None = None,
         multilabel: bool = False,
         thresholds: float | list[float] | None = None,
+        teacher: str | None = None,
+        teacher_args: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -138,18 +147,9 @@ class ImageClassifier(LightningModule):
         check_truth_value("model.decay_norms_and_biases", decay_norms_and_biases)
         if not 0 <= label_smoothing < 1:
             raise InputError(f"model.label_smoothing is {label_smoothing}; give a number from 0 up to 1")
-        hparams = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        if isinstance(backbone, nn.Module):
-            del hparams["backbone"]
-        if loss is not None and not isinstance(loss, str):
-            if not callable(loss):
-                raise InputError(
-                    f"model.loss is {loss!r}; give the name of a loss, and its arguments as model.loss_args"
-                )
-            del hparams["loss"]
-        if backbone_args and "pretrained" in backbone_args:
-            # A checkpoint holds all weights, and the pretrained file may be gone when it is loaded.
-            hparams["backbone_args"] = {k: v for k, v in backbone_args.items() if k not in ("pretrained", "may_differ")}
+        hparams = _stored_options(locals())
+        self._teacher_path, self._distillation = teacher, Distillation.of(teacher, teacher_args)
+        self._teacher: Teacher | None = None  # loaded when training starts: an evaluation needs none
         # Without arguments, `save_hyperparameters()` stores the parser's config under LightningCLI, not these values.
         self.save_hyperparameters(hparams)
 
@@ -235,6 +235,12 @@ class ImageClassifier(LightningModule):
         images, targets = images_and_targets(batch)
         logits = self._logits(images)
         losses, weights = self.loss(logits, targets, training=True)
+        if self._teacher is not None:
+            soft = self._distillation.soft_losses(
+                logits, self._teacher.logits(images, next(self.backbone.parameters()).dtype)
+            )
+            alpha = self._distillation.alpha
+            losses = (1 - alpha) * losses + alpha * (soft if weights is None else soft * weights)
         self.train_metrics.update(losses.detach(), logits.detach(), targets, weights)
         return losses.mean() if weights is None else losses.sum() / weights.sum()
 
@@ -315,6 +321,28 @@ class ImageClassifier(LightningModule):
             self._modes = OptimizerModes()
             if self._is_balanced:
                 self._balance()
+            self._prepare_teacher()
+
+    def load_teacher(self, trust: Iterable[str] = ()) -> None:
+        """Loads the teacher, if there is one.
+
+        Args:
+            trust: the packages, modules or full names whose code its checkpoint may run; see ``trust.py``.
+
+        Raises:
+            InputError: if its file cannot be read, or names code that is not trusted.
+        """
+        if self._teacher_path is not None and self._teacher is None:
+            trusted = self._trust.names if self._trust else ()
+            self._teacher = Teacher.load(self._teacher_path, ImageClassifier, {*trust, *trusted})
+
+    def _prepare_teacher(self) -> None:
+        self.load_teacher()
+        if self._teacher is None:
+            return
+        hparams, data = self.hparams, getattr(self.trainer, "datamodule", None)
+        self._teacher.check(hparams["num_classes"], hparams["in_chans"], class_names(self.trainer), self.multilabel)
+        self._teacher.match(data.statistics() if isinstance(data, ImageDataModule) else None)
 
     def _balance(self) -> None:
         """Computes balanced class weights, and stores them for checkpoints."""
@@ -408,9 +436,13 @@ class ImageClassifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._modes.is_used:
             self._modes.save(self.trainer, checkpoint)
+        if self._teacher is not None:
+            checkpoint["teacher"] = {"path": self._teacher.path, "sha256": self._teacher.digest}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._modes.load(checkpoint)
+        if self._teacher is not None:
+            self._teacher.check_is_the_same(checkpoint.get("teacher"))
         weights = checkpoint.get("hyper_parameters", {}).get("class_weights")
         if self._is_balanced and self.loss.class_weights is None and weights not in (None, BALANCED):
             self.loss.set_class_weights(weights)  # the training images may be on another machine
@@ -462,6 +494,28 @@ class ImageClassifier(LightningModule):
             copy_settings(self.trainer.optimizers[0], dummy)
         else:
             fast_forward(self.trainer.lr_scheduler_configs[0].scheduler, dummy, schedule, steps)
+
+
+def _stored_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the constructor's arguments that a checkpoint stores: those that are plain values, and no files.
+
+    A checkpoint holds all weights, and the file of pretrained weights or of a teacher may be gone when it is loaded.
+
+    Raises:
+        InputError: if the loss is neither a name nor can be called.
+    """
+    left_out = {"self", "__class__", "teacher", "teacher_args"}
+    options = {name: value for name, value in arguments.items() if name not in left_out}
+    if isinstance(options["backbone"], nn.Module):
+        del options["backbone"]
+    loss, backbone_args = options["loss"], options["backbone_args"]
+    if loss is not None and not isinstance(loss, str):
+        if not callable(loss):
+            raise InputError(f"model.loss is {loss!r}; give the name of a loss, and its arguments as model.loss_args")
+        del options["loss"]
+    if backbone_args:
+        options["backbone_args"] = {k: v for k, v in backbone_args.items() if k not in ("pretrained", "may_differ")}
+    return options
 
 
 def _check_checkpoint(path: str | os.PathLike[str], weights_only: bool) -> None:
