@@ -504,8 +504,8 @@ def _stored_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: if the loss is neither a name nor can be called.
     """
-    left_out = {"self", "__class__", "teacher", "teacher_args"}
-    options = {name: value for name, value in arguments.items() if name not in left_out}
+    options = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
+    options |= {"teacher": None, "teacher_args": None}
     if isinstance(options["backbone"], nn.Module):
         del options["backbone"]
     loss, backbone_args = options["loss"], options["backbone_args"]

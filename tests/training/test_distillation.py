@@ -45,7 +45,7 @@ def test_options_without_a_teacher():
 
 def test_a_missing_teacher_is_needed_for_training_only():
     model = ImageClassifier("resnet20", teacher="gone.ckpt")
-    assert "teacher" not in model.hparams
+    assert model.hparams["teacher"] is None
     with pytest.raises(InputError, match=r"model.teacher is 'gone.ckpt', and there is no such file"):
         model.load_teacher()
 
