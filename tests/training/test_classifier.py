@@ -359,6 +359,11 @@ def test_a_checkpoint_holds_plain_values(tmp_path, scheduler, options):
         "class_weights": None,
         "metrics": None,
         "lr_factors": None,
+        "teacher": None,
+        "teacher_args": None,
+        "multilabel": False,
+        "thresholds": None,
+        "unfreeze": None,
         "decay_norms_and_biases": False,
     }
     assert saved["hyper_parameters"].keys() == inspect.signature(ImageClassifier).parameters.keys()
