@@ -66,6 +66,7 @@ RichProgressBar SpikeDetection StochasticWeightAveraging ThroughputMonitor Timer
 SCHEDULES = "StepLR MultiStepLR CosineAnnealingLR OneCycleLR CyclicLR ReduceLROnPlateau LinearLR PolynomialLR".split()
 # Values of these are valid although they need more memory, time or processes than a case may take.
 NEVER_LARGE = {"num_workers", "devices", "num_nodes", "image_size", "shorter_side", "batch_size", "cache_gb"}
+UNENDING = {"max_epochs", "min_epochs"}
 
 
 # The tools with arguments that are right; a word is then changed. {run} and {checkpoint} are those of a training.
@@ -134,6 +135,8 @@ def misspelt(draw: random.Random, word: str) -> str:
 def value_for(draw: random.Random, path: tuple[Any, ...]) -> Any:
     value = draw.choice(VALUES)
     is_large = isinstance(value, int | float) and not abs(value) < 100
+    if is_large and UNENDING.intersection(path):
+        return 2
     return -1 if is_large and NEVER_LARGE.intersection(path) else value
 
 

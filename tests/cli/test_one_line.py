@@ -295,6 +295,21 @@ def test_a_checkpoint_of_a_run_without_its_step_is_rejected_in_one_line(digits_r
         assert "its 'global_step' is missing" in line_of(capsys, command, "--ckpt_path", "malformed.ckpt")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("value", ["x", None, [1, 2]], ids=str)
+@pytest.mark.parametrize(
+    ("callback", "name"),
+    [("GradientNorm", "sum"), ("GradientNorm", "steps"), ("Throughput", "images"), ("Throughput", "epoch_seconds")],
+)
+def test_a_state_of_a_callback_of_another_type_is_rejected_in_one_line(callback, name, value, digits_run, capsys):
+    checkpoint = torch.load(digits_run / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint["callbacks"][callback][name] = value
+    torch.save(checkpoint, "malformed.ckpt")
+    more = ["--trainer.max_epochs", "3", "--trainer.limit_train_batches", "8"]
+    line = line_of(capsys, "fit", "--ckpt_path", "malformed.ckpt", *more)
+    assert "the checkpoint does not fit this run, or is malformed" in line
+
+
 def test_an_option_of_a_logger_is_not_meant_by_one_of_the_model(capsys):
     Path("config.yaml").write_text("model: {backbone: resnet20, teamspaces: 1}\ndata: DigitsDataModule\n")
     line = line_of(capsys, "fit", "--config", "config.yaml")

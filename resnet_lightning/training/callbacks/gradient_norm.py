@@ -25,7 +25,8 @@ class GradientNorm(Callback):
         return {"sum": torch.as_tensor(self._sum).cpu(), "steps": torch.as_tensor(self._steps).cpu()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._sum, self._steps = state_dict["sum"], state_dict["steps"]
+        # A state of another type or shape fails here, where it is known to come from the checkpoint.
+        self._sum, self._steps = (torch.as_tensor(state_dict[name]).reshape(()) for name in ("sum", "steps"))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._sum = torch.as_tensor(self._sum, device=pl_module.device)

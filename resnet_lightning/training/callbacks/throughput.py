@@ -33,8 +33,8 @@ class Throughput(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.images, self.seconds = state_dict["images"], state_dict["seconds"]
-        self._epoch_images, self._epoch_seconds = state_dict["epoch_images"], state_dict["epoch_seconds"]
+        self.images, self.seconds = int(state_dict["images"]), float(state_dict["seconds"])
+        self._epoch_images, self._epoch_seconds = int(state_dict["epoch_images"]), float(state_dict["epoch_seconds"])
 
     @property
     def images_per_second(self) -> float:
