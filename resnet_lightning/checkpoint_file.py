@@ -79,7 +79,6 @@ def _check_layout(path: str, checkpoint: dict[str, Any]) -> None:
     parts = {name: (checkpoint, kind) for name, kind in _PARTS.items() if name in checkpoint}
     if isinstance(run, dict):
         parts |= {name: (run, kind) for name, kind in _PARTS_OF_RUN.items() if name in run or name != "data"}
-        parts["global_step"] = checkpoint, int
     for name, (place, kind) in parts.items():
         if not isinstance(place.get(name), kind):
             found = type(place.get(name)).__name__ if name in place else "missing"

@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 from lightning import Callback, LightningDataModule
 
 from ..data import PredictionDataModule
+from ..errors import InputError
 from ..runs import mlflow_logger, tensorboard_logger
 from ..runs.wandb_logger import make_resumable, wandb_is_usable
 from ..training.callbacks import InitialLearningRateFinder, MovingAverage, ResumableWeightAveraging
@@ -28,6 +29,9 @@ def complete(config: Namespace, command: str, folder: Path | None, checkpoint: d
         command: its name.
         folder: the run's folder; None if the run saves nothing.
         checkpoint: the checkpoint that the run starts from, if any.
+
+    Raises:
+        InputError: if the checkpoint of a run lacks its step.
     """
     if checkpoint is not None:
         if command == "predict":
@@ -47,7 +51,9 @@ def complete(config: Namespace, command: str, folder: Path | None, checkpoint: d
             callback.class_path = _path_of(MovingAverage)
         elif name.startswith("lightning.pytorch.") and (ours := _RESUMABLE.get(name.rpartition(".")[2])):
             callback.class_path = _path_of(ours)
-    step = checkpoint["global_step"] if command == "fit" and checkpoint is not None else None
+    if checkpoint is not None and "run" in checkpoint and "global_step" not in checkpoint:
+        raise InputError("the checkpoint is malformed: its 'global_step' is missing; use another one")
+    step = checkpoint.get("global_step") if command == "fit" and checkpoint is not None else None
     _complete_loggers(config.trainer, command, folder, step)
 
 

@@ -185,6 +185,7 @@ def test_training_resumes_from_a_checkpoint(run_folder):
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 16
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_weights_that_it_does_not_need_again(run_folder, tmp_path, capsys):
     start = (run_folder / "checkpoints" / "best.ckpt").rename(tmp_path / "start.ckpt")
     before = torch.load(start, weights_only=True)["state_dict"]

@@ -69,6 +69,7 @@ def test_the_mode_of_a_metric_of_the_config_can_be_contradicted(capsys):
     assert "checkpoint.mode is max, but val/far is better when it is smaller" in error_line(capsys, *FIT, *more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["EarlyStopping", "lightning.pytorch.callbacks.EarlyStopping", "ModelCheckpoint"])
 def test_the_modes_of_callbacks_follow_their_metrics(name):
     content = callback(name, monitor="val/acc")

@@ -144,6 +144,7 @@ def test_a_trainer_that_does_not_know_the_data_module(hooks):
     assert_equal(model.validated, 2 * list(data.val_dataloader()))
 
 
+@pytest.mark.slow
 def test_a_trainer_predicts_with_a_loader():
     data = digits()
     found = torch.cat(trainer_of().predict(Plain(), data.predict_dataloader()))

@@ -85,6 +85,7 @@ def test_operations_and_magnitudes_are_those_of_torchvision(name, names, range_o
         assert (operation in policies._SIGNED) == is_signed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POLICIES)
 def test_images_change_as_much_as_by_torchvision(name):
     """Mean, deviation and quartiles of the change of an image over 1,500 images, each with its own operations."""

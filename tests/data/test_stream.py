@@ -286,6 +286,7 @@ def test_an_interrupted_iteration_can_be_started_again(names, num_workers):
     assert [batch.indices.tolist() for batch in stream] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["all", "some", "error"])
 def test_no_worker_remains_when_the_loader_is_deleted(names, end):
     others = workers()

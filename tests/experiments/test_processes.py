@@ -18,6 +18,7 @@ def test_each_process_gets_its_share_of_the_cores(monkeypatch, given, jobs, shar
     assert thread_share(jobs) == {"OMP_NUM_THREADS": str(cores) if share == "all" else share}
 
 
+@pytest.mark.slow
 def test_torch_takes_the_share():
     code = "import torch; print(torch.get_num_threads())"
     environment = {**os.environ, **thread_share(10_000)}

@@ -131,12 +131,8 @@ def nested(settings: dict[str, str], group: str) -> dict:
     return {key.removeprefix(group): parsed(value) for key, value in settings.items() if key.startswith(group)}
 
 
-DEEP = "depth", "stochastic_depth", "shortcuts", "activations"  # networks of 100 to 1,000 layers take seconds to build
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in STUDIES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
 def test_every_network_of_every_budget_is_built(name):
     for budget in find_study(name).budgets.values():
         for variant in budget.variants:

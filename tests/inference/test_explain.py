@@ -489,6 +489,7 @@ def test_features_go_into_the_folder_of_the_run(run):
     assert {"filters.png", "embedding.png"} <= {path.name for path in (run / "pictures").iterdir()}
 
 
+@pytest.mark.slow
 def test_features_of_colour_images_by_dotted_path():
     """And where the data is asked for and is elsewhere by now."""
     write_folders(Path("images"), ["train", "test"], n=6)

@@ -244,6 +244,7 @@ class DependsOnPixels(nn.Module):
         return self.head(x.flatten(1)) if x.mean() > 0 else -self.head(x.flatten(1))
 
 
+@pytest.mark.slow
 def test_a_net_that_cannot_be_traced_is_exported_with_its_norms(digits, capsys):
     trained = replace(load_model(digits), classifier=ImageClassifier(Untraceable(), in_chans=1).eval())
     capsys.readouterr()
@@ -255,6 +256,7 @@ def test_a_net_that_cannot_be_traced_is_exported_with_its_norms(digits, capsys):
     assert compare(trained, torch.no_grad()(program), pixels_of((8, 8), (20, 13), channels=1)) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_net_that_cannot_be_exported_is_named_in_a_line(digits, capfd):
     trained = replace(load_model(digits), classifier=ImageClassifier(DependsOnPixels(), in_chans=1).eval())
     capfd.readouterr()
@@ -310,7 +312,8 @@ def test_larger_nets_are_the_same(colour, name, format, tmp_path):
         assert not [node for node in graph.nodes if "norm" in str(node.target)]
 
 
-@pytest.mark.parametrize("name", [pytest.param("resnet18", marks=pytest.mark.slow), "mobilenet", "ema"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet", "ema"])
 def test_weights_are_the_same(colour, name, tmp_path):
     path = exported_to(tmp_path, colour(name), "safetensors")
     assert_equals_its_checkpoint(path, "safetensors", colour(name))

@@ -292,6 +292,7 @@ def test_the_confusion_matrix_and_the_accuracy_of_each_class(folders):
     ]
 
 
+@pytest.mark.slow
 def test_a_hundred_classes_are_a_figure_and_a_table_to_open(folders):
     classes, confusion = [f"kind {n}" for n in range(100)], np.eye(100, dtype=int)
     confusion[6, 6:8] = 0, 1

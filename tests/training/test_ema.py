@@ -32,6 +32,7 @@ def plain(tmp_path_factory) -> dict[str, dict]:
         return train("plain")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["MovingAverage", "EMAWeightAveraging"])
 def test_the_checkpoint_holds_the_average_as_its_weights(plain, name):
     averaged = train("ema", "--trainer.callbacks+", name, "--trainer.callbacks.decay", "0.5")["last"]
@@ -58,6 +59,7 @@ def test_the_average_is_tested(capsys):
     assert float(accuracy.split("%")[0]) == pytest.approx(100 * measured, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["update_starting_at_step", "update_starting_at_epoch"])
 def test_an_average_that_never_began_leaves_the_trained_weights(plain, option):
     never = ["--trainer.callbacks+", "MovingAverage", f"--trainer.callbacks.{option}", "1000"]

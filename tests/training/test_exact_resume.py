@@ -164,6 +164,7 @@ def test_a_run_resumes_from_every_checkpoint_of_a_validation(images, accumulate)
         assert_same_run(str(folder), "whole", checkpoints=["last.ckpt"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(images):
     command = options(images, ema=True, mixup=True)
     for name in "whole", "again":

@@ -21,7 +21,7 @@ DEFAULTS = {
     "plugins": None,
 }
 OURS = ["DataSummary", "Throughput", "FiniteLoss"]
-OF_THE_FOLDER = ["ExactResume", "LoaderReplay", "RunRecord", "FirstBatch", "Evaluation"]
+OF_THE_FOLDER = ["ExactResume", "LoaderReplay", "RunRecord", "FirstBatch", "Evaluation", "MultilabelEvaluation"]
 
 
 class Own(Callback):
