@@ -1,6 +1,7 @@
 """An MLflow logger whose resumed run stays one MLflow run, with each row once."""
 
 import logging
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -121,8 +122,8 @@ class ResumableMLFlowLogger(MLFlowLogger):
         config = dict(params) if isinstance(params, Mapping) else vars(params)
         client = self.experiment
         known = client.get_run(self.run_id).data.params
-        flat = {name: as_text(value)[:_LONGEST] for name, value in flatten(config).items() if name not in known}
-        added = [Param(name, value) for name, value in flat.items()]
+        flat = {_allowed(name): as_text(value)[:_LONGEST] for name, value in flatten(config).items()}
+        added = [Param(name, value) for name, value in flat.items() if name not in known]
         for first in range(0, len(added), _AT_ONCE):
             client.log_batch(self.run_id, params=added[first : first + _AT_ONCE])
         client.log_text(self.run_id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
@@ -131,6 +132,12 @@ class ResumableMLFlowLogger(MLFlowLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         _ = self.experiment
         present = self._present or set()
-        new = {name: value for name, value in metrics.items() if (name, step or 0) not in present}
+        named = {_allowed(name): value for name, value in metrics.items()}
+        new = {name: value for name, value in named.items() if (name, step or 0) not in present}
         if new:
             super().log_metrics(new, step)
+
+
+def _allowed(name: str) -> str:
+    """Returns a name for a parameter or metric with ``_`` for what MLflow refuses in it, as in ``lr_factors.*``."""
+    return re.sub(r"[^\w. :/-]", "_", name)
