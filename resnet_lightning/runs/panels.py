@@ -14,6 +14,8 @@ from .robustness import COLUMNS, Robustness
 
 Rows = Sequence[Sequence[Any]]
 
+_SCORE_COLUMNS = "score", "value", "low", "high"
+
 
 class _Panels(Protocol):
     """How one kind of logger takes figures and tables. The names are like those of metrics: ``test/worst_mistakes``."""
@@ -132,11 +134,10 @@ def log_robustness(loggers: Iterable[Logger], found: Robustness, figure: Path | 
 
 def score_tables(evaluation: Mapping[str, Any]) -> dict[str, tuple[Sequence[str], list[list[Any]]]]:
     """Returns two tables of an evaluation, each with its columns and rows: the scores, and those of each class."""
-    of_test = [[name, score["value"], score["low"], score["high"]] for name, score in evaluation["scores"].items()]
     columns = ["images", "precision", "f1"]
     of_classes = [[row["name"], row["recall"], *(row[name] for name in columns)] for row in evaluation["by_class"]]
     return {
-        "test/scores": (["score", "value", "low", "high"], of_test),
+        "test/scores": (_SCORE_COLUMNS, _score_rows(evaluation)),
         "test/per_class_accuracy": (["class", "accuracy", *columns], of_classes),
     }
 
@@ -150,10 +151,13 @@ def log_label_scores(loggers: Iterable[Logger], evaluation: Mapping[str, Any], s
         evaluation: the content of ``evaluation.json``.
         step: the optimizer step.
     """
-    of_test = [[name, score["value"], score["low"], score["high"]] for name, score in evaluation["scores"].items()]
     columns = list(evaluation["by_class"][0])
     rows = [[row[column] for column in columns] for row in evaluation["by_class"]]
     for logger in loggers:
         panels = _panels_of(logger)
-        panels.log_table(logger, "test/scores", ["score", "value", "low", "high"], of_test, step)
+        panels.log_table(logger, "test/scores", _SCORE_COLUMNS, _score_rows(evaluation), step)
         panels.log_table(logger, "test/per_label_scores", columns, rows, step)
+
+
+def _score_rows(evaluation: Mapping[str, Any]) -> list[list[Any]]:
+    return [[name, score["value"], score["low"], score["high"]] for name, score in evaluation["scores"].items()]

@@ -27,6 +27,11 @@ class Score:
         interval = "" if self.interval is None else " [{:.1f}, {:.1f}]".format(*(100 * end for end in self.interval))
         return f"{self.value:.2%}{interval}"
 
+    def as_dict(self) -> dict[str, float | None]:
+        """Returns what ``evaluation.json`` has of it."""
+        low, high = self.interval or (None, None)
+        return {"value": self.value, "low": low, "high": high}
+
 
 def scores(confusion: Sequence[Sequence[int]] | Counts) -> dict[str, Score]:
     """Returns accuracy, balanced accuracy, and the means of precision and F1 over the classes.

@@ -9,6 +9,7 @@ Any LightningModule can be trained. What follows is optional, and a run leaves o
 - ``predict_step`` that returns a tensor (B,) or (B, K): it is written to ``predictions.csv``.
 - the metric that ``checkpoint.monitor`` names, logged in validation: the best checkpoint is chosen by it.
 - ``num_classes`` and ``in_chans`` as arguments of the constructor: they follow the data.
+- ``multilabel``, whether an image may have several labels, and then ``thresholds`` (num_classes,).
 
 ``ImageClassifier`` offers all of it.
 """
@@ -38,6 +39,11 @@ def net_name(model: LightningModule) -> str:
     """Returns the name of the trained network: that of the backbone, if the module names it, or that of its class."""
     name = model.hparams.get("backbone")
     return name if isinstance(name, str) and backbone_of(model) is not None else type(model).__name__
+
+
+def is_multilabel(model: LightningModule) -> bool:
+    """Returns whether a module predicts several labels for an image."""
+    return getattr(model, "multilabel", False) is True
 
 
 def runs_stage(stage: str, model: LightningModule, data: LightningDataModule | None) -> bool:

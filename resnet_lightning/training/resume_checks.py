@@ -65,24 +65,26 @@ def check_resumable(path: str, checkpoint: Mapping[str, Any], trainer: Trainer, 
         raise InputError(f"{path!r} holds only weights; a training cannot resume from it")
     if "run" not in checkpoint:
         raise InputError(f"{path!r} was not written by a run of this program; a training cannot resume from it")
-    _check_length(path, checkpoint, trainer)
+    before, now = yaml.safe_load(checkpoint["run"]["config"]), yaml.safe_load(config)
+    _check_length(path, checkpoint, trainer, before)
     averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     if "current_model_state" in checkpoint and not averages:
         raise InputError(
             f"{path!r} holds a moving average; resume with --overlay ema, or start from the "
             "average: give the path as --model.backbone_args.pretrained"
         )
-    check_training(path, yaml.safe_load(checkpoint["run"]["config"]), yaml.safe_load(config))
+    check_training(path, before, now)
 
 
-def _check_length(path: str, checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
+def _check_length(path: str, checkpoint: Mapping[str, Any], trainer: Trainer, before: Mapping[str, Any]) -> None:
     """Checks that the checkpoint is not beyond the end of this run. Lightning counts complete epochs."""
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"] if "loops" in checkpoint else 0
     steps, max_epochs, max_steps = checkpoint["global_step"], trainer.max_epochs, trainer.max_steps
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    # In one epoch more, it computes the statistics of batch normalization.
-    more = any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks)
-    for unit, reached, end in ("epoch", epochs - more, max_epochs), ("step", steps, max_steps):
+    averages = any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks)
+    if averages and max_epochs is not None and (before.get("trainer") or {}).get("max_epochs") == max_epochs:
+        epochs = min(epochs, max_epochs)  # in one epoch more, it has computed the statistics of batch normalization
+    for unit, reached, end in ("epoch", epochs, max_epochs), ("step", steps, max_steps):
         if end is not None and 0 <= end < reached:
             raise InputError(
                 f"{path!r} is at {unit} {reached}, but this run ends at {unit} {end}; raise --trainer.max_{unit}s"

@@ -37,6 +37,14 @@ def test_an_average_can_be_stopped_while_it_computes_the_statistics_of_its_norms
     _assert_resumed(AVERAGE, STEPS, moment)  # in an epoch that comes after all others
 
 
+@pytest.mark.slow
+def test_a_checkpoint_of_an_average_beyond_the_end_of_the_run_is_refused(capsys):
+    fit = ["fit", "--config", DIGITS, *SMALL, *SHORT, *STEPS, *with_callbacks("alone", **AVERAGE)]
+    assert main([*fit, "--resume", "run"]) == 0
+    assert main([*fit, "--ckpt_path", "run/checkpoints/previous.ckpt", "--trainer.max_epochs", "2"]) == 2
+    assert "is at epoch 3, but this run ends at epoch 2" in capsys.readouterr().err
+
+
 def _assert_resumed(callback, options, moment):
     fit = ["fit", "--config", DIGITS, *SMALL, *SHORT, *options]
     stopping = with_callbacks("stopping", Seen={"folder": "seen", "stop_at": moment}, **callback)

@@ -22,7 +22,8 @@ from ...runs.results_by_image import ResultsByImage
 from ...runs.scores import Score, class_scores, scores
 from ..batches import images_of
 from ..data_protocol import ImageData, image_data
-from ..model_protocol import labels_of, logits_of
+from ..gathering import gather
+from ..model_protocol import is_multilabel, labels_of, logits_of
 
 _log = logging.getLogger(__name__)
 
@@ -107,15 +108,11 @@ class Evaluation(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         confusion_matrix = None if self._confusion is None else self._confusion.compute().cpu()
         right = torch.cat(self._right, 1).cpu() if self._right else torch.empty(2, 0, dtype=torch.long)
-        own = confusion_matrix, self._mistakes, right
-        gathered: list[Any] = [own]
-        if trainer.world_size > 1:
-            gathered = [None] * trainer.world_size
-            torch.distributed.all_gather_object(gathered, own)
+        gathered = gather(trainer, (confusion_matrix, self._mistakes, right))
         matrices = [matrix for matrix, *_ in gathered if matrix is not None]
         if not trainer.is_global_zero:
             return
-        if not matrices and getattr(pl_module, "multilabel", False):
+        if not matrices and is_multilabel(pl_module):
             return  # that of several labels is another callback's
         if not matrices:
             _log.info("the test_step returns no logits (B, num_classes): no confusion matrix, no list of mistakes")
@@ -132,7 +129,7 @@ class Evaluation(Callback):
             "classes": classes,
             "metrics": {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("test/")},
             "images": self.images,
-            "scores": {name: _as_json(score) for name, score in self.scores.items()},
+            "scores": {name: score.as_dict() for name, score in self.scores.items()},
             "by_class": [asdict(found) for found in class_scores(classes, confusion.numpy())],
             "confusion": confusion.tolist(),
             "by_image": None if tested is None else asdict(tested),
@@ -168,11 +165,6 @@ def _results_by_image(data: ImageData | None, right: Tensor) -> ResultsByImage |
     for index, is_right in right.T.tolist():
         marks[index] = str(is_right)
     return ResultsByImage(fingerprint_of("test"), "".join(marks))
-
-
-def _as_json(score: Score) -> dict[str, float | None]:
-    low, high = score.interval or (None, None)
-    return {"value": score.value, "low": low, "high": high}
 
 
 def _confusion_matrix(classes: int, device: torch.device) -> MulticlassConfusionMatrix:

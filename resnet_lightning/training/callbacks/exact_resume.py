@@ -11,6 +11,7 @@ from torch.distributed.tensor import DTensor
 from torchmetrics import Metric
 
 from ...errors import InputError
+from ..gathering import gather
 from ..random_states import random_states, restore_random_states
 from .gradient_norm import local_part
 
@@ -44,10 +45,7 @@ class ExactResume(Callback):
             own["gradients"] = {
                 n: local_part(p.grad).cpu() for n, p in pl_module.named_parameters() if p.grad is not None
             }
-        states: list[Any] = [own]
-        if trainer.world_size > 1:
-            states = [None] * trainer.world_size
-            torch.distributed.all_gather_object(states, own)
+        states = gather(trainer, own)
         logged = {name: value.cpu() for name, value in trainer.callback_metrics.items()}
         checkpoint["exact_resume"] = {"processes": states, "logged": logged}
 

@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from ...errors import InputError
 from ..data_protocol import image_data
+from ..gathering import gather
 from .agreement import Agreement
 from .gradient_norm import gradient_norm, local_part
 
@@ -72,10 +73,7 @@ class FiniteLoss(Callback):
             return
         # All processes take part: they must end together, and the gradient norm of a sharded model is a sum over them.
         message = _describe(trainer, loss)
-        messages: list[Any] = [message]
-        if trainer.world_size > 1:
-            messages = [None] * trainer.world_size
-            torch.distributed.all_gather_object(messages, None if is_finite else message)
+        messages = gather(trainer, None if is_finite else message)
         raise InputError(next(message for message in messages if message))
 
 

@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ...data.loading.on_device import DeviceLoader
+from ..gathering import gather
 from ..random_states import random_states, restore_random_states
 
 _log = logging.getLogger(__name__)
@@ -47,11 +48,7 @@ class LoaderReplay(Callback):
             "before_batch": self._before_batch,
             "generators": _generator_states(_loaders(trainer)),
         }
-        states: list[Any] = [own]
-        if trainer.world_size > 1:
-            states = [None] * trainer.world_size
-            torch.distributed.all_gather_object(states, own)
-        checkpoint["loader_replay"] = states
+        checkpoint["loader_replay"] = gather(trainer, own)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._saved = checkpoint.get("loader_replay")

@@ -15,7 +15,8 @@ from ...runs.panels import log_label_scores
 from ...runs.scores import Score, wilson_interval
 from ..batches import images_and_targets, images_of
 from ..data_protocol import ImageData, image_data
-from ..model_protocol import logits_of
+from ..gathering import gather
+from ..model_protocol import is_multilabel, logits_of
 from ..multilabel import NEUTRAL, as_columns, average_precisions, f1_scores
 from .evaluation import as_png
 
@@ -83,7 +84,7 @@ class MultilabelEvaluation(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         logits = logits_of(outputs)
-        if not getattr(pl_module, "multilabel", False) or dataloader_idx or logits is None or not len(logits):
+        if not is_multilabel(pl_module) or dataloader_idx or logits is None or not len(logits):
             return
         probabilities = logits.float().sigmoid()
         targets = as_columns(images_and_targets(batch)[1], logits.shape[1]).float()
@@ -111,12 +112,9 @@ class MultilabelEvaluation(Callback):
             found[:] = heapq.nlargest(kept, found)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not getattr(pl_module, "multilabel", False):
+        if not is_multilabel(pl_module):
             return
-        gathered: list[Any] = [(self._batches, self._mistakes)]
-        if trainer.world_size > 1:
-            gathered = [None] * trainer.world_size
-            torch.distributed.all_gather_object(gathered, (self._batches, self._mistakes))
+        gathered = gather(trainer, (self._batches, self._mistakes))
         batches = [batch for found, _ in gathered for batch in found]
         if not trainer.is_global_zero or not batches:
             return
@@ -139,10 +137,7 @@ class MultilabelEvaluation(Callback):
                 **{f"test/{key}/{row['name']}": row[key] for key in shown for row in by_label if row[key] is not None},
             },
             "images": self.images,
-            "scores": {
-                name: dict(zip(("value", "low", "high"), (score.value, *(score.interval or (None, None))), strict=True))
-                for name, score in self.scores.items()
-            },
+            "scores": {name: score.as_dict() for name, score in self.scores.items()},
             "by_class": by_label,
             "mistakes": [asdict(mistake) for name in names for mistake in worst[name]],
         }

@@ -11,6 +11,8 @@ from torch import Tensor
 from ...atomic_write import atomic_write_csv
 from ...errors import InputError, check_int
 from ..data_protocol import ImageData, image_data
+from ..gathering import gather
+from ..model_protocol import is_multilabel
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ class PredictionWriter(Callback):
             indices = [number * trainer.world_size + trainer.global_rank for number in numbers]
             self._count += len(outputs)
         if self._are_labels is None:
-            self._are_labels = not _is_multilabel(pl_module) and _are_probabilities(outputs)
+            self._are_labels = not is_multilabel(pl_module) and _are_probabilities(outputs)
         if self._are_labels:
             self._check_top_k(outputs.shape[1])
             probabilities, labels = outputs.topk(self.top_k)
@@ -83,17 +85,13 @@ class PredictionWriter(Callback):
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data = image_data(trainer)
-        own = self._rows, self._values, data.unreadable if data else ()
-        of_all: list[Any] = [own]
-        if trainer.world_size > 1:
-            of_all = [None] * trainer.world_size
-            torch.distributed.all_gather_object(of_all, own)
+        of_all = gather(trainer, (self._rows, self._values, data.unreadable if data else ()))
         if not trainer.is_global_zero:
             return
         rows = sorted(row for found, _, _ in of_all for row in found)
         values = sorted(row for _, found, _ in of_all for row in found)
         unreadable = [name for _, _, names in of_all for name in names]
-        if _is_multilabel(pl_module):
+        if is_multilabel(pl_module):
             self._write_label_sets(values, pl_module, data, unreadable)
         elif rows or unreadable:
             self._write_labels(rows, data, unreadable)
@@ -118,10 +116,7 @@ class PredictionWriter(Callback):
             names = (data.class_names[label] if data else label for label in labels)
             pairs = zip(names, (f"{p:.6f}" for p in probabilities), strict=True)
             lines.append([files[number] if files else number, *(cell for pair in pairs for cell in pair)])
-        if files:
-            lines += [[Path(name), *[""] * len(columns)] for name in unreadable]
-            lines.sort(key=lambda line: line[0])
-        atomic_write_csv(self.path, [["file" if files else "index", *columns], *lines])
+        self._write(columns, lines, bool(files), unreadable)
 
     def _write_label_sets(
         self,
@@ -140,15 +135,15 @@ class PredictionWriter(Callback):
             chosen = [name for name, value, threshold in reached if value >= threshold]
             shown = (f"{value:.6f}" for value in values)
             lines.append([files[number] if files else number, ";".join(chosen), *shown])
-        if files:
-            lines += [[Path(name), *[""] * (len(names) + 1)] for name in unreadable]
+        columns = ["labels", *(f"probability_{name}" for name in names)]
+        self._write(columns, lines, bool(files), unreadable)
+
+    def _write(self, columns: list[str], lines: list[list[Any]], are_files: bool, unreadable: list[str]) -> None:
+        """Writes a line for each image, which begins with its file or index, and for each file that is unreadable."""
+        if are_files:
+            lines += [[Path(name), *[""] * len(columns)] for name in unreadable]
             lines.sort(key=lambda line: line[0])
-        head = ["file" if files else "index", "labels", *(f"probability_{name}" for name in names)]
-        atomic_write_csv(self.path, [head, *lines])
-
-
-def _is_multilabel(module: Any) -> bool:
-    return getattr(module, "multilabel", False) is True
+        atomic_write_csv(self.path, [["file" if are_files else "index", *columns], *lines])
 
 
 def _are_probabilities(outputs: Tensor) -> bool:
