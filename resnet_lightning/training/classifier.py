@@ -27,6 +27,7 @@ from .batches import images_and_targets, images_of
 from .configured_metrics import ConfiguredMetrics
 from .data_protocol import class_names
 from .distillation import Distillation, Teacher
+from .fast_step import can_fuse, match_layouts, set_fused, starts_channels_last, wants_channels_last
 from .finetuning import step_schedule, unfreeze_head
 from .fsdp import broadcast_buffers, shard
 from .length import has_validated_in_epoch, optimizer_steps
@@ -98,19 +99,23 @@ class ImageClassifier(LightningModule):
             loss (0.9 by default): the loss is ``(1 - alpha) * loss + alpha * soft loss``.
         optimizer: a class of ``torch.optim``, or a dotted path. If it has ``train()`` and ``eval()``, as schedule-free
             optimizers do, it is in eval mode for evaluations and in checkpoints.
-        optimizer_args: its other arguments. Weight decay is not applied to norms and biases.
+        optimizer_args: its other arguments. Weight decay is not applied to norms and biases. Where ``fused`` and
+            ``foreach`` are left out, the optimizer is fused if that is possible and faster; see ``can_fuse``.
         decay_norms_and_biases: apply the weight decay to them too, as He et al. 2015 did.
         scheduler: a class of ``torch.optim.lr_scheduler``, or a dotted path. It is stepped after every optimizer step
             and sized to the run's length. None keeps the learning rate constant.
         scheduler_args: its other arguments. Milestones below 1 are fractions of the run.
         label_smoothing: the fraction of the target that is spread over all classes (Szegedy et al. 2016, section 7). It
             applies to training; validation and test compute the loss without it.
-        channels_last: use the channels_last memory format, which is faster on most hardware.
+        channels_last: use the channels_last memory format. ``auto`` uses it where it is faster, which depends on the
+            device, the precision and the size of the maps; see ``wants_channels_last``.
         compile: compile the backbone with ``torch.compile``.
 
     Raises:
         InputError: if a name is unknown, or an option or its value is not accepted.
     """
+
+    _is_fused = False  # until the trainer is known
 
     def __init__(
         self,
@@ -124,7 +129,7 @@ class ImageClassifier(LightningModule):
         scheduler: str | None = "OneCycleLR",
         scheduler_args: dict[str, Any] | None = None,
         label_smoothing: float = 0.0,
-        channels_last: bool = True,
+        channels_last: bool | Literal["auto"] = "auto",
         compile: bool = False,
         loss: str | Any | None = None,  # or a module or function
         loss_args: dict[str, Any] | None = None,
@@ -142,7 +147,7 @@ class ImageClassifier(LightningModule):
         if num_classes < 2:
             raise InputError(f"model.num_classes is {num_classes}; a classifier needs at least 2")
         check_range("model.lr", lr, Range(0, MAX_RATE, open_low=True))
-        check_truth_value("model.channels_last", channels_last)
+        self._channels_last = starts_channels_last(channels_last)
         check_truth_value("model.compile", compile)
         check_truth_value("model.decay_norms_and_biases", decay_norms_and_biases)
         if not 0 <= label_smoothing < 1:
@@ -170,7 +175,7 @@ class ImageClassifier(LightningModule):
             self.loss.set_class_weights(class_weights)
         elif class_weights == BALANCED:
             self.loss.check_can_be_weighted()
-        if channels_last:
+        if self._channels_last:
             self.backbone.to(memory_format=torch.channels_last)
         if compile:
             self.backbone.compile()  # in place: the state dict keeps its keys
@@ -221,7 +226,7 @@ class ImageClassifier(LightningModule):
         """Normalized images (B, C, H, W) to logits (B, num_classes)."""
         images = images.to(self.dtype)  # with precision bf16-true, the weights are bfloat16
         # Batches of this package's loaders already have this memory format; others may not.
-        layout = torch.channels_last if self.hparams["channels_last"] else torch.contiguous_format
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
         return self.backbone(images.contiguous(memory_format=layout))
 
     def train(self, mode: bool = True) -> Self:
@@ -317,6 +322,8 @@ class ImageClassifier(LightningModule):
             shard(self.backbone, self.device_mesh)
 
     def setup(self, stage: str) -> None:
+        if stage == "fit" and self.hparams["channels_last"] == "auto":
+            self._choose_memory_format()
         if stage == "fit":
             self._modes = OptimizerModes()
             if self._is_balanced:
@@ -343,6 +350,17 @@ class ImageClassifier(LightningModule):
         hparams, data = self.hparams, getattr(self.trainer, "datamodule", None)
         self._teacher.check(hparams["num_classes"], hparams["in_chans"], class_names(self.trainer), self.multilabel)
         self._teacher.match(data.statistics() if isinstance(data, ImageDataModule) else None)
+
+    def _choose_memory_format(self) -> None:
+        data: Any = getattr(self.trainer, "datamodule", None)
+        size = None
+        if isinstance(data, ImageDataModule):
+            side = data.sizes()[0]
+            size = (side, side) if side else tuple(data.split("train").images.shape[-3:-1])
+        device, precision = self.trainer.strategy.root_device.type, str(self.trainer.precision)
+        self._channels_last = wants_channels_last(self.backbone, size, device, precision)
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        self.backbone.to(memory_format=layout)
 
     def _balance(self) -> None:
         """Computes balanced class weights, and stores them for checkpoints."""
@@ -378,7 +396,7 @@ class ImageClassifier(LightningModule):
             )
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
         prunes = any(isinstance(callback, ModelPruning) for callback in callbacks)
-        if prunes and self.hparams["channels_last"]:
+        if prunes and self._channels_last:
             raise InputError(
                 "ModelPruning cannot prune weights in the channels_last memory format; set model.channels_last to false"
             )
@@ -387,6 +405,8 @@ class ImageClassifier(LightningModule):
         check_schedule_length(self.hparams["scheduler"], self.hparams["scheduler_args"] or {}, total_steps)
         if self.hparams["scheduler"] and not math.isfinite(total_steps):
             raise InputError("the schedule needs the length of the run, which is unlimited; give --trainer.max_epochs")
+        options = self.hparams["optimizer_args"] or {}
+        self._is_fused = can_fuse(self.trainer, self, self.hparams["optimizer"], options)
         optimizer, scheduler = self._make_optimizer(self._parameter_groups(), total_steps)
         self._schedule_fits = self.lr, total_steps
         if has_modes(optimizer) and any(isinstance(callback, WeightAveraging) for callback in callbacks):
@@ -411,7 +431,8 @@ class ImageClassifier(LightningModule):
     def _make_optimizer(self, groups: list[dict[str, Any]], total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
         hparams = self.hparams
         with names_from_checkpoint(self._trust):
-            optimizer = make_optimizer(hparams["optimizer"], groups, self.lr, hparams["optimizer_args"] or {})
+            settings = {**(hparams["optimizer_args"] or {}), **({"fused": True} if self._is_fused else {})}
+            optimizer = make_optimizer(hparams["optimizer"], groups, self.lr, settings)
             if hparams["scheduler"] is None:
                 return optimizer, None
             options = hparams["scheduler_args"] or {}
@@ -472,6 +493,7 @@ class ImageClassifier(LightningModule):
     def on_train_start(self) -> None:
         self.check_unfreezing(self.trainer, optimizer_steps(self.trainer))
         self._unfreeze()  # a run that is resumed within an epoch does not start it
+        self._settle_step()
         # When a run is resumed, the checkpoint determines the position in the schedule. The config determines the shape
         # of the schedule and the settings of the optimizer.
         steps, total_steps = self.trainer.global_step, optimizer_steps(self.trainer)
@@ -494,6 +516,18 @@ class ImageClassifier(LightningModule):
             copy_settings(self.trainer.optimizers[0], dummy)
         else:
             fast_forward(self.trainer.lr_scheduler_configs[0].scheduler, dummy, schedule, steps)
+
+    def _settle_step(self) -> None:
+        """Adapts what a checkpoint has restored to this run's memory format and optimizer, and logs both."""
+        layout = "channels_last" if self._channels_last else "contiguous"
+        optimizer = "fused" if self._is_fused else "as configured"
+        note = ""
+        for restored in self.trainer.optimizers:
+            match_layouts(restored)
+            if set_fused(restored, self._is_fused, self.hparams["optimizer_args"] or {}):
+                note = "; the run began with the other kind of step, so it continues equal up to rounding"
+        if self.trainer.is_global_zero:
+            _log.info("memory format: %s; optimizer: %s%s", layout, optimizer, note)
 
 
 def _stored_options(arguments: Mapping[str, Any]) -> dict[str, Any]:

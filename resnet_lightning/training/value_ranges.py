@@ -91,14 +91,19 @@ def check_range(option: str, value: Any, allowed: Range) -> None:
             raise InputError(f"{option} is {value}; give {allowed}")
 
 
-def check_truth_value(option: str, value: object) -> None:
+def check_truth_value(option: str, value: object, or_else: str = "") -> None:
     """Rejects anything but true and false: Python takes the string ``'no'`` for true.
+
+    Args:
+        option: its name, for the message.
+        value: its value.
+        or_else: what else the option accepts, for the message.
 
     Raises:
         InputError: for another value.
     """
     if not isinstance(value, bool):
-        raise InputError(f"{option} is {value!r}; give true or false")
+        raise InputError(f"{option} is {value!r}; give true or false{or_else}")
 
 
 def check_optimizer_options(options: Mapping[str, Any]) -> None:
