@@ -38,7 +38,7 @@ def trainer(**options):
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    return Trainer(accelerator="cpu", **{"max_steps": 4, **quiet, **options})
+    return Trainer(accelerator="cpu", **{"max_steps": 4, "limit_train_batches": 2, **quiet, **options})
 
 
 def classifier(**options):
