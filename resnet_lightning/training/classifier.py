@@ -356,7 +356,8 @@ class ImageClassifier(LightningModule):
         size = None
         if isinstance(data, ImageDataModule):
             side = data.sizes()[0]
-            size = (side, side) if side else tuple(data.split("train").images.shape[-3:-1])
+            height, width = (side, side) if side else data.split("train").images.shape[-3:-1]
+            size = height, width
         device, precision = self.trainer.strategy.root_device.type, str(self.trainer.precision)
         self._channels_last = wants_channels_last(self.backbone, size, device, precision)
         layout = torch.channels_last if self._channels_last else torch.contiguous_format

@@ -38,7 +38,7 @@ def trainer(**options):
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    return Trainer(accelerator="cpu", **{"max_steps": 4, "limit_train_batches": 2, **quiet, **options})
+    return Trainer(accelerator="cpu", **{"max_epochs": 2, "limit_train_batches": 2, **quiet, **options})
 
 
 def classifier(**options):
@@ -76,7 +76,7 @@ def test_states_and_gradients_get_the_format_of_their_parameters():
 @pytest.mark.slow
 def test_a_run_of_the_other_choice_is_resumed(tmp_path):
     """It ends with the weights of the run that kept its choice, up to rounding."""
-    first = trainer(max_steps=2)
+    first = trainer(max_epochs=1)
     begun = classifier(channels_last=True, optimizer_args={"fused": False}, scheduler=None)
     first.fit(begun, datamodule=DigitsDataModule(batch_size=8))
     first.save_checkpoint(tmp_path / "run.ckpt")
