@@ -147,7 +147,7 @@ class ImageClassifier(LightningModule):
         if num_classes < 2:
             raise InputError(f"model.num_classes is {num_classes}; a classifier needs at least 2")
         check_range("model.lr", lr, Range(0, MAX_RATE, open_low=True))
-        self._channels_last = starts_channels_last(channels_last)
+        self._channels_last, self._chooses_format = starts_channels_last(channels_last), channels_last == "auto"
         check_truth_value("model.compile", compile)
         check_truth_value("model.decay_norms_and_biases", decay_norms_and_biases)
         if not 0 <= label_smoothing < 1:
@@ -322,7 +322,7 @@ class ImageClassifier(LightningModule):
             shard(self.backbone, self.device_mesh)
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and self.hparams["channels_last"] == "auto":
+        if stage == "fit" and self._chooses_format:
             self._choose_memory_format()
         if stage == "fit":
             self._modes = OptimizerModes()
@@ -360,6 +360,8 @@ class ImageClassifier(LightningModule):
             size = height, width
         device, precision = self.trainer.strategy.root_device.type, str(self.trainer.precision)
         self._channels_last = wants_channels_last(self.backbone, size, device, precision)
+        # A checkpoint has the choice, so that the loaded model computes bitwise the same logits.
+        self.hparams["channels_last"] = self._channels_last
         layout = torch.channels_last if self._channels_last else torch.contiguous_format
         self.backbone.to(memory_format=layout)
 

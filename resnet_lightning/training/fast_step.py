@@ -15,8 +15,9 @@ from .value_ranges import check_truth_value
 _FUSED_ON = {"cpu", "cuda"}
 _FUSED = {"Adam", "AdamW", "SGD"}
 
-# With a map of fewer rows in the last stage, converting the layout costs a CPU more than channels_last saves.
+# With a map of fewer rows and as many channels in the last stage, channels_last is slower on a CPU.
 _SMALLEST_MAP = 4
+_MANY_CHANNELS = 256
 
 _OTHER_STEPS = ("fused", "foreach", "differentiable")
 
@@ -35,8 +36,8 @@ def starts_channels_last(option: bool | str) -> bool:
 def wants_channels_last(backbone: nn.Module, image_size: tuple[int, int] | None, device: str, precision: str) -> bool:
     """Whether the channels_last memory format is the faster one; True where nothing is known.
 
-    On a CPU, maps of 1x1 to 3x3 in the last stage, such as those of an ImageNet stem on 32x32 images, are faster in the
-    contiguous format. In bfloat16, that holds for networks of 3x3 convolutions, not for those of bottlenecks.
+    On a CPU, small maps of many channels in the last stage, such as those of an ImageNet stem on 32x32 images, are
+    faster in the contiguous format. In bfloat16, that holds for networks of 3x3 convolutions, not for those of bottlenecks.
 
     Args:
         backbone: the network. Its ``feature_info`` states the reduction of its last map.
@@ -47,7 +48,7 @@ def wants_channels_last(backbone: nn.Module, image_size: tuple[int, int] | None,
     rows = getattr(backbone, "feature_info", None)
     if device != "cpu" or image_size is None or not isinstance(rows, tuple) or not rows:
         return True
-    if min(image_size) / rows[-1]["reduction"] >= _SMALLEST_MAP:
+    if min(image_size) / rows[-1]["reduction"] >= _SMALLEST_MAP or rows[-1]["num_chs"] < _MANY_CHANNELS:
         return True
     kernels = [layer.kernel_size for layer in backbone.modules() if isinstance(layer, nn.Conv2d)]
     return "bf16" in precision and kernels.count((1, 1)) > len(kernels) / 2

@@ -352,7 +352,7 @@ def test_a_checkpoint_holds_plain_values(tmp_path, scheduler, options):
         "scheduler": scheduler,
         "scheduler_args": options,
         "label_smoothing": 0.0,
-        "channels_last": "auto",
+        "channels_last": True,
         "compile": False,
         "loss": None,
         "loss_args": None,

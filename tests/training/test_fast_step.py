@@ -20,6 +20,7 @@ from resnet_lightning.training.fast_step import can_fuse, match_layouts, wants_c
         ("resnet18", {}, 28, "cpu", "32-true", False),
         ("resnet18", {"stem": "cifar"}, 32, "cpu", "32-true", True),
         ("resnet20", {}, 32, "cpu", "32-true", True),
+        ("resnet20", {}, 8, "cpu", "32-true", True),
         ("resnet18", {}, 224, "cpu", "32-true", True),
         ("resnet34", {}, 32, "cuda", "bf16-mixed", True),
     ],
