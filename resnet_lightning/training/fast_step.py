@@ -37,7 +37,7 @@ def wants_channels_last(backbone: nn.Module, image_size: tuple[int, int] | None,
     """Whether the channels_last memory format is the faster one; True where nothing is known.
 
     On a CPU, small maps of many channels in the last stage, such as those of an ImageNet stem on 32x32 images, are
-    faster in the contiguous format. In bfloat16, that holds for networks of 3x3 convolutions, not for those of bottlenecks.
+    faster in the contiguous format. In bfloat16, that holds for networks of 3x3 convolutions, not of bottlenecks.
 
     Args:
         backbone: the network. Its ``feature_info`` states the reduction of its last map.
