@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any, Literal, Self
 
@@ -17,17 +17,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from ..checkpoint_file import check_file, read_checkpoint
-from ..data import ImageDataModule
 from ..errors import InputError
-from ..runs.stored_names import check_names
 from ..trust import Trust, current_trust, names_from_checkpoint
 from .backbones import make_backbone
 from .batches import images_and_targets, images_of
+from .classifier_checkpoint import check_checkpoint, stored_options
 from .configured_metrics import ConfiguredMetrics
 from .data_protocol import class_names
-from .distillation import Distillation, Teacher
-from .fast_step import can_fuse, match_layouts, set_fused, starts_channels_last, wants_channels_last
+from .distillation import Distillation
+from .fast_step import FastStep
 from .finetuning import step_schedule, unfreeze_head
 from .fsdp import broadcast_buffers, shard
 from .length import has_validated_in_epoch, optimizer_steps
@@ -38,8 +36,7 @@ from .metrics import EpochMetrics
 from .multilabel import NEUTRAL, LabelScores, balanced_positive_weights, best_thresholds, check_thresholds
 from .optim import (
     check_schedule_length,
-    copy_settings,
-    fast_forward,
+    continue_schedule,
     make_optimizer,
     make_scheduler,
     parameter_groups,
@@ -49,8 +46,6 @@ from .unfreezing import Unfreezing, check_trainer, wrap_again
 from .value_ranges import MAX_RATE, Range, check_range, check_rates, check_truth_value
 
 _log = logging.getLogger(__name__)
-
-_BY_CONFIG = "lightning.pytorch.cli.instantiate_module"
 
 
 class ImageClassifier(LightningModule):
@@ -115,8 +110,6 @@ class ImageClassifier(LightningModule):
         InputError: if a name is unknown, or an option or its value is not accepted.
     """
 
-    _is_fused = False  # until the trainer is known
-
     def __init__(
         self,
         backbone: str | Any = "resnet18",  # or a module; with that type, --help would list every module of torch
@@ -147,14 +140,13 @@ class ImageClassifier(LightningModule):
         if num_classes < 2:
             raise InputError(f"model.num_classes is {num_classes}; a classifier needs at least 2")
         check_range("model.lr", lr, Range(0, MAX_RATE, open_low=True))
-        self._channels_last, self._chooses_format = starts_channels_last(channels_last), channels_last == "auto"
+        self._fast_step = FastStep(channels_last)
         check_truth_value("model.compile", compile)
         check_truth_value("model.decay_norms_and_biases", decay_norms_and_biases)
         if not 0 <= label_smoothing < 1:
             raise InputError(f"model.label_smoothing is {label_smoothing}; give a number from 0 up to 1")
-        hparams = _stored_options(locals())
-        self._teacher_path, self._distillation = teacher, Distillation.of(teacher, teacher_args)
-        self._teacher: Teacher | None = None  # loaded when training starts: an evaluation needs none
+        hparams = stored_options(locals())
+        self._distillation = Distillation.of(teacher, teacher_args)
         # Without arguments, `save_hyperparameters()` stores the parser's config under LightningCLI, not these values.
         self.save_hyperparameters(hparams)
 
@@ -175,8 +167,7 @@ class ImageClassifier(LightningModule):
             self.loss.set_class_weights(class_weights)
         elif class_weights == BALANCED:
             self.loss.check_can_be_weighted()
-        if self._channels_last:
-            self.backbone.to(memory_format=torch.channels_last)
+        self._fast_step.arrange(self.backbone)
         if compile:
             self.backbone.compile()  # in place: the state dict keeps its keys
         self.lr = lr  # Lightning's learning-rate finder reads and sets it
@@ -219,15 +210,14 @@ class ImageClassifier(LightningModule):
         kwargs.setdefault("weights_only", True)
         with names_from_checkpoint(Trust(trust, kwargs.values())):
             if isinstance(checkpoint_path, str | os.PathLike) and "://" not in str(checkpoint_path):
-                _check_checkpoint(checkpoint_path, kwargs["weights_only"])
+                check_checkpoint(checkpoint_path, kwargs["weights_only"])
             return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalized images (B, C, H, W) to logits (B, num_classes)."""
         images = images.to(self.dtype)  # with precision bf16-true, the weights are bfloat16
         # Batches of this package's loaders already have this memory format; others may not.
-        layout = torch.channels_last if self._channels_last else torch.contiguous_format
-        return self.backbone(images.contiguous(memory_format=layout))
+        return self.backbone(images.contiguous(memory_format=self._fast_step.memory_format))
 
     def train(self, mode: bool = True) -> Self:
         """Sets the mode of all modules, except that frozen running statistics stay as they are."""
@@ -240,12 +230,7 @@ class ImageClassifier(LightningModule):
         images, targets = images_and_targets(batch)
         logits = self._logits(images)
         losses, weights = self.loss(logits, targets, training=True)
-        if self._teacher is not None:
-            soft = self._distillation.soft_losses(
-                logits, self._teacher.logits(images, next(self.backbone.parameters()).dtype)
-            )
-            alpha = self._distillation.alpha
-            losses = (1 - alpha) * losses + alpha * (soft if weights is None else soft * weights)
+        losses = self._distillation.combine(losses, weights, logits, images, next(self.backbone.parameters()).dtype)
         self.train_metrics.update(losses.detach(), logits.detach(), targets, weights)
         return losses.mean() if weights is None else losses.sum() / weights.sum()
 
@@ -322,13 +307,14 @@ class ImageClassifier(LightningModule):
             shard(self.backbone, self.device_mesh)
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and self._chooses_format:
-            self._choose_memory_format()
         if stage == "fit":
+            # A checkpoint has the choice, so that the loaded model computes bitwise the same logits.
+            self.hparams["channels_last"] = self._fast_step.choose_format(self.backbone, self.trainer)
             self._modes = OptimizerModes()
             if self._is_balanced:
                 self._balance()
-            self._prepare_teacher()
+            self.load_teacher()
+            self._distillation.prepare(self.trainer, self.hparams)
 
     def load_teacher(self, trust: Iterable[str] = ()) -> None:
         """Loads the teacher, if there is one.
@@ -339,31 +325,8 @@ class ImageClassifier(LightningModule):
         Raises:
             InputError: if its file cannot be read, or names code that is not trusted.
         """
-        if self._teacher_path is not None and self._teacher is None:
-            trusted = self._trust.names if self._trust else ()
-            self._teacher = Teacher.load(self._teacher_path, ImageClassifier, {*trust, *trusted})
-
-    def _prepare_teacher(self) -> None:
-        self.load_teacher()
-        if self._teacher is None:
-            return
-        hparams, data = self.hparams, getattr(self.trainer, "datamodule", None)
-        self._teacher.check(hparams["num_classes"], hparams["in_chans"], class_names(self.trainer), self.multilabel)
-        self._teacher.match(data.statistics() if isinstance(data, ImageDataModule) else None)
-
-    def _choose_memory_format(self) -> None:
-        data: Any = getattr(self.trainer, "datamodule", None)
-        size = None
-        if isinstance(data, ImageDataModule):
-            side = data.sizes()[0]
-            height, width = (side, side) if side else data.split("train").images.shape[-3:-1]
-            size = height, width
-        device, precision = self.trainer.strategy.root_device.type, str(self.trainer.precision)
-        self._channels_last = wants_channels_last(self.backbone, size, device, precision)
-        # A checkpoint has the choice, so that the loaded model computes bitwise the same logits.
-        self.hparams["channels_last"] = self._channels_last
-        layout = torch.channels_last if self._channels_last else torch.contiguous_format
-        self.backbone.to(memory_format=layout)
+        trusted = self._trust.names if self._trust else ()
+        self._distillation.load(ImageClassifier, {*trust, *trusted})
 
     def _balance(self) -> None:
         """Computes balanced class weights, and stores them for checkpoints."""
@@ -399,7 +362,7 @@ class ImageClassifier(LightningModule):
             )
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
         prunes = any(isinstance(callback, ModelPruning) for callback in callbacks)
-        if prunes and self._channels_last:
+        if prunes and self._fast_step.is_channels_last:
             raise InputError(
                 "ModelPruning cannot prune weights in the channels_last memory format; set model.channels_last to false"
             )
@@ -408,8 +371,7 @@ class ImageClassifier(LightningModule):
         check_schedule_length(self.hparams["scheduler"], self.hparams["scheduler_args"] or {}, total_steps)
         if self.hparams["scheduler"] and not math.isfinite(total_steps):
             raise InputError("the schedule needs the length of the run, which is unlimited; give --trainer.max_epochs")
-        options = self.hparams["optimizer_args"] or {}
-        self._is_fused = can_fuse(self.trainer, self, self.hparams["optimizer"], options)
+        self._fast_step.choose_optimizer(self.trainer, self, self.hparams["optimizer"], self._optimizer_args)
         optimizer, scheduler = self._make_optimizer(self._parameter_groups(), total_steps)
         self._schedule_fits = self.lr, total_steps
         if has_modes(optimizer) and any(isinstance(callback, WeightAveraging) for callback in callbacks):
@@ -434,12 +396,16 @@ class ImageClassifier(LightningModule):
     def _make_optimizer(self, groups: list[dict[str, Any]], total_steps: float) -> tuple[Optimizer, LRScheduler | None]:
         hparams = self.hparams
         with names_from_checkpoint(self._trust):
-            settings = {**(hparams["optimizer_args"] or {}), **({"fused": True} if self._is_fused else {})}
+            settings = self._fast_step.optimizer_options(self._optimizer_args)
             optimizer = make_optimizer(hparams["optimizer"], groups, self.lr, settings)
             if hparams["scheduler"] is None:
                 return optimizer, None
             options = hparams["scheduler_args"] or {}
             return optimizer, make_scheduler(hparams["scheduler"], optimizer, int(total_steps), options)
+
+    @property
+    def _optimizer_args(self) -> dict[str, Any]:
+        return self.hparams["optimizer_args"] or {}
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         trained = nn.ModuleDict({"backbone": self.backbone, "loss": self.loss})
@@ -460,13 +426,11 @@ class ImageClassifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._modes.is_used:
             self._modes.save(self.trainer, checkpoint)
-        if self._teacher is not None:
-            checkpoint["teacher"] = {"path": self._teacher.path, "sha256": self._teacher.digest}
+        self._distillation.save(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._modes.load(checkpoint)
-        if self._teacher is not None:
-            self._teacher.check_is_the_same(checkpoint.get("teacher"))
+        self._distillation.check_resumes(checkpoint)
         weights = checkpoint.get("hyper_parameters", {}).get("class_weights")
         if self._is_balanced and self.loss.class_weights is None and weights not in (None, BALANCED):
             self.loss.set_class_weights(weights)  # the training images may be on another machine
@@ -496,7 +460,7 @@ class ImageClassifier(LightningModule):
     def on_train_start(self) -> None:
         self.check_unfreezing(self.trainer, optimizer_steps(self.trainer))
         self._unfreeze()  # a run that is resumed within an epoch does not start it
-        self._settle_step()
+        self._fast_step.settle(self.trainer, self._optimizer_args)
         # When a run is resumed, the checkpoint determines the position in the schedule. The config determines the shape
         # of the schedule and the settings of the optimizer.
         steps, total_steps = self.trainer.global_step, optimizer_steps(self.trainer)
@@ -508,64 +472,4 @@ class ImageClassifier(LightningModule):
                 "raise --trainer.max_epochs"
             )
         dummy, schedule = self._make_dummy_optimizer(total_steps)
-        current = next((config.scheduler for config in self.trainer.lr_scheduler_configs), None)
-        if type(current) is not type(schedule):
-            return  # that of a callback, such as Lightning's learning-rate finder
-        if steps and isinstance(schedule, ReduceLROnPlateau):
-            # Apply the reduction so far to the learning rate of the config.
-            for group, restored in zip(dummy.param_groups, self.trainer.optimizers[0].param_groups, strict=False):
-                group["lr"] = restored["lr"] * (self.lr / self._lr_before)
-        if schedule is None or isinstance(schedule, ReduceLROnPlateau):
-            copy_settings(self.trainer.optimizers[0], dummy)
-        else:
-            fast_forward(self.trainer.lr_scheduler_configs[0].scheduler, dummy, schedule, steps)
-
-    def _settle_step(self) -> None:
-        """Adapts what a checkpoint has restored to this run's memory format and optimizer, and logs both."""
-        layout = "channels_last" if self._channels_last else "contiguous"
-        optimizer = "fused" if self._is_fused else "as configured"
-        note = ""
-        for restored in self.trainer.optimizers:
-            match_layouts(restored)
-            if set_fused(restored, self._is_fused, self.hparams["optimizer_args"] or {}):
-                note = "; the run began with the other kind of step, so it continues equal up to rounding"
-        if self.trainer.is_global_zero:
-            _log.info("memory format: %s; optimizer: %s%s", layout, optimizer, note)
-
-
-def _stored_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the constructor's arguments that a checkpoint stores: those that are plain values, and no files.
-
-    A checkpoint holds all weights, and the file of pretrained weights or of a teacher may be gone when it is loaded.
-
-    Raises:
-        InputError: if the loss is neither a name nor can be called.
-    """
-    options = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
-    options |= {"teacher": None, "teacher_args": None}
-    if isinstance(options["backbone"], nn.Module):
-        del options["backbone"]
-    loss, backbone_args = options["loss"], options["backbone_args"]
-    if loss is not None and not isinstance(loss, str):
-        if not callable(loss):
-            raise InputError(f"model.loss is {loss!r}; give the name of a loss, and its arguments as model.loss_args")
-        del options["loss"]
-    if backbone_args:
-        options["backbone_args"] = {k: v for k, v in backbone_args.items() if k not in ("pretrained", "may_differ")}
-    return options
-
-
-def _check_checkpoint(path: str | os.PathLike[str], weights_only: bool) -> None:
-    """Checks a checkpoint before Lightning reads it."""
-    if not weights_only:  # the user trusts the file
-        check_file(path)
-        return
-    checkpoint = read_checkpoint(path)
-    for part in "hparams", "module_arguments", "hyper_parameters":
-        options = checkpoint.get(part)
-        if isinstance(options, dict) and "_instantiator" in options:
-            # Lightning lets the library that parses configs build the module, as a subclass may have stored it.
-            not_read = {"optimizer", "scheduler"} | (
-                {"_instantiator"} if options["_instantiator"] == _BY_CONFIG else set()
-            )
-            check_names("model", {name: value for name, value in options.items() if name not in not_read})
+        continue_schedule(self.trainer, dummy, schedule, self.lr / self._lr_before)

@@ -8,28 +8,35 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from lightning import Trainer
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..build import build, importable_from, option_names
 from ..checkpoint_file import read_checkpoint
+from ..data import ImageDataModule
 from ..errors import InputError, did_you_mean
 from ..trust import Trust, names_from_checkpoint
+from .data_protocol import class_names
 
 _DEFAULTS = {"temperature": 4.0, "alpha": 0.9}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Distillation:
     """How the loss of the targets and that of the teacher are combined: ``(1 - alpha) * loss + alpha * soft loss``.
 
     Args:
         temperature: divides the logits of both networks; a higher one shows more of the smaller probabilities.
         alpha: the share of the soft loss.
+        path: the checkpoint of the teacher; None if there is none, and the loss is that of the targets.
+        teacher: loaded when training starts: an evaluation needs none.
     """
 
     temperature: float
     alpha: float
+    path: str | None = None
+    teacher: "Teacher | None" = None
 
     @classmethod
     def of(cls, teacher: str | None, options: Mapping[str, Any] | None) -> Self:
@@ -48,7 +55,7 @@ class Distillation:
             if not is_number or not (value > 0 if name == "temperature" else 0 <= value <= 1):
                 allowed = "a number above 0" if name == "temperature" else "a number from 0 to 1"
                 raise InputError(f"model.teacher_args.{name} is {value!r}; give {allowed}")
-        return cls(**{**_DEFAULTS, **options})
+        return cls(**{**_DEFAULTS, **options}, path=teacher)
 
     def soft_losses(self, logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """Returns, for each image, T^2 times the divergence of the student's from the teacher's probabilities, (B,).
@@ -58,6 +65,54 @@ class Distillation:
         dtype = torch.promote_types(logits.dtype, torch.float32)
         student, teacher = ((values.to(dtype) / self.temperature).log_softmax(1) for values in (logits, teacher_logits))
         return F.kl_div(student, teacher, reduction="none", log_target=True).sum(1) * self.temperature**2
+
+    def load(self, factory: type[Any], trust: Iterable[str] = ()) -> None:
+        """Loads the teacher, if there is one; see ``Teacher.load``."""
+        if self.path is not None and self.teacher is None:
+            self.teacher = Teacher.load(self.path, factory, trust)
+
+    def prepare(self, trainer: Trainer, hparams: Mapping[str, Any]) -> None:
+        """Checks that the teacher fits the student and its data, and prepares the scaling of the images.
+
+        Args:
+            trainer: the trainer of the run.
+            hparams: the options of the student.
+
+        Raises:
+            InputError: if it does not fit.
+        """
+        if self.teacher is None:
+            return
+        data = getattr(trainer, "datamodule", None)
+        self.teacher.check(hparams["num_classes"], hparams["in_chans"], class_names(trainer), hparams["multilabel"])
+        self.teacher.match(data.statistics() if isinstance(data, ImageDataModule) else None)
+
+    def combine(
+        self, losses: Tensor, weights: Tensor | None, logits: Tensor, images: Tensor, dtype: torch.dtype
+    ) -> Tensor:
+        """Returns the losses (B,) with the share of the teacher, if there is one.
+
+        Args:
+            losses: those of the targets, (B,), multiplied by the weights.
+            weights: of the images, (B,); None if they are equal.
+            logits: of the student, (B, num_classes).
+            images: (B, C, H, W), normalized for the student.
+            dtype: that of the student's weights.
+        """
+        if self.teacher is None:
+            return losses
+        soft = self.soft_losses(logits, self.teacher.logits(images, dtype))
+        return (1 - self.alpha) * losses + self.alpha * (soft if weights is None else soft * weights)
+
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        """Stores which file the teacher is."""
+        if self.teacher is not None:
+            checkpoint["teacher"] = {"path": self.teacher.path, "sha256": self.teacher.digest}
+
+    def check_resumes(self, checkpoint: Mapping[str, Any]) -> None:
+        """Checks that a resumed run has the teacher it began with; see ``Teacher.check_is_the_same``."""
+        if self.teacher is not None:
+            self.teacher.check_is_the_same(checkpoint.get("teacher"))
 
 
 class Teacher:

@@ -1,5 +1,6 @@
 """Chooses the memory format and the fused optimizer by what is faster for a network, its images and its device."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,10 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 from torch.optim import Optimizer
 
+from ..data import ImageDataModule
 from .value_ranges import check_truth_value
+
+_log = logging.getLogger(__name__)
 
 # A fused step reads and writes each value once.
 _FUSED_ON = {"cpu", "cuda"}
@@ -22,15 +26,83 @@ _MANY_CHANNELS = 256
 _OTHER_STEPS = ("fused", "foreach", "differentiable")
 
 
-def starts_channels_last(option: bool | str) -> bool:
-    """Returns the choice before the images and the device are known: channels_last, unless the option is False.
+class FastStep:
+    """How a network is trained: in which memory format, and with a fused optimizer or not.
+
+    It holds plain values only, so that copies of the module may have it too.
+
+    Args:
+        channels_last: true, false or ``auto``, which chooses once the images and the device are known; until then, the
+            format is channels_last.
 
     Raises:
-        InputError: if the option is neither true, false nor ``auto``.
+        InputError: if the option is none of these.
     """
-    if option != "auto":
-        check_truth_value("model.channels_last", option, or_else=" or auto")
-    return bool(option)
+
+    def __init__(self, channels_last: bool | str) -> None:
+        if channels_last != "auto":
+            check_truth_value("model.channels_last", channels_last, or_else=" or auto")
+        self._chooses = channels_last == "auto"
+        self.is_channels_last = bool(channels_last)
+        self.is_fused = False  # until the trainer is known
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.is_channels_last else torch.contiguous_format
+
+    def arrange(self, backbone: nn.Module) -> None:
+        """Gives a new network the memory format."""
+        if self.is_channels_last:
+            backbone.to(memory_format=torch.channels_last)
+
+    def choose_format(self, backbone: nn.Module, trainer: Trainer) -> bool | str:
+        """Chooses the memory format of a run, if the option leaves the choice open.
+
+        Returns:
+            The value of ``channels_last`` that a checkpoint stores.
+        """
+        if self._chooses:
+            device, precision = trainer.strategy.root_device.type, str(trainer.precision)
+            self.is_channels_last = wants_channels_last(backbone, _image_size(trainer), device, precision)
+            backbone.to(memory_format=self.memory_format)
+        return self.is_channels_last
+
+    def choose_optimizer(
+        self, trainer: Trainer, module: LightningModule, optimizer: str, options: Mapping[str, Any]
+    ) -> None:
+        """Chooses whether the optimizer is fused; see ``can_fuse``."""
+        self.is_fused = can_fuse(trainer, module, optimizer, options)
+
+    def optimizer_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the arguments of the optimizer with the choice."""
+        return {**options, **({"fused": True} if self.is_fused else {})}
+
+    def settle(self, trainer: Trainer, options: Mapping[str, Any]) -> None:
+        """Adapts what a checkpoint has restored to this run's memory format and optimizer, and logs both.
+
+        Args:
+            trainer: the trainer of the run, whose optimizers exist.
+            options: the arguments of the optimizer.
+        """
+        note = ""
+        for restored in trainer.optimizers:
+            match_layouts(restored)
+            if set_fused(restored, self.is_fused, options):
+                note = "; the run began with the other kind of step, so it continues equal up to rounding"
+        if trainer.is_global_zero:
+            layout = "channels_last" if self.is_channels_last else "contiguous"
+            optimizer = "fused" if self.is_fused else "as configured"
+            _log.info("memory format: %s; optimizer: %s%s", layout, optimizer, note)
+
+
+def _image_size(trainer: Trainer) -> tuple[int, int] | None:
+    """Returns height and width of the training images; None if they are not known."""
+    data: Any = getattr(trainer, "datamodule", None)
+    if not isinstance(data, ImageDataModule):
+        return None
+    side = data.sizes()[0]
+    height, width = (side, side) if side else data.split("train").images.shape[-3:-1]
+    return height, width
 
 
 def wants_channels_last(backbone: nn.Module, image_size: tuple[int, int] | None, device: str, precision: str) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
+from lightning import Trainer
 from torch import nn, optim
 from torch.optim import lr_scheduler
 
@@ -235,3 +236,30 @@ def fast_forward(
         schedule.step()
     restored.load_state_dict(schedule.state_dict())
     copy_settings(restored.optimizer, optimizer)
+
+
+def continue_schedule(
+    trainer: Trainer, dummy: optim.Optimizer, schedule: lr_scheduler.LRScheduler | None, factor: float
+) -> None:
+    """Gives the optimizer and the schedule of a resumed run the settings of this run's config.
+
+    The checkpoint determines the position in the schedule; the config determines its shape.
+
+    Args:
+        trainer: the trainer of the resumed run.
+        dummy: an optimizer as configured, of parameters that belong to no model.
+        schedule: the configured schedule of ``dummy``.
+        factor: the learning rate of the config, divided by that in the checkpoint.
+    """
+    steps = trainer.global_step
+    current = next((config.scheduler for config in trainer.lr_scheduler_configs), None)
+    if type(current) is not type(schedule):
+        return  # that of a callback, such as Lightning's learning-rate finder
+    if steps and isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
+        # Apply the reduction so far to the learning rate of the config.
+        for group, restored in zip(dummy.param_groups, trainer.optimizers[0].param_groups, strict=False):
+            group["lr"] = restored["lr"] * factor
+    if schedule is None or isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
+        copy_settings(trainer.optimizers[0], dummy)
+    else:
+        fast_forward(trainer.lr_scheduler_configs[0].scheduler, dummy, schedule, steps)

@@ -55,11 +55,11 @@ def test_the_teacher_is_no_part_of_the_student(digits_run):
     before = list(model.state_dict()), len(list(model.parameters()))
     model.load_teacher()
     model.train()
-    teacher = model._teacher
+    teacher = model._distillation.teacher
     assert (list(model.state_dict()), len(list(model.parameters()))) == before
     assert not any(part.training for part in teacher.model.modules())
     assert not any(parameter.requires_grad for parameter in teacher.model.parameters())
-    assert copy.deepcopy(model)._teacher is teacher
+    assert copy.deepcopy(model)._distillation.teacher is teacher
 
 
 def test_the_teacher_sees_images_as_it_was_trained_on(digits_run):
@@ -104,7 +104,7 @@ def test_the_training_loss_is_the_weighted_sum(digits_run):
     images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(8)
     model.eval()  # the same statistics for both computations
-    logits, taught = model(images), model._teacher.logits(images, torch.float32)
+    logits, taught = model(images), model._distillation.teacher.logits(images, torch.float32)
     soft = F.kl_div(logits.div(2).log_softmax(1), taught.div(2).softmax(1), reduction="batchmean") * 4
     for targets in labels, F.one_hot(labels, 10).float():  # labels, and those of mixed images
         expected = 0.75 * F.cross_entropy(logits, targets) + 0.25 * soft
