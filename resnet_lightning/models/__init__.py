@@ -10,7 +10,6 @@ from .cifar import (
     preact_resnet110,
     preact_resnet164,
     preact_resnet1001,
-    resnet9,
     resnet20,
     resnet32,
     resnet44,
@@ -37,6 +36,7 @@ from .imagenet import (
 )
 from .registry import MODELS, create_model, list_models, register_model
 from .resnet import ResNet
+from .speed_runs import resnet9, resnet_fast
 from .weights import load_pretrained
 
 __all__ = [

@@ -7,11 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
-
-from ..errors import InputError
 from .blocks import BasicBlock, Bottleneck
-from .layers import ActLayer, NormLayer, conv
 from .pretrained_cfg import CIFAR10
 from .registry import register_model
 from .resnet import ResNet
@@ -191,70 +187,3 @@ def wide_resnet28_10(*, dropout: float = 0.0, **options: Any) -> ResNet:
 def wide_resnet40_4(*, dropout: float = 0.0, **options: Any) -> ResNet:
     """WRN-40-4 (Zagoruyko & Komodakis 2016): 8,949,210 parameters."""
     return wide_resnet(40, 4, dropout=dropout, **options)
-
-
-class PooledConvolution(nn.Module):
-    """Convolution, norm, activation and max pooling: (B, in_planes, H, W) -> (B, planes, H / stride, W / stride)."""
-
-    def __init__(self, in_planes: int, planes: int, stride: int, norm_layer: NormLayer, act_layer: ActLayer) -> None:
-        super().__init__()
-        self.conv1 = conv(in_planes, planes, kernel_size=3)
-        self.bn1 = norm_layer(planes)
-        self.relu = act_layer()
-        self.maxpool = nn.MaxPool2d(stride, ceil_mode=True)  # rounds sizes up, as a strided convolution does
-        self.out_planes = planes
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.maxpool(self.relu(self.bn1(self.conv1(x))))
-
-
-def _resnet9_layer(
-    in_planes: int, planes: int, stride: int, *, first_dilation: int, dilation: int, **options: Any
-) -> Any:
-    """Makes a layer of ResNet-9: a pooled convolution if the number of channels changes, else a residual block.
-
-    Options of residual blocks, such as the shortcut and the order, do not apply to the pooled convolution.
-
-    Raises:
-        InputError: if a pooled convolution is to be dilated.
-    """
-    if in_planes == planes:
-        return BasicBlock(in_planes, planes, stride, dilation=dilation, **options)
-    if dilation > 1:
-        raise InputError("resnet9 downsamples by pooling, which dilation cannot replace; leave output_stride out")
-    return PooledConvolution(in_planes, planes, stride, options["norm_layer"], options["act_layer"])
-
-
-class ScaledLinear(nn.Linear):
-    """A linear layer without bias whose output is divided by 8: (B, in_features) -> (B, out_features)."""
-
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(in_features, out_features, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 0.125 * super().forward(x)
-
-
-@register_model("Page 2018", image_size=32, statistics=CIFAR10)
-def resnet9(
-    *,
-    num_classes: int = 10,
-    stem: str | Mapping[str, Any] | Stem = "cifar",
-    order: str = "act_before_addition",
-    global_pool: str = "max",
-    **options: Any,
-) -> ResNet:
-    """ResNet-9 of the CIFAR-10 speed runs (Page 2018, *How to Train Your ResNet*): 6,573,120 parameters."""
-    return ResNet(
-        _resnet9_layer,
-        (2, 1, 2),
-        (128, 256, 512),
-        strides=(2, 2, 2),
-        num_classes=num_classes,
-        stem=stem,
-        stem_planes=64,
-        order=order,
-        global_pool=global_pool,
-        head=ScaledLinear,
-        **options,
-    )

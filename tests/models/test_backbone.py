@@ -14,12 +14,13 @@ from resnet_lightning.models.blocks import ORDERS
 
 # One of each kind: block, stem, order, shortcut.
 NETS = [
-    pytest.param(name, options, id="-".join([name, *options.values()]))
+    pytest.param(name, options, id="-".join([name, *map(str, options.values())]))
     for name, options in [
         ("resnet18", {}),
         ("resnet50", {"stem": "deep"}),
         ("plain20", {}),
         ("resnet9", {}),
+        ("resnet_fast", {"zero_init_residual": False}),
         ("resnet20", {"shortcut": "exclusive_gating"}),
         ("resnet20", {"shortcut": "shortcut_gating", "order": "full_pre_activation"}),
         ("preact_resnet164", {"stem": "imagenet"}),
@@ -135,6 +136,7 @@ def test_maps_come_in_the_order_asked_for(name, out_indices):
         ("preact_resnet164", [16, 64, 128, 256], [1, 1, 2, 4], "relu layer1 layer2 last_activation"),
         ("wide_resnet28_10", [16, 160, 320, 640], [1, 1, 2, 4], "relu layer1 layer2 last_activation"),
         ("resnet9", [64, 128, 256, 512], [1, 2, 4, 8], "relu layer1 layer2 layer3"),
+        ("resnet_fast", [16, 32, 64, 128], [1, 2, 4, 8], "relu layer1 layer2 layer3"),
     ],
 )
 def test_feature_info_holds_channels_reduction_and_module_of_each_map(name, channels, reduction, modules):

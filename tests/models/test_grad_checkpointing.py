@@ -27,6 +27,7 @@ CHECKPOINTED = {
     "bottlenecks": partial(tiny, Bottleneck),
     "gates": partial(create_model, "resnet20", shortcut="exclusive_gating"),
     "resnet9": partial(create_model, "resnet9"),
+    "resnet_fast": partial(create_model, "resnet_fast"),
     "cumulative-norms": partial(create_model, "resnet20", norm_layer=cumulative_norm),
     "group-norms": partial(create_model, "resnet20", norm_layer=group_norm),
     "features": partial(create_model, "resnet20", features_only=True, out_indices=(2, 0)),

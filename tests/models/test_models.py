@@ -40,7 +40,9 @@ FAMILIES = [
     "preact_resnet164",
     "wide_resnet16_8",
     "resnet9",
+    "resnet_fast",
 ]
+SPEED_RUNS = ["resnet9", "resnet_fast"]  # a max pool before a head whose logits are divided by 8
 
 PUBLISHED_PARAMETERS = {
     "resnet18": 11_689_512,
@@ -66,6 +68,7 @@ PUBLISHED_PARAMETERS = {
     "wide_resnet28_10": 36_479_194,
     "wide_resnet40_4": 8_949_210,
     "resnet9": 6_573_120,
+    "resnet_fast": 468_368,
 }
 # Option A has no parameters, so a plain network has as many as the residual one; on ImageNet, minus three projections.
 PROJECTIONS = sum(planes // 2 * planes + 2 * planes for planes in (128, 256, 512))
@@ -165,12 +168,12 @@ def test_logits_and_feature_maps_have_the_documented_shapes_down_to_the_smallest
     body = on_meta(name, in_chans=1, features_only=True)
     weights = net.state_dict()
     head = [key for key in weights if key.startswith("fc.")]
-    assert head == (["fc.weight"] if name == "resnet9" else ["fc.weight", "fc.bias"])
+    assert head == (["fc.weight"] if name in SPEED_RUNS else ["fc.weight", "fc.bias"])
     assert list(body.state_dict()) == [key for key in weights if key not in head]
     assert [key for key, tensor in body.state_dict().items() if tensor.shape != weights[key].shape] == ["conv1.weight"]
 
     # Strides and pools round up, so the last one needs two pixels to halve something.
-    reduction, smallest = (32, 17) if name in IMAGENET_NAMES else (8, 5) if name == "resnet9" else (4, 3)
+    reduction, smallest = (32, 17) if name in IMAGENET_NAMES else (8, 5) if name in SPEED_RUNS else (4, 3)
     for height, width in [(smallest - 1, smallest), (smallest, smallest - 1)]:
         with pytest.raises(InputError, match=f"{height}x{width} is too small .* at least {smallest}x{smallest}, or"):
             body(torch.zeros(2, 1, height, width, device="meta"))
@@ -212,9 +215,9 @@ def test_logits_are_finite_at_any_size_and_the_head_of_the_pooled_last_map(named
             found = net(images)
             assert found.isfinite().all()
             assert not torch.equal(found[0], found[1])
-            pooled = maps.amax((2, 3)) if name == "resnet9" else maps.mean((2, 3))
+            pooled = maps.amax((2, 3)) if name in SPEED_RUNS else maps.mean((2, 3))
             torch.testing.assert_close(net.forward_head(maps, pre_logits=True), pooled)
-            logits = F.linear(pooled, net.fc.weight / 8) if name == "resnet9" else net.fc(pooled)
+            logits = F.linear(pooled, net.fc.weight / 8) if name in SPEED_RUNS else net.fc(pooled)
             torch.testing.assert_close(found, logits, rtol=1e-4, atol=1e-4)
 
 
@@ -222,7 +225,8 @@ def test_logits_are_finite_at_any_size_and_the_head_of_the_pooled_last_map(named
     "name", [pytest.param(name, marks=[] if name in FAMILIES else pytest.mark.slow) for name in list_models()]
 )
 def test_every_parameter_gets_a_gradient(name):
-    net = create_model(name)
+    # Residual branches that begin at zero pass no gradient on before the first step.
+    net = create_model(name, zero_init_residual=False)
     F.cross_entropy(net(torch.randn(2, 3, *image_sizes(net)[0])), torch.tensor([0, 1])).backward()
     for key, parameter in net.named_parameters():
         assert parameter.grad is not None, key
@@ -253,6 +257,8 @@ def test_a_gray_image_gives_the_logits_of_its_color_copy(named):
 
 def test_convolutions_are_initialized_as_in_he_et_al(named):
     _, net = named
+    if named[0] == "resnet_fast":
+        net = create_model("resnet_fast", dirac_init=False)
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d):
             n = module.weight.numel()

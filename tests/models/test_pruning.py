@@ -19,6 +19,7 @@ NETS = [
     ("resnet18", {"stem": "cifar"}),
     ("preact_resnet164", {}),
     ("resnet9", {}),
+    ("resnet_fast", {"zero_init_residual": False}),
 ]
 
 

@@ -23,6 +23,7 @@ NETS = {
     "gated": lambda: tiny(shortcut="exclusive_gating"),
     "plain": lambda: tiny(shortcut="none"),
     "resnet9": lambda: create_model("resnet9"),
+    "resnet_fast": lambda: create_model("resnet_fast"),
     "pooled": lambda: tiny(num_classes=0, global_pool="max"),
 }
 

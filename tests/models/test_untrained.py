@@ -7,7 +7,7 @@ from torch import nn
 from resnet_lightning import BasicBlock, ResNet, create_model, list_models
 from resnet_lightning.models.blocks import ORDERS
 
-QUICK = {"resnet18", "resnet20", "plain20", "resnet9", "preact_resnet110", "preact_resnet1001"}
+QUICK = {"resnet18", "resnet20", "plain20", "resnet9", "resnet_fast", "preact_resnet110", "preact_resnet1001"}
 
 
 @pytest.mark.parametrize(
