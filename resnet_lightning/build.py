@@ -142,6 +142,11 @@ def build(what: str, factory: Callable[..., T], /, *args: Any, **options: Any) -
         if unexpected and unexpected[1] in options:
             hint = did_you_mean(unexpected[1], option_names(factory))
             raise InputError(f"{what} takes no option {unexpected[1]!r}; {hint}") from error
+        unknown = re.search(r"[Uu]nexpected keyword arguments?: `(\w+)`", str(error))  # of torchmetrics
+        if unknown and unknown[1] in options:
+            raise InputError(
+                f"{what} takes no option {unknown[1]!r}; {did_you_mean(unknown[1], option_names(factory))}"
+            ) from error
         twice = re.search(r"multiple values for keyword argument '(\w+)'", str(error))
         if twice and twice[1] in options:
             raise InputError(f"{what} sets {twice[1]} itself; the option cannot be given") from error

@@ -38,6 +38,11 @@ def labels_as_numbers(logits, targets):
     return F.cross_entropy(logits, targets.long() if targets.ndim == 1 else targets.long().argmax(1) * 0)
 
 
+def targets_first(y_true, y_pred):
+    """Computed from one-hot vectors without an error, and with a gradient."""
+    return F.cross_entropy(y_true, y_pred)
+
+
 def without_gradient(logits, targets):
     return (logits.argmax(1) != targets).float()
 

@@ -101,7 +101,8 @@ def resolve(
         folders = (*(str(Path(path).parent) for path in configs), ".")
         return RunArguments(tuple(arguments), Path(configs[0]).stem, checkpoint_path, checkpoint, folders)
     if checkpoint is None:
-        if resume and resume[-1] != "auto" and not option_values("--model", arguments):
+        starts = option_values("--model", arguments) or option_values("--data", arguments)
+        if resume and resume[-1] != "auto" and not starts:
             raise InputError(
                 f"there is no checkpoint in {resume[-1]!r} to resume from; to start a run, give a --config"
             )

@@ -159,6 +159,8 @@ def _data_class(name: str) -> type[LightningDataModule] | None:
         return next((found for found in _subclasses(LightningDataModule) if found.__name__ == name), None)
     found = import_by_path("data module", name, [LightningDataModule])
     if inspect.isclass(found) and issubclass(found, LightningDataModule):
+        if missing := sorted(getattr(found, "__abstractmethods__", ())):
+            raise InputError(f"data {name!r} cannot be used as it is: it has no {missing[0]}(); write it in the class")
         return found
     raise InputError(f"data {name!r} is {_kind(found)}, not a LightningDataModule")
 

@@ -40,7 +40,7 @@ from ..training.checkpoint_checks import (
     is_measured_in_validation,
 )
 from ..training.classifier import ImageClassifier
-from ..training.config_checks import check_combination, check_machines, check_trains
+from ..training.config_checks import check_combination, check_is_initialized, check_machines, check_trains
 from ..training.model_protocol import leave_out_unsafe_hparams, runs_stage
 from ..training.resume_checks import changes, check_checkpoint, check_resumable
 from ..training.stop_reason import stop_reason
@@ -53,6 +53,7 @@ from .chosen_classes import chosen_classes
 from .config_errors import error_in_class
 from .console import SafeConsole, shown_log
 from .copied_processes import errors_of_copies
+from .failures import misconfiguration
 from .find import find
 from .finished_runs import LeftAlone, check_goes_on, check_saves, unfinished_runs
 from .known_warnings import silence_known_warnings
@@ -99,7 +100,7 @@ def run(arguments: list[str]) -> int:
     except LeftAlone as done:
         summary.print_line(console, escape(str(done)))
     except MisconfigurationException as error:
-        raise InputError(str(error)) from error
+        raise misconfiguration(error) from error
     return 0
 
 
@@ -279,6 +280,7 @@ class CommandLine(LightningCLI):
                 raise InputError(line) from error
             raise
         for module in filter(None, (self.model, self.datamodule)):
+            check_is_initialized(module)
             leave_out_unsafe_hparams(module)
         self.session.loggers = self.trainer.loggers
 

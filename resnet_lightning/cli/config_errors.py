@@ -5,8 +5,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lightning import LightningDataModule, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import callbacks, loggers, plugins, profilers, strategies
+from lightning.pytorch.loggers import Logger
 
 from ..data import Augmentation, ImageDataModule
 from ..errors import nearest
@@ -39,6 +40,8 @@ _MISSING_OPTION = re.compile(r"the following arguments are required: ([\w., ]+)"
 _NO_VALUE = re.compile(r"argument (?:[^:]*/)?(--[\w.+]+): expected one argument")
 _UNKNOWN_CLASS = re.compile(r"Expected a dot import path string: (\S+)|[Pp]roblem with given class_path '([^']+)'")
 _REASON = re.compile(r"Problem with given class_path '([^']+)':\s+(.+?)\s*(?=\n\s*- |\nGiven value|\Z)", re.DOTALL)
+_LIBRARIES = "lightning", "resnet_lightning"
+
 _SINGLE_OPTIONS = (
     *("config", "overlay", "resume", "find", "ckpt_path", "seed_everything", "debug", "top_k", "trust", "help"),
     *("print_config", "print_schema", "stop_after"),
@@ -153,8 +156,9 @@ def parameters_of(sources: Sequence[Any]) -> dict[str, inspect.Parameter]:
 
 
 def _names_of_parts() -> set[str]:
-    """Returns the names of the options of all callbacks and loggers of Lightning."""
+    """Returns the names of the options of all callbacks and loggers of Lightning and of the user's code."""
     parts = [getattr(home, name) for home in (callbacks, loggers) for name in home.__all__]
+    parts += [kind for kind in _subclasses(Callback, Logger) if kind.__module__.partition(".")[0] not in _LIBRARIES]
     return set(parameters_of(parts)) - {"self", "args", "kwargs"}
 
 
@@ -170,10 +174,15 @@ def _classes_of(key: str) -> tuple[str, set[str]]:
 
 def _own_classes() -> list[type]:
     """Returns the LightningModules and data modules that the user's code defines."""
-    found: list[type] = [*LightningModule.__subclasses__(), *LightningDataModule.__subclasses__()]
-    for kind in found:  # the list grows during the loop
-        found += kind.__subclasses__()
-    return [kind for kind in found if kind.__module__.partition(".")[0] not in ("lightning", "resnet_lightning")]
+    found = _subclasses(LightningModule, LightningDataModule)
+    return [kind for kind in found if kind.__module__.partition(".")[0] not in _LIBRARIES]
+
+
+def _subclasses(*bases: type) -> list[type]:
+    found = list(bases)
+    for base in found:  # the list grows during the loop
+        found += base.__subclasses__()
+    return found
 
 
 def _data_modules() -> list[type]:

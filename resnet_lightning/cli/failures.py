@@ -10,6 +10,7 @@ import torch
 from lightning import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..errors import InputError
@@ -58,6 +59,13 @@ def as_input_error(error: Exception) -> InputError | None:
     if part := _failed_part(frames, is_restored):
         return _line(f"{part} failed: ", error, "; change its options, or leave it out")
     return _line("the checkpoint does not fit this run, or is malformed: " if is_restored else "", error)
+
+
+def misconfiguration(error: MisconfigurationException) -> InputError:
+    """Returns an error of bad input for one of Lightning's own, which are written for people, with a few exceptions."""
+    if "more than one `__init__` argument can be passed to its parent's `batch_size" in str(error):
+        return InputError("Lightning needs batch_size by its name in the loaders: DataLoader(data, batch_size=...)")
+    return InputError(str(error))
 
 
 def _failed_part(frames: Iterable[FrameType], is_restored: bool) -> str | None:

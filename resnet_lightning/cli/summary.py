@@ -144,9 +144,13 @@ def _scores(trainer: Trainer, kind: type[Any] = Evaluation) -> dict[str, str]:
 
 
 def print_metrics(console: Console, trainer: Trainer) -> None:
-    """Prints every metric of a validation or test."""
+    """Prints every metric of a validation or test, or that there is none."""
     metrics = {name: f"{value.item():.4f}" for name, value in trainer.callback_metrics.items()}
-    print_table(console, {**metrics, **_scores(trainer)})
+    rows = {**metrics, **_scores(trainer)}
+    if rows:
+        print_table(console, rows)
+    else:
+        print_line(console, "[yellow]The module logged no metric.")
 
 
 @rank_zero_only

@@ -20,8 +20,18 @@ _UNINFORMATIVE = (
 _NO_FILE = "is no file with its options; give single options, such as"
 
 
+# What jsonargparse reports of a value where a mapping belongs.
+_NO_MAPPING = re.compile(r"([\w.]+): Expected a <class 'dict'>\. (?:Got|Given) value: (.*)", re.S)
+
+
 def wrong_value(message: str) -> str:
     """Returns one line for a message that lists an error for each type that an option may have."""
+    line = _wrong_value(message)
+    found = _NO_MAPPING.fullmatch(line)
+    return f"{found[1]} is {found[2]}; give a mapping, such as {{name: value}}" if found else line
+
+
+def _wrong_value(message: str) -> str:
     lines = [line.strip() for line in message.splitlines()]
     errors = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
     for number, beginnings in enumerate(_UNINFORMATIVE):
@@ -51,13 +61,20 @@ def _with_key(key: str, error: str) -> str:
     if _NO_FILE in error:
         return f"{key}.{error.replace('--', f'--{key}.')}"
     if error.startswith("unknown option '--"):
-        return error.replace("'--", f"'--{key}.", 1)
+        return _unknown_part(error.replace("'--", f"'--{key}.", 1), key)
     if key.rpartition(".")[2] in error.partition(": ")[2]:
         return error
     if part := re.match(r'(?:Parser key )?"?([\w.]+)"?: (Expected .*)', error):
         return _wrong_word(f"{key}.{part[1]}: {part[2]}")
     is_of_part = re.match(r"[\w.]+ is '", error)
     return f"{key}{'.' if is_of_part else ': '}{error}"
+
+
+def _unknown_part(line: str, key: str) -> str:
+    option = line.split("'")[1]
+    if f"did you mean {option}?" in line:  # it is an option of another class
+        return f"unknown option {option!r}; the chosen class of {key} does not take it"
+    return line
 
 
 def _wrong_word(line: str) -> str:

@@ -66,7 +66,7 @@ def check_read(
     of_labels = f"(N, {last + 1}) of 0 and 1" if multilabel else f"(N,) of whole numbers from 0 to {last}"
     expected = f"expected images (N, {place}, {channels}) uint8 and labels {of_labels}"
     if not isinstance(result, tuple | list) or len(result) != 2:
-        raise InputError(f"{what} returned {_in_words(result)}; {expected}")
+        raise InputError(f"{what} returned {_in_words(result).replace('of type', 'a')}; {expected}")
     images, labels = (_as_tensor(value) for value in result)
     found = f"{what} returned images {_in_words(images)} and labels {_in_words(labels)}; {expected}"
     if multilabel:
@@ -112,6 +112,8 @@ def _in_words(value: Any) -> str:
 
 
 def _hint_for_images(images: Tensor, channels: int) -> str:
+    if images.ndim == 4 and images.shape[3] == channels and not images.is_floating_point():
+        return "; convert the images to uint8"
     if images.is_floating_point():
         scale = "; multiply by 255 and round" if images.numel() and float(images.max()) <= 1 else ""
         return f"{scale}; convert the images to uint8"

@@ -162,7 +162,7 @@ class Classes:
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.all_names):
             raise InputError(
                 f"the {part} images have labels from {int(labels.min())} to {int(labels.max())}, "
-                f"but there are {len(self.all_names)} classes; the label file does not belong to this data set"
+                f"but there are {len(self.all_names)} classes, numbered from 0 in the order of class_names"
             )
         if self.names != self.all_names:
             new_label = torch.full((len(self.all_names),), -1)

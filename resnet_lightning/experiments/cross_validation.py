@@ -3,7 +3,6 @@
 import datetime
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
@@ -18,18 +17,15 @@ PREFIX = "cross_validation_"
 """How the names of the folders of cross-validations begin."""
 
 
-@dataclass(frozen=True)
-class Fold:
-    """The accuracies of one training run.
+ACCURACIES = {"val/acc": "validation accuracy", "test/acc": "test accuracy"}
+"""The metrics of an ``ImageClassifier``, and their columns."""
 
-    Args:
-        validation: accuracy on the held-out fold after the last epoch. That of the best epoch would be biased, since
-            the epoch is selected on the same images.
-        test: accuracy of the run's best checkpoint on the test set.
-    """
+Fold = dict[str, float]
+"""The results of one run, by metric.
 
-    validation: float
-    test: float
+Those of the validation are the values on the held-out fold after the last epoch. Those of the best epoch would be
+biased, since the epoch is selected on the same images. Those of the test are of the run's best checkpoint.
+"""
 
 
 def trials_of_folds(num_folds: int) -> list[Trial]:
@@ -40,39 +36,58 @@ def trials_of_folds(num_folds: int) -> list[Trial]:
 
 
 def result_of(outcome: Outcome) -> Fold:
-    """Returns the accuracies of a finished trial.
+    """Returns the results of a finished trial: the accuracies or, of a module that logs none, what it does log.
 
     Raises:
-        InputError: if it logged none.
+        InputError: if it logged nothing in validation.
     """
     run = outcome.run
     assert run is not None
-    validation, test = run.last("val/acc"), run.last("test/acc")
-    if validation is None or test is None or "val/acc" not in run.curves:
+    accuracies = {name: run.last(name) for name in ACCURACIES}
+    if "val/acc" in run.curves and None not in accuracies.values():
+        return {name: value for name, value in accuracies.items() if value is not None}
+    tested = run.evaluation.metrics if run.evaluation else {}
+    stages = [[name for name in (*run.curves, *tested) if name.startswith(stage)] for stage in ("val", "test")]
+    found = {name: value for names in stages for name in names if (value := run.last(name)) is not None}
+    if not stages[0]:
         raise InputError(
-            f"no accuracies were logged in {str(run.folder.parents[1])!r}; cross-validation needs trainer.logger and "
-            "complete epochs"
+            f"no metric of a validation was logged in {str(run.folder.parents[1])!r}; cross-validation needs "
+            "trainer.logger, complete epochs, and a name that begins with val, such as val/loss"
         )
-    return Fold(validation, test)
+    return found
 
 
 def write_folds(folds: dict[int, Fold], folder: Path) -> None:
     """Writes the results of folds, by their numbers, into ``folds.csv``."""
-    rows = [[number, fold.validation, fold.test] for number, fold in sorted(folds.items())]
-    atomic_write_csv(folder / "folds.csv", [["fold", "validation_accuracy", "test_accuracy"], *rows])
+    names = _names(list(folds.values()))
+    titles = [ACCURACIES.get(name, name).replace(" ", "_") for name in names]
+    rows = [[number, *(fold.get(name, "") for name in names)] for number, fold in sorted(folds.items())]
+    atomic_write_csv(folder / "folds.csv", [["fold", *titles], *rows])
 
 
 def as_table(folds: Sequence[Fold]) -> Table:
     """Returns a table with one row for each fold; its footer has the mean and the sample standard deviation (n - 1)."""
-    table = Table("fold", "validation accuracy", "test accuracy", box=box.SIMPLE, show_footer=True)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    names = _names(folds)
+    table = Table("fold", *(ACCURACIES.get(name, name) for name in names), box=box.SIMPLE, show_footer=True)
     for number, fold in enumerate(folds):
-        table.add_row(str(number), f"{fold.validation:.2%}", f"{fold.test:.2%}")
+        table.add_row(str(number), *(_shown(name, fold.get(name)) for name in names))
     table.columns[0].footer = "mean ± deviation"
-    for column, values in zip(table.columns[1:], ([f.validation for f in folds], [f.test for f in folds]), strict=True):
-        column.footer = f"{statistics.mean(values):.2%} ± {statistics.stdev(values):.2%}"
+    for column, name in zip(table.columns[1:], names, strict=True):
+        column.justify = "right"
+        values = [fold[name] for fold in folds if name in fold]
+        if len(values) == len(folds):
+            column.footer = f"{_shown(name, statistics.mean(values))} ± {_shown(name, statistics.stdev(values))}"
     return table
+
+
+def _names(folds: Sequence[Fold]) -> list[str]:
+    return list(dict.fromkeys(name for fold in folds for name in fold))
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2%}" if name in ACCURACIES else f"{value:.4g}"
 
 
 def new_folder(base: Path) -> Path:

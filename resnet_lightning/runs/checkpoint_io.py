@@ -13,13 +13,15 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from ..atomic_write import atomic_write
 from ..checkpoint_file import append_checksum, check_file, matches_checksum, read_checkpoint
 from ..errors import InputError
+from .plain_values import with_plain_values
 
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Lightning plugin that writes each checkpoint to a temporary file, flushes it to the disk and renames it.
 
     A file with a checkpoint's name is therefore always complete, even if the process is killed while writing. The file
-    ends in a checksum, which is verified when it is read.
+    ends in a checksum, which is verified when it is read. Values that could not be read back are replaced or left out,
+    see ``with_plain_values``.
 
     Raises:
         InputError: if the checkpoint cannot be written, for example because the disk is full, and an existing file of
@@ -32,7 +34,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         target = Path(path)
         try:
             with atomic_write(target, durable=True) as file:
-                torch.save(checkpoint, file)
+                torch.save(with_plain_values(checkpoint), file)
                 append_checksum(file)
         except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
             reason = _find_os_error(error)

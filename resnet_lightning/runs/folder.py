@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger
-
 from ..errors import InputError
 from .checkpoint_io import has_finite_weights, is_whole
 from .configs import flatten
 from .lock import can_lock
+from .metrics_logger import MetricsLogger
 from .readable import UNREADABLE, parse_yaml, read_text
 from .subprocesses import is_first_process
 
@@ -168,9 +167,9 @@ def _newest_first(folder: Path) -> Iterator[Path]:
     yield from (path for _, path in sorted(others, reverse=True))
 
 
-def csv_logger(folder: Path) -> CSVLogger:
+def csv_logger(folder: Path) -> MetricsLogger:
     """Returns a logger that writes ``metrics.csv``. An existing file is kept until the run starts or resumes."""
-    logger = CSVLogger(str(folder), name="", version="")
+    logger = MetricsLogger(folder)
     file, kept = folder / "metrics.csv", folder / "metrics.csv.kept"
     if is_first_process() and file.exists():
         file.replace(kept)

@@ -10,6 +10,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
 from .figures import decode_png
+from .metrics_logger import MetricsLogger
 from .robustness import COLUMNS, Robustness
 
 Rows = Sequence[Sequence[Any]]
@@ -62,7 +63,16 @@ class _MLflowPanels:
         logger.experiment.log_text(logger.run_id, text.getvalue(), f"{name}.csv")
 
 
+class _NoPanels:
+    """The run's folder has the figures and tables already."""
+
+    def log_figure(self, logger: Any, name: str, path: Path, step: int) -> None: ...
+
+    def log_table(self, logger: Any, name: str, columns: Sequence[str], rows: Rows, step: int) -> None: ...
+
+
 _KINDS: tuple[tuple[type[Logger], _Panels], ...] = (
+    (MetricsLogger, _NoPanels()),
     (TensorBoardLogger, _TensorBoardPanels()),
     (MLFlowLogger, _MLflowPanels()),
     (Logger, _WandbPanels()),

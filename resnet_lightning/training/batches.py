@@ -42,10 +42,15 @@ def images_and_targets(batch: Any) -> tuple[Tensor, Tensor]:
     """
     images = images_of(batch)
     if isinstance(batch, Mapping):
-        return images, _entry(batch, "targets", _TARGETS)
+        return images, _as_targets(_entry(batch, "targets", _TARGETS))
     if not isinstance(batch, Tensor) and len(batch) > 1 and isinstance(batch[1], Tensor):
-        return images, batch[1]
+        return images, _as_targets(batch[1])
     raise InputError(f"a batch is a {_form(batch)}, without targets; give (images, targets, ...) or a dict with both")
+
+
+def _as_targets(targets: Tensor) -> Tensor:
+    """Returns labels of any integer type as int64, which torch's losses need; probabilities as they are."""
+    return targets if targets.ndim != 1 or targets.is_floating_point() else targets.long()
 
 
 def batch_size(batch: Any) -> int:

@@ -269,6 +269,11 @@ class ImageClassifier(LightningModule):
                 f"the backbone {self.hparams.get('backbone', '')!r} returned {found} for {len(images)} images; a "
                 f"classifier needs logits ({len(images)}, {self.hparams['num_classes']}), in training too"
             )
+        if logits.shape[1] != self.hparams["num_classes"]:
+            raise InputError(
+                f"the backbone {self.hparams.get('backbone', '')!r} returned {logits.shape[1]} logits for each image, "
+                f"but there are {self.hparams['num_classes']} classes; its argument num_classes gives their number"
+            )
         return logits
 
     def _evaluate(self, batch: Any, metrics: EpochMetrics) -> Tensor:

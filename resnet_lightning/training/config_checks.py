@@ -74,6 +74,18 @@ def _check_classifier(
         )
 
 
+def check_is_initialized(part: LightningModule | LightningDataModule) -> None:
+    """Checks that a class of the user's own calls the constructor of its base class.
+
+    Raises:
+        InputError: if it does not.
+    """
+    needed = "holdout" if isinstance(part, ImageDataModule) else "prepare_data_per_node"
+    if not hasattr(part, needed):
+        name = type(part).__name__
+        raise InputError(f"{name}.__init__ does not call super().__init__(), with the options of its base class")
+
+
 def check_trains(model: LightningModule, data: LightningDataModule | None) -> None:
     """Checks that a module can be trained.
 

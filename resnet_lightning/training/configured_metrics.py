@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torchmetrics
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 from ..build import build, import_by_path
 from ..errors import InputError, did_you_mean
@@ -159,10 +159,20 @@ def _make(name: str, description: Any, num_classes: int, **filled: Any) -> Metri
     accepted = inspect.signature(factory).parameters
     filled = {"num_classes": num_classes, "task": "multiclass", **filled}
     filled = {option: value for option, value in filled.items() if option in accepted}
-    metric = build(f"metric {path!r}", factory, **{**filled, **options})
+    nested = {
+        option: _make(f"{name}.{option}", value, num_classes) if _is_description(value) else value
+        for option, value in options.items()
+    }
+    metric = build(f"metric {path!r}", factory, **{**filled, **nested})
+    if isinstance(metric, MetricCollection):
+        raise InputError(f"model.metrics: {name} is a MetricCollection; give each of its metrics a name of its own")
     if not isinstance(metric, Metric):
         raise InputError(f"model.metrics: {name} is a {type(metric).__name__}, which is no torchmetrics.Metric")
     return metric
+
+
+def _is_description(value: Any) -> bool:
+    return isinstance(value, Mapping) and "class_path" in value
 
 
 def _find(name: str, path: str) -> Any:

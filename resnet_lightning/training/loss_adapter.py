@@ -17,6 +17,9 @@ from ..errors import InputError, did_you_mean
 # The names under which losses take their label smoothing.
 _SMOOTHING = ("label_smoothing", "smoothing")
 
+# The names of arguments that are targets, besides those that begin like them.
+_TARGETS = ("y", "gt", "truth", "ground_truth", "true")
+
 
 class LossAdapter(nn.Module):
     """Calls a loss as ``loss(logits, targets)`` and returns the loss of each image.
@@ -60,8 +63,8 @@ class LossAdapter(nn.Module):
         self.name = name
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing  # what is left to smooth here
-        self._takes_log_probabilities = factory in (nn.NLLLoss, nn.KLDivLoss)
-        self._sums_over_classes = factory is nn.KLDivLoss  # the divergence is a sum over the classes
+        self._takes_log_probabilities = factory in (nn.NLLLoss, nn.KLDivLoss, F.nll_loss, F.kl_div)
+        self._sums_over_classes = factory in (nn.KLDivLoss, F.kl_div)  # the divergence is a sum over the classes
         accepted = _arguments(factory)
         options = dict(options)
         if options.pop("reduction", "mean") not in ("none", "mean"):
@@ -76,6 +79,7 @@ class LossAdapter(nn.Module):
         self.evaluated: Callable[..., Any] | None = None
         if smoothing and options.get(smoothing, accepted[smoothing].default) and not _has_state(self.trained):
             self.evaluated = self._instance(factory, accepted, {**options, smoothing: 0.0})
+        self._check_order()
         self._try_targets()
         if self.label_smoothing and not self.takes_probabilities:
             raise InputError(f"loss {name!r} takes labels only and cannot smooth them; leave out model.label_smoothing")
@@ -124,6 +128,16 @@ class LossAdapter(nn.Module):
             return loss.expand(images)
         loss = loss.flatten(1) if loss.ndim > 1 else loss[:, None]
         return loss.sum(1) if self._sums_over_classes else loss.mean(1)
+
+    def _check_order(self) -> None:
+        """Rejects a loss that takes the targets first: torch may compute it from probabilities the other way round."""
+        called = self.trained.forward if isinstance(self.trained, nn.Module) else self.trained
+        names = [name for name in _arguments(called) if name != "self"][:2]
+        if len(names) == 2 and _names_targets(names[0]) and not _names_targets(names[1]):
+            raise InputError(
+                f"loss {self.name!r} takes {names[0]} before {names[1]}, but it is called with logits and targets; "
+                "change their order, or their names"
+            )
 
     # Trying which targets it takes.
 
@@ -175,6 +189,10 @@ def _arguments(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(factory).parameters
     except (ValueError, TypeError):  # written in C
         return {}
+
+
+def _names_targets(name: str) -> bool:
+    return name.lower() in _TARGETS or name.lower().startswith(("target", "label", "y_true"))
 
 
 def _has_state(loss: Any) -> bool:

@@ -88,13 +88,16 @@ class ClassifierLoss(nn.Module):
             training: whether to smooth the labels.
 
         Raises:
-            InputError: if the targets are probabilities and the loss takes labels only.
+            InputError: if the targets have another form, or are probabilities and the loss takes labels only.
         """
+        self._check_targets(logits, targets)
         if targets.ndim == 2 and not self.own.takes_probabilities:
             raise InputError(
                 f"loss {self.name!r} takes labels only, but mixup and cutmix give class probabilities; leave them out "
                 "of data.augment, or give another loss"
             )
+        if targets.ndim == 2 and not targets.is_floating_point():
+            targets = targets.to(logits.dtype)
         if self.multilabel:
             targets = as_columns(targets, self.num_classes).to(logits.dtype)
         if self.class_weights is None:
@@ -104,6 +107,18 @@ class ClassifierLoss(nn.Module):
         if (self.class_weights.device, self.class_weights.dtype) != (logits.device, dtype):
             self.class_weights = self.class_weights.to(logits.device, dtype)
         return self.own.weighted(logits.to(dtype), targets, self.class_weights, training)
+
+    def _check_targets(self, logits: Tensor, targets: Tensor) -> None:
+        is_whole = not targets.is_floating_point() and not targets.is_complex()
+        if targets.shape == logits.shape[:1] and (is_whole or self.multilabel):
+            return
+        if targets.shape != logits.shape:
+            count, classes = logits.shape
+            found = f"{tuple(targets.shape)} {str(targets.dtype).removeprefix('torch.')}"
+            raise InputError(
+                f"the targets of a batch are {found}; for {count} images and {classes} classes, give labels "
+                f"({count},) of whole numbers, or probabilities ({count}, {classes})"
+            )
 
     def set_class_weights(self, weights: Sequence[float] | str) -> None:
         """Sets how much an image of each class counts (C,).

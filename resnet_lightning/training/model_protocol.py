@@ -2,7 +2,7 @@
 
 Any LightningModule can be trained. What follows is optional, and a run leaves out what a module does not offer:
 
-- ``backbone``, a module: the run is described by its name and size; ``explain``, ``export`` and ``features`` use it.
+- ``backbone``, a module: the run is described by its name and size.
 - hyperparameters (``save_hyperparameters()``): they are stored in checkpoints, if they are plain values. The config in
   a checkpoint is enough to build the module again.
 - ``test_step`` that returns logits (B, num_classes): the confusion matrix and the worst mistakes are made from them.
@@ -11,19 +11,18 @@ Any LightningModule can be trained. What follows is optional, and a run leaves o
 - ``num_classes`` and ``in_chans`` as arguments of the constructor: they follow the data.
 - ``multilabel``, whether an image may have several labels, and then ``thresholds`` (num_classes,).
 
-``ImageClassifier`` offers all of it.
+``ImageClassifier`` offers all of it. ``explain``, ``export`` and ``features`` need one, or a subclass of it.
 """
 
-import io
 import logging
 from typing import Any
 
-import torch
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..runs.plain_values import is_loadable
 from .batches import images_and_targets
 
 _log = logging.getLogger(__name__)
@@ -68,7 +67,7 @@ def leave_out_unsafe_hparams(module: LightningModule | LightningDataModule) -> N
     Checkpoints are loaded with ``weights_only=True``, which accepts tensors and plain values only.
     """
     for name, value in list(module.hparams.items()):
-        if not _is_loadable(value):
+        if not is_loadable(value):
             del module.hparams[name]
             _log.warning(
                 "%s's hyperparameter %s is a %s, which a checkpoint cannot hold safely: it is left out; the config in "
@@ -77,17 +76,6 @@ def leave_out_unsafe_hparams(module: LightningModule | LightningDataModule) -> N
                 name,
                 type(value).__name__,
             )
-
-
-def _is_loadable(value: Any) -> bool:
-    file = io.BytesIO()
-    try:
-        torch.save(value, file)
-        file.seek(0)
-        torch.load(file, weights_only=True)
-    except Exception:  # pickle raises many kinds of exceptions
-        return False
-    return True
 
 
 def labels_of(batch: Any) -> Tensor | None:

@@ -14,8 +14,11 @@ from ..errors import InputError, did_you_mean
 from .optimizer_modes import has_modes
 from .value_ranges import check_optimizer_options, check_scheduler_options
 
-# The arguments of torch's schedules that set the length of the run.
-_LENGTH_ARGUMENTS = ("total_steps", "T_max", "total_iters")
+# The arguments of torch's schedules, and of those of transformers, that set the length of the run.
+_LENGTH_ARGUMENTS = ("total_steps", "T_max", "total_iters", "num_training_steps")
+
+# What is used of a schedule.
+_PARTS_OF_A_SCHEDULE = ("step", "state_dict", "load_state_dict", "last_epoch", "get_last_lr", "optimizer")
 
 # The arguments of torch's schedules that are learning rates, and may be lists with one for each parameter group.
 _RATE_ARGUMENTS = ("max_lr", "base_lr", "min_lr")
@@ -81,7 +84,16 @@ def make_optimizer(name: str, groups: Iterable[Any], lr: float, options: Mapping
     ]
     factory = _find("optimizer", name, optim, optim.Optimizer)
     _check_numbers(f"optimizer {name!r}", factory, options)
-    optimizer = build(f"optimizer {name!r}", factory, groups, lr=lr, **options)
+    try:
+        optimizer = build(f"optimizer {name!r}", factory, groups, lr=lr, **options)
+    except InputError as error:
+        if "takes no option 'lr'" not in str(error):
+            raise
+        raise InputError(
+            f"optimizer {name!r} has no argument lr, which gets model.lr; give a class or a function that has"
+        ) from error
+    if not isinstance(optimizer, optim.Optimizer):
+        raise InputError(f"optimizer {name!r} returned a {type(optimizer).__name__}, which is no torch.optim.Optimizer")
     check_optimizer_options(options)
     return optimizer
 
@@ -108,9 +120,10 @@ def make_scheduler(
 ) -> lr_scheduler.LRScheduler:
     """Builds a schedule that is stepped after each optimizer step and sized to a run of ``total_steps``.
 
-    Options that are left out are filled in: the length (``total_steps``, ``T_max`` or ``total_iters``) and, for
-    ``OneCycleLR``, the peak, which is the optimizer's learning rate. Milestones below 1 are fractions of the run. The
-    momentum stays constant unless ``cycle_momentum`` is set.
+    Options that are left out are filled in: the length (``total_steps``, ``T_max``, ``total_iters`` or
+    ``num_training_steps``) and, for ``OneCycleLR``, the peak, which is the optimizer's learning rate. Milestones below
+    1 are fractions of the run. The momentum stays constant unless ``cycle_momentum`` is set. The ``lr_lambda`` of
+    ``LambdaLR`` is the dotted path of a function of the step.
 
     ``SequentialLR`` and ``ChainedScheduler`` take other schedules, each as ``{name: {argument: value}}``. A warm-up is
     ``{schedulers: [{ConstantLR: {factor: 0.1, total_iters: 400}}, {MultiStepLR: {milestones: [32000, 48000]}}]}`` of a
@@ -148,7 +161,26 @@ def make_scheduler(
     if "schedulers" in accepted:
         filled["schedulers"] = _make_schedulers(name, optimizer, total_steps, filled.get("schedulers"))
         return build(f"scheduler {name!r}", factory, optimizer=optimizer, **filled)
-    return build(f"scheduler {name!r}", factory, optimizer, **filled)
+    if "lr_lambda" in accepted:
+        filled["lr_lambda"] = _functions(filled.get("lr_lambda"))
+    scheduler = build(f"scheduler {name!r}", factory, optimizer, **filled)
+    if missing := [part for part in _PARTS_OF_A_SCHEDULE if not hasattr(scheduler, part)]:
+        raise InputError(
+            f"scheduler {name!r} returned a {type(scheduler).__name__} without {missing[0]}; give a "
+            "torch.optim.lr_scheduler.LRScheduler, which is stepped after each optimizer step"
+        )
+    return scheduler
+
+
+def _functions(value: Any) -> Any:
+    """Returns the functions of ``LambdaLR``, which a config names by their dotted paths: one, or one for each group."""
+    if isinstance(value, list):
+        return [_functions(item) for item in value]
+    if not isinstance(value, str):
+        if value is None:
+            raise InputError("lr_lambda is missing; give the dotted path of a function of the step, my_module.function")
+        return value
+    return import_by_path("lr_lambda", value)
 
 
 def _make_schedulers(

@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 from lightning import Callback, Trainer
 from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
-from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, LearningRateMonitor, ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from ..errors import InputError
 from ..runs import folder as runs
 from ..runs.checkpoint_io import WholeCheckpoints
+from ..runs.metrics_logger import Unlogged
 from ..runs.place import Place
 from . import tuner
 from .callbacks import (
@@ -56,7 +57,7 @@ def training_trainer(
     folder = record.folder if record else None
     loggers = _loggers(options)
     if folder and options["logger"] is not False:
-        loggers.insert(0, runs.csv_logger(folder))
+        loggers.append(runs.csv_logger(folder))  # last: `self.logger` of a module is the first, the user's own
     # The user's callbacks may monitor the norm.
     callbacks: list[Callback] = [GradientNorm(), *_with_progress(options, console)]
     if loggers and not any(isinstance(callback, LearningRateMonitor) for callback in callbacks):
@@ -69,7 +70,10 @@ def training_trainer(
         callbacks.append(MultilabelEvaluation(folder))
         if options["enable_checkpointing"] is not False:
             callbacks = _with_checkpoints(callbacks, folder / "checkpoints", best, agreement)
-    return _trainer(options, callbacks, loggers)
+    trainer = _trainer(options, callbacks, loggers)
+    if folder and trainer.profiler.dirpath is None:  # type: ignore[attr-defined]
+        trainer.profiler.dirpath = folder  # type: ignore[attr-defined]  # not that of the user's logger
+    return trainer
 
 
 def evaluating_trainer(options: Mapping[str, Any], console: Console, own: Callback | None) -> Trainer:
@@ -84,7 +88,8 @@ def evaluating_trainer(options: Mapping[str, Any], console: Console, own: Callba
         InputError: if ``Trainer`` does not accept the options, such as an accelerator that does not exist.
     """
     callbacks = _with_progress(options, console)
-    return _trainer(options, [*callbacks, *([own] if own else [])], _loggers(options))
+    loggers = _loggers(options) or [Unlogged(options.get("default_root_dir") or ".")]  # a module may log by itself
+    return _trainer(options, [*callbacks, *([own] if own else [])], loggers)
 
 
 def tuning_trainer(options: Mapping[str, Any]) -> Trainer:
@@ -93,7 +98,9 @@ def tuning_trainer(options: Mapping[str, Any]) -> Trainer:
     Raises:
         InputError: if ``Trainer`` does not accept the options, such as an accelerator that does not exist.
     """
-    nothing = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "callbacks": None}
+    nothing: dict[str, Any] = {"enable_checkpointing": False, "enable_model_summary": False, "callbacks": None}
+    nothing["logger"] = Unlogged(options.get("default_root_dir") or ".")  # a module may log by itself
+    nothing["plugins"] = [*as_list(options["plugins"]), WholeCheckpoints()]  # the tuner restores the weights
     length = {"max_steps": tuner.STEPS, "max_epochs": -1}
     return _checked_trainer({**options, **nothing, **length, "enable_progress_bar": False})
 
@@ -118,6 +125,9 @@ def _with_checkpoints(
     last = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), LastCheckpoint())
     last.folder, last.agreement, last.place = folder, agreement, Place.of_a_run(folder.parent)
     callbacks = [last, *(callback for callback in callbacks if callback is not last)]
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str(folder)  # not that of the user's logger
     if best is None:
         return callbacks
     best.dirpath = best.dirpath or str(folder)  # the constructor would make the path absolute

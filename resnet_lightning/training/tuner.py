@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning import Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.tuner import Tuner
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
@@ -21,7 +21,7 @@ STEPS = 100  # max_steps of the trainer must be at least this
 _WARM_UP = 10  # the smoothed loss is not reliable in these first steps
 
 
-def find_lr(trainer: Trainer, model: ImageClassifier, data: ImageDataModule, path: Path) -> float:
+def find_lr(trainer: Trainer, model: LightningModule, data: LightningDataModule | None, path: Path) -> float:
     """Returns the learning rate at which the loss falls fastest while the rate rises from 1e-5 to 10.
 
     Smith 2017, "Cyclical learning rates for training neural networks", section 3.3.
@@ -74,18 +74,23 @@ def _lr_factors() -> Iterator[None]:
             hook.remove()
 
 
-def find_batch_size(trainer: Trainer, model: ImageClassifier, data: ImageDataModule) -> int:
+def find_batch_size(trainer: Trainer, model: LightningModule, data: LightningDataModule | None) -> int:
     """Returns the largest power of two for the batch size of a process that memory and data allow.
 
     Args:
         trainer: a trainer without callbacks and loggers.
         model: the model; its weights are restored afterwards, and its schedule is removed.
-        data: the data that it is to be trained on.
+        data: the data that it is to be trained on. It, or else the module, has an attribute ``batch_size``. Of others
+            than this package's, the size of the data set is not known before, and 8192 is the largest batch.
     """
-    data.prepare_data()
-    model.hparams["scheduler"] = None  # all trials share one schedule, which may be too short for them
-    max_size = len(data.split("train")) // trainer.world_size
-    doublings = max(int(math.log2(max_size)), 1)  # starting with two images
-    found = Tuner(trainer).scale_batch_size(model, datamodule=data, max_trials=doublings, max_val=2 * max_size)
+    limits: dict[str, Any] = {}
+    if isinstance(model, ImageClassifier):
+        model.hparams["scheduler"] = None  # all trials share one schedule, which may be too short for them
+    if isinstance(data, ImageDataModule):
+        data.prepare_data()
+        max_size = len(data.split("train")) // trainer.world_size
+        doublings = max(int(math.log2(max_size)), 1)  # starting with two images
+        limits = {"max_trials": doublings, "max_val": 2 * max_size}
+    found = Tuner(trainer).scale_batch_size(model, datamodule=data, **limits)
     assert found is not None  # as it is in a fast_dev_run
     return found

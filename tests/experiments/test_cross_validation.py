@@ -88,7 +88,7 @@ def test_the_folds_of_the_digits_are_three_parts_of_the_training_set():
 
 def test_the_table_has_a_row_for_each_fold_and_mean_and_deviation_last():
     values = [0.9, 0.8, 0.7, 0.95]
-    folds = [Fold(validation=value, test=value / 2) for value in values]
+    folds: list[Fold] = [{"val/acc": value, "test/acc": value / 2} for value in values]
     console = Console(width=100)
     with console.capture() as captured:
         console.print(as_table(folds))

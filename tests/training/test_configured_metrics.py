@@ -81,7 +81,14 @@ def test_logits_that_look_like_probabilities_are_converted_too():
         ({"f1": "MulticlasF1Score"}, "model.metrics: f1 is 'MulticlasF1Score', which is unknown; did you mean 'Multi"),
         ({"f1": "own_parts.F1"}, "model.metrics: f1 'own_parts.F1' cannot be imported"),
         ({"f1": "torch.nn.ReLU"}, "f1 is a ReLU, which is no torchmetrics.Metric"),
-        ({"f1": {"class_path": "MulticlassF1Score", "init_args": {"avrage": 1}}}, "avrage"),
+        (
+            {"f1": {"class_path": "MulticlassF1Score", "init_args": {"avrage": 1}}},
+            "takes no option 'avrage'; did you mean 'average'",
+        ),
+        (
+            {"a": {"class_path": "torchmetrics.MetricCollection", "init_args": {"metrics": {}}}},
+            "give each of its metrics",
+        ),
         ({"f1": {"class_path": "MulticlassF1Score", "init_args": {"average": "macr"}}}, "macr"),
         ({"f1": {"class": "MulticlassF1Score"}}, "give the name of a class, or {class_path: ..., init_args: ...}"),
         ({"f1": 3}, "model.metrics: f1 is 3; give the name of a class"),

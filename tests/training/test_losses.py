@@ -30,6 +30,7 @@ def mean(loss: ClassifierLoss, targets: torch.Tensor, training: bool = False) ->
         ("CrossEntropyLoss", {}, F.cross_entropy(LOGITS, LABELS)),
         ("torch.nn.CrossEntropyLoss", {}, F.cross_entropy(LOGITS, LABELS)),
         ("NLLLoss", {}, F.cross_entropy(LOGITS, LABELS)),
+        ("torch.nn.functional.nll_loss", {}, F.cross_entropy(LOGITS, LABELS)),
         ("KLDivLoss", {}, F.cross_entropy(LOGITS, LABELS)),  # of one-hot vectors
         ("MultiMarginLoss", {"margin": 0.5}, F.multi_margin_loss(LOGITS, LABELS, margin=0.5)),
         ("BCEWithLogitsLoss", {}, F.binary_cross_entropy_with_logits(LOGITS, ONE_HOT)),
@@ -95,6 +96,7 @@ def test_mixing_is_rejected_before_training_starts(in_an_empty_folder, capsys):
         ("MSELoss", {"reduction": "sum"}, 0, "is averaged over the images; leave reduction out of model.loss_args"),
         ("MultiMarginLoss", {}, 0.1, "takes labels only and cannot smooth them; leave out model.label_smoothing"),
         ("CTCLoss", {}, 0, "loss 'CTCLoss' cannot be computed from logits (5, 4) and labels (5,): TypeError"),
+        ("own_parts.targets_first", {}, 0, "takes y_true before y_pred, but it is called with logits and targets"),
         ("own_parts.without_gradient", {}, 0, "its result has no gradient"),
         ("torch.nn.Identity", {}, 0, "loss 'torch.nn.Identity' cannot be computed from logits"),
         ("argparse.Namespace", {}, 0, "returned a Namespace, which cannot be called"),

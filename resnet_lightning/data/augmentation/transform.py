@@ -16,6 +16,7 @@ from ...errors import InputError, did_you_mean
 from .draws import Draws, key
 
 _TORCHVISION = "torchvision.transforms.v2"
+_BRIGHTEST = 16.0  # the largest value that noise or a normalization can lead to
 _GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
 
 
@@ -40,6 +41,7 @@ class Transform:
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self.takes_targets = _takes_targets(function)
         self.on_batch = on == "batch" or self.takes_targets
+        self._is_checked = False  # whether the range of the pixels was checked, once
         self._generators = list(_generators_in(function, set()))
 
     def __call__(self, pixels: Tensor, targets: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
@@ -69,6 +71,12 @@ class Transform:
         if not isinstance(found, tuple | list) or len(found) != 2 or not isinstance(found[1], Tensor):
             raise InputError(f"augment.transform {self.name} takes images and targets, so it has to return both")
         self._check(found[0], images)
+        if len(found[1]) != len(images):
+            raise InputError(
+                f"augment.transform {self.name} returned {len(found[1])} targets for {len(images)} images; "
+                "give one for each"
+            )
+        self._check_range(found[0])
         return _pixels(found[0]).contiguous(memory_format=torch.channels_last), found[1]
 
     def _one(self, images: Tensor, row: int, draws: Draws) -> Tensor:
@@ -93,6 +101,17 @@ class Transform:
             raise InputError(
                 f"augment.transform {self.name} turned {tuple(given.shape)} float32 into {what.replace('torch.', '')}; "
                 "it has to return as many images and channels, as float in [0, 1] or uint8"
+            )
+
+    def _check_range(self, images: Tensor) -> None:
+        """Checks the first images: those in [0, 255] would be taken for 255 times as bright."""
+        if self._is_checked:
+            return
+        self._is_checked = True
+        largest = float(images.max()) if images.is_floating_point() and images.numel() else 0.0
+        if largest > _BRIGHTEST:
+            raise InputError(
+                f"augment.transform {self.name} returned floats up to {largest:.4g}; give images in [0, 1], or uint8"
             )
 
     def _seed(self, draws: Draws, row: int) -> None:
@@ -152,6 +171,7 @@ def _from_name(name: str, options: Mapping[str, Any], num_classes: int) -> Calla
     factory = import_by_path("augment.transform", name)
     options = {option: _build_nested(value, num_classes) for option, value in options.items()}
     if not inspect.isclass(factory):
+        _check_options(name, factory, options)
         return partial(factory, **options) if options else factory
     if "num_classes" in inspect.signature(factory).parameters:
         options = {"num_classes": num_classes, **options}
@@ -161,13 +181,34 @@ def _from_name(name: str, options: Mapping[str, Any], num_classes: int) -> Calla
     return built
 
 
+def _check_options(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    accepted = inspect.signature(function).parameters if options else {}
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        for option in options:
+            if option not in accepted:
+                raise InputError(
+                    f"augment.transform {name!r} takes no option {option!r}; {did_you_mean(option, accepted)}"
+                )
+
+
 def _build_nested(value: Any, num_classes: int) -> Any:
+    """Builds the transforms among the options: those with a ``class_path``, and those in a list by their names."""
     if isinstance(value, list | tuple):
-        return [_build_nested(item, num_classes) for item in value]
+        return [
+            _from_name(item, {}, num_classes) if _is_transform(item) else _build_nested(item, num_classes)
+            for item in value
+        ]
     if isinstance(value, Mapping) and "class_path" in value:
         _check_keys(value)
         return _from_name(value["class_path"], value.get("init_args") or {}, num_classes)
     return value
+
+
+def _is_transform(value: Any) -> bool:
+    from torchvision.transforms import v2
+
+    found = getattr(v2, value, None) if isinstance(value, str) else None
+    return inspect.isclass(found) and issubclass(found, v2.Transform)
 
 
 def _check_keys(mapping: Mapping[str, Any]) -> None:

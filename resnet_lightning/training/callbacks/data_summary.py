@@ -1,9 +1,10 @@
 """One line about the data that a run trains on."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import CombinedLoader
 from rich.console import Console
 from rich.markup import escape
 
@@ -50,11 +51,28 @@ class DataSummary(Callback):
 
 def loaders_in_words(data: Any, training: Any, validation: Any) -> str:
     """Returns what is known of a data module and its loaders, in one line; empty if nothing is."""
-    datasets = [getattr(loader, "dataset", None) for loader in (training, validation)]
-    lengths = [_length(dataset) for dataset in datasets]
+    datasets = [[getattr(loader, "dataset", None) for loader in _each(part)] for part in (training, validation)]
+    lengths = [_total(part) for part in datasets]
     counts = [f"{name} {n:,}" for name, n in zip(("train", "val"), lengths, strict=True) if n is not None]
-    parts = [_classes(data) or _classes(datasets[0]), f"{', '.join(counts)} samples" if counts else ""]
+    parts = [
+        _classes(data) or next((found for each in datasets[0] if (found := _classes(each))), ""),
+        f"{', '.join(counts)} samples" if counts else "",
+    ]
     return "; ".join(part for part in parts if part)
+
+
+def _each(loaders: Any) -> list[Any]:
+    """Returns one loader, or several in a list or a mapping, as a list."""
+    if isinstance(loaders, CombinedLoader):
+        return list(loaders.flattened)
+    if isinstance(loaders, Mapping):
+        return list(loaders.values())
+    return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
+
+
+def _total(datasets: Sequence[Any]) -> int | None:
+    lengths = [length for dataset in datasets if (length := _length(dataset)) is not None]
+    return sum(lengths) if lengths and len(lengths) == len(datasets) else None
 
 
 def _classes(source: Any) -> str:

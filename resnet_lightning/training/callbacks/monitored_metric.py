@@ -13,6 +13,9 @@ _log = logging.getLogger(__name__)
 
 USUAL = "val/acc"
 
+# Logged by callbacks of every run.
+_OF_THE_RUN = ("train/grad_norm", "train/images_per_second")
+
 
 class MonitoredMetric(Callback):
     """Lets the best checkpoint follow ``val/loss`` if a module logs no ``val/acc``.
@@ -58,7 +61,8 @@ class MonitoredMetric(Callback):
             self._minimize_loss()
             return
         self.best.save_top_k = 0
-        names = [name for name in logged if name.startswith("val")] or [name for name in logged if name[:3] != "lr-"]
+        its_own = [name for name in logged if not name.startswith("lr-") and name not in _OF_THE_RUN]
+        names = [name for name in its_own if name.startswith("val")] or its_own
         found = f"only {', '.join(names)}" if names else "it logs nothing"
         example = f" (such as --checkpoint.monitor {names[0]} --checkpoint.mode min)" if names else ""
         if trainer.is_global_zero:
