@@ -51,8 +51,8 @@ def result_of(outcome: Outcome) -> Fold:
     found = {name: value for names in stages for name in names if (value := run.last(name)) is not None}
     if not stages[0]:
         raise InputError(
-            f"no metric of a validation was logged in {str(run.folder.parents[1])!r}; cross-validation needs "
-            "trainer.logger, complete epochs, and a name that begins with val, such as val/loss"
+            f"no accuracies were logged in {str(run.folder.parents[1])!r}, nor any metric of a validation; "
+            "cross-validation needs trainer.logger, complete epochs, and a name that begins with val, such as val/loss"
         )
     return found
 
