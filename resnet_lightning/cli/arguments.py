@@ -16,6 +16,7 @@ from .augment_option import with_transforms
 from .checkpoint_config import config_of_checkpoint, run_name
 from .overlays import with_overlays
 from .parser import check_config_file
+from .predictions import with_checkpoint_option
 from .process_options import settle_processes
 from .shipped_configs import config_path
 
@@ -72,6 +73,7 @@ def resolve(
     """
     if wrong := next((word for word in arguments if re.match(r"-c\w", word)), None):  # argparse reads it as -c onfig
         raise InputError(f"{wrong!r} belongs to no option; did you mean --config?")
+    arguments = with_checkpoint_option(arguments)
     typed = option_values("--config", arguments, short="-c")
     arguments = _with_config_paths(arguments)
     configs = option_values("--config", arguments, short="-c")

@@ -47,7 +47,7 @@ from ..training.stop_reason import stop_reason
 from ..training.trainer import evaluating_trainer, find_callback, training_trainer, tuning_trainer
 from ..trust import names_from_checkpoint
 from . import run_config, summary
-from .arguments import RunArguments, option_values, resolve
+from .arguments import RunArguments, given_options, option_values, resolve
 from .checkpoint_config import named_parts
 from .chosen_classes import chosen_classes
 from .config_errors import error_in_class
@@ -61,7 +61,7 @@ from .main import SUBCOMMANDS
 from .model_blocks import with_model_class
 from .monitored_modes import settle_modes
 from .parser import Parser, add_run_options
-from .predictions import summary_of_predictions
+from .predictions import output_file, summary_of_predictions, take_images
 from .pretrained_images import fill_in_images
 from .robustness import folder_of_checkpoint, print_robustness
 from .run_session import RunSession
@@ -134,6 +134,7 @@ class CommandLine(LightningCLI):
         self.command = shlex.join(["lightning", *arguments])
         self.parsers: dict[str, Parser] = {}  # by subcommand
         self.best: BestCheckpoint | None = None  # the callback that keeps the best checkpoint of a training
+        self.predictions: Path | None = None  # the file that `predict` writes
         of_command = {
             name: {"command": name, "allow_abbrev": False, "usage": f"lightning {name} --config CONFIG [options]"}
             for name in self.subcommands()
@@ -245,8 +246,15 @@ class CommandLine(LightningCLI):
             check_saves(options.trainer.fast_dev_run)
         root = local_folder("trainer.default_root_dir", options.trainer.default_root_dir or "runs")
         options.trainer.default_root_dir = str(root)
-        if self.subcommand in ("fit", "predict") and not options.trainer.fast_dev_run:
+        if self.subcommand == "predict":
+            typed = {name for name, _ in given_options(self.resolved.arguments)}
+            take_images(options, "data.predict_folder" in typed)
+            self.predictions = output_file(options.output, options.trainer.fast_dev_run)
+        saves = self.subcommand in ("fit", "predict") and not options.trainer.fast_dev_run
+        if saves and self.predictions is None:
             self._choose_folder(root)
+            if self.subcommand == "predict" and self.session.folder:
+                self.predictions = self.session.folder / "predictions.csv"
         options.ckpt_path = self.resolved.checkpoint_path
         run_config.complete(options, str(self.subcommand), self.session.folder, self.resolved.checkpoint)
 
@@ -288,8 +296,8 @@ class CommandLine(LightningCLI):
         config, folder = self.config_init[self.subcommand], self.session.folder
         if self.subcommand != "fit":
             own: Callback | None = None
-            if folder and self.subcommand == "predict":
-                own = PredictionWriter(folder / "predictions.csv", config.top_k)
+            if self.predictions and self.subcommand == "predict":
+                own = PredictionWriter(self.predictions, config.top_k)
             elif self.subcommand == "test" and config.corruptions is not None:
                 own = CorruptionTest(config.corruptions, folder_of_checkpoint(self.resolved.checkpoint_path))
                 own.check(self.model, self.datamodule)
@@ -409,11 +417,11 @@ class CommandLine(LightningCLI):
             print_robustness(self.console, found.result, found.folder)
 
     def predict(self, **kwargs: Any) -> None:
-        """Writes the predictions into the run's folder, and prints a summary."""
+        """Writes the predictions as a CSV file, and prints a summary."""
         self.trainer.predict(**kwargs, weights_only=True, return_predictions=False)
-        file = self.session.folder / "predictions.csv" if self.session.folder else None
-        if file and file.is_file():
-            summary.print_table(self.console, summary_of_predictions(file))
+        writer = find_callback(self.trainer, PredictionWriter)
+        if writer and writer.has_written:
+            summary.print_table(self.console, summary_of_predictions(writer.path))
 
     def _print(self, text: str) -> None:
         summary.print_line(self.console, text)

@@ -1,14 +1,16 @@
 """``lightning explain``: predicts the classes of images and shows the evidence in each image (Grad-CAM)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
+from torch import Tensor
 
 from ..data.loading.files import list_images
 from ..errors import InputError
-from ..inference.grad_cam import explain, save_overlays
+from ..inference.grad_cam import explain_pixels, save_overlay
 from ..inference.loaded import LoadedModel, load_model
 from .console import console
 from .tool_parser import ToolParser
@@ -28,41 +30,43 @@ def command(arguments: list[str]) -> None:
     trained = load_model(options.checkpoint, options.trust)
     if missing := [path for path in options.images if not path.exists()]:
         raise InputError(f"there is no image {str(missing[0])!r}")
-    images = [image for path in options.images for image in _readable_images(trained, path)]
-    if not images:
-        raise InputError(f"no image in {', '.join(repr(str(path)) for path in options.images)} can be read")
-    explanations = explain(trained, images)
+    # Before anything is written: a file that is named must be readable.
+    named = {path: trained.read([path])[0] for path in options.images if not path.is_dir()}
     folder = options.output or options.checkpoint.resolve().parent.parent / "explanations"
     table = Table("image", "label", "probability", "next", "overlay", box=box.SIMPLE)
     for column in table.columns:
         column.overflow = "fold"
     old = set(folder.glob("*_gradcam*.png"))
-    overlays = save_overlays(explanations, images, folder)
-    for image, explanation, overlay in zip(images, explanations, overlays, strict=True):
-        ranked = explanation.probabilities.topk(min(3, len(trained.data.class_names)))
-        names = [trained.data.class_names[label] for label in ranked.indices]
-        first, *others = (f"{p:.1%}" for p in ranked.values)
-        following = ", ".join(f"{name} {p}" for name, p in zip(names[1:], others, strict=True))
-        table.add_row(*map(escape, (str(image), names[0], first, following, str(overlay))))
+    overlays: dict[Path, None] = {}
+    for place in options.images:
+        found = [(place, named[place])] if place in named else _readable_images(trained, place)
+        for image, pixels in found:
+            explanation = explain_pixels(trained, pixels)
+            overlay = save_overlay(explanation, image, folder, overlays)
+            overlays[overlay] = None
+            ranked = explanation.probabilities.topk(min(3, len(trained.data.class_names)))
+            names = [trained.data.class_names[label] for label in ranked.indices]
+            first, *others = (f"{p:.1%}" for p in ranked.values)
+            following = ", ".join(f"{name} {p}" for name, p in zip(names[1:], others, strict=True))
+            table.add_row(*map(escape, (str(image), names[0], first, following, str(overlay))))
+    if not overlays:
+        raise InputError(f"no image in {', '.join(repr(str(path)) for path in options.images)} can be read")
     console().print(table)
     if replaced := len(old.intersection(overlays)):
         console().print(f"{replaced:,} of these overlays replaced an older file", highlight=False)
 
 
-def _readable_images(trained: LoadedModel, path: Path) -> list[Path]:
-    """Returns a file itself, or the images in a folder without those that cannot be read, and prints their number."""
-    if not path.is_dir():
-        return [path]
-    readable, problems = [], []
-    for image in map(Path, list_images(path)):
+def _readable_images(trained: LoadedModel, folder: Path) -> Iterator[tuple[Path, Tensor]]:
+    """Yields the images in a folder that can be read, with their pixels, and prints the number of the others."""
+    problems = []
+    for image in map(Path, list_images(folder)):
         try:
-            trained.read([image])
+            (pixels,) = trained.read([image])
         except InputError as problem:
             problems.append(str(problem))
         else:
-            readable.append(image)
+            yield image, pixels
     if problems:
         images = "1 image" if len(problems) == 1 else f"{len(problems):,} images"
-        text = f"{images} in {str(path)!r} could not be read and left out; the first: {problems[0]}"
+        text = f"{images} in {str(folder)!r} could not be read and left out; the first: {problems[0]}"
         console().print(escape(text), highlight=False)
-    return readable

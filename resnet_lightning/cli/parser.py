@@ -131,6 +131,18 @@ def add_run_options(parser: Parser) -> None:
             "`gaussian_noise,fog` (Hendrycks & Dietterich 2019).",
         )
     if parser.command == "predict":
+        parser.add_argument(
+            "images",
+            type=str,
+            nargs="*",
+            help="Image files, and folders of images, that get labels; the test images by default.",
+        )
+        parser.add_argument(
+            "--output",
+            type=str | None,
+            help="The CSV file to write, or a folder for it; by default, predictions.csv in a new folder of "
+            "trainer.default_root_dir.",
+        )
         parser.add_argument("--top_k", type=int, default=1, help="Number of labels for each image, most likely first.")
 
 

@@ -30,7 +30,7 @@ def check_values(config: Namespace, training: bool) -> None:
         group, name = option.split(".")
         values = config.get(group) or Namespace()
         values = values.get("init_args") or values
-        if values.get(name) == "":
+        if values.get(name) in ("", []):
             raise InputError(f"{option} is empty; give a value, or leave it out")
     groups = {"checkpoint": config.checkpoint, "trainer": config.trainer}
     if "class_path" not in config.model:

@@ -17,7 +17,7 @@ from .augmentation import Augmentation
 from .corruptions import Corruption
 from .fingerprint import TrainedImages, fingerprint_of
 from .image_spec import ImageSpec
-from .loading.files import FileNames, ImageFiles, cores, list_images
+from .loading.files import FileNames, ImageFiles, cores, images_at
 from .loading.finish import Finish
 from .loading.images import ImageDataset, ImageLoader
 from .loading.on_device import DeviceLoader
@@ -71,7 +71,7 @@ class ImageDataModule(LightningDataModule, ABC):
         resident: where the images are kept: ``device``, on the accelerator; ``cpu``, in the machine's memory;
             ``false``, in their files, for image folders. ``auto`` uses the first of these where they fit; image folders
             with random resized crops are always read from their files.
-        predict_folder: a folder of images for ``predict``; the test set by default.
+        predict_folder: the images for ``predict``: a folder, an image file or a list of these; the test set by default.
         sampling: ``balanced`` trains on equally many images of each class in an epoch, which has as many images as
             before. Those of small classes are repeated, with other augmentations each time; of large classes, every
             epoch takes other images. None trains on every image once.
@@ -108,7 +108,7 @@ class ImageDataModule(LightningDataModule, ABC):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         resident: bool | str = "auto",
-        predict_folder: str | os.PathLike[str] | None = None,
+        predict_folder: Sequence[str] | str | os.PathLike[str] | None = None,
         sampling: Literal["balanced"] | None = None,
     ) -> None:
         super().__init__()
@@ -296,7 +296,7 @@ class ImageDataModule(LightningDataModule, ABC):
         if self.predict_folder is None:
             test = self.split("test")
             return replace(test, targets=torch.arange(len(test.targets)))
-        self.predict_files = [Path(name) for name in list_images(Path(self.predict_folder))]
+        self.predict_files = [Path(name) for name in images_at(self.predict_folder)]
         files = self.files(map(str, self.predict_files))
         numbers = torch.arange(len(files))
         return Split(files, numbers, numbers)

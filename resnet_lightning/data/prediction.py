@@ -12,7 +12,7 @@ from .module import ImageDataModule
 
 
 class PredictionDataModule(ImageDataModule):
-    """A folder of images without labels, prepared for the model of a checkpoint. The training data is not needed.
+    """Images without labels, prepared for the model of a checkpoint. The training data is not needed.
 
     Files are streamed; unreadable files are skipped.
 
@@ -25,7 +25,7 @@ class PredictionDataModule(ImageDataModule):
         std: likewise.
         white_level: the pixel value of white in grey images of more than 8 bits.
         multilabel: whether an image may have several labels.
-        predict_folder: the folder.
+        predict_folder: a folder, an image file, or a list of these.
         batch_size: images per step, in each process.
         num_workers: processes that read files; one for each core by default, at most 16.
     """
@@ -40,7 +40,7 @@ class PredictionDataModule(ImageDataModule):
         std: Sequence[float],
         white_level: float | None = None,
         multilabel: bool | None = None,
-        predict_folder: str | os.PathLike[str] | None = None,
+        predict_folder: Sequence[str] | str | os.PathLike[str] | None = None,
         batch_size: int = 128,
         num_workers: int | None = None,
     ) -> None:

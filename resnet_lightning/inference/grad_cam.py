@@ -1,6 +1,6 @@
 """Shows what a model has learned: Grad-CAM heatmaps of images, and the filters of the first convolution."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,10 +82,11 @@ def explain(trained: LoadedModel, files: Sequence[str | Path]) -> list[Explanati
     Raises:
         InputError: if a file cannot be read, or the model has no feature maps.
     """
-    return [_explain(trained, pixels) for pixels in trained.read(files)]
+    return [explain_pixels(trained, pixels) for pixels in trained.read(files)]
 
 
-def _explain(trained: LoadedModel, pixels: Tensor) -> Explanation:
+def explain_pixels(trained: LoadedModel, pixels: Tensor) -> Explanation:
+    """Explains one image (C, H, W) uint8, as ``LoadedModel.read`` returns it; see ``explain``."""
     images = trained.data.normalize(pixels[None]).requires_grad_()  # so that frozen stages have gradients too
     with torch.enable_grad():
         logits, maps = _logits_and_feature_maps(trained.classifier, images)
@@ -129,11 +130,19 @@ def save_overlays(explanations: Sequence[Explanation], files: Sequence[str | Pat
     """
     written: list[Path] = []
     for explanation, file in zip(explanations, files, strict=True):
-        path, number = folder / f"{Path(file).stem}_gradcam.png", 2
-        while path in written:
-            path, number = folder / f"{Path(file).stem}_gradcam_{number}.png", number + 1
-        written.append(save(explanation.picture(), path))
+        written.append(save_overlay(explanation, file, folder, written))
     return written
+
+
+def save_overlay(explanation: Explanation, file: str | Path, folder: Path, taken: Container[Path] = ()) -> Path:
+    """Writes the picture of an explanation as a PNG that is named after its image file, and returns the path.
+
+    A number is added to the name as long as the path is in ``taken``.
+    """
+    path, number = folder / f"{Path(file).stem}_gradcam.png", 2
+    while path in taken:
+        path, number = folder / f"{Path(file).stem}_gradcam_{number}.png", number + 1
+    return save(explanation.picture(), path)
 
 
 def first_filters(model: nn.Module) -> NDArray[np.uint8]:

@@ -239,6 +239,63 @@ def test_the_summary_counts_labels_and_names_the_least_sure_images(checkpoint, c
     assert least_sure.count("new/") == 3
 
 
+# Images and the file that the command line names.
+
+
+def labelled(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
+def test_files_and_folders_are_labelled_into_a_file_of_ones_own(checkpoint, capsys):
+    """The checkpoint first, as other commands have it; a photo twice, one without an extension, and one unreadable."""
+    write_images(Path("a"), 3, seed=50, size=(SIDE, SIDE))
+    write_images(Path("b"), 2, seed=60, size=(SIDE, SIDE))
+    Path("b/000.png").rename("scan")
+    Path("notes.png").write_text("no image")
+    capsys.readouterr()
+    words = [checkpoint, "scan", "a", "notes.png", "a/001.png", "b", "--output", "new/labels.csv"]
+    assert main(["predict", *words]) == 0
+    lines = labelled(Path("new/labels.csv"))
+    files = [Path(name) for name in ("a/000.png", "a/001.png", "a/002.png", "b/001.png", "notes.png", "scan")]
+    assert [line[0] for line in lines] == [str(file) for file in files]
+    assert [line[0] for line in lines if not line[1]] == ["notes.png"]
+    readable = [file for file in files if file.name != "notes.png"]
+    assert_are_the_most_likely([line for line in lines if line[1]], probabilities_of(checkpoint, readable), 1)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1, without a label in the file: notes.png" in shown
+    assert "new/labels.csv" in shown
+    assert not Path("runs").exists()
+
+
+def test_a_folder_as_output_and_a_list_in_the_option(checkpoint):
+    write_images(Path("a"), 2, seed=50, size=(SIDE, SIDE))
+    write_images(Path("b"), 1, seed=60, size=(SIDE, SIDE))
+    Path("out").mkdir()
+    for output in "out", "later/":
+        assert main(["predict", checkpoint, "--data.predict_folder", "[a, b/000.png]", "--output", output]) == 0
+        lines = labelled(Path(output, "predictions.csv"))
+        assert [line[0] for line in lines] == ["a/000.png", "a/001.png", "b/000.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["missing.png"], "there is no image 'missing.png'"),
+        (["photos", "missing"], "there is no folder 'missing'"),
+        (["https://example.org/a.png"], "download them first"),
+        (["photos", "--data.predict_folder", "photos"], "give the images once: 'photos' or --data.predict_folder"),
+        (["--data.predict_folder", "[]"], "data.predict_folder is empty"),
+        (["photos", "--output", "labels.json"], "--output is 'labels.json'; give a file whose name ends in .csv"),
+        (["photos", "--output", "photos/000.png/a.csv"], "nothing can be written into"),
+        (["photos", "--output", "a.csv", "--trainer.fast_dev_run", "true"], "leave out trainer.fast_dev_run"),
+    ],
+)
+def test_images_and_files_that_cannot_be_used_are_named(checkpoint, capsys, words, reason):
+    write_images(Path("photos"), 1, size=(SIDE, SIDE))
+    assert reason in error_line(capsys, "predict", "--ckpt_path", checkpoint, *words)
+
+
 # What is asked for wrongly.
 
 

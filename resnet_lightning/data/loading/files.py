@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +113,32 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
     if leads_up:
         _log.warning("left out: the link %s leads to a folder that contains it", entry.path)
     return not leads_up
+
+
+def images_at(places: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Returns the image files in folders, and files that are given themselves, each once.
+
+    Args:
+        places: a folder, an image file of any name, or several of these.
+
+    Raises:
+        InputError: if there is no such file or folder, or if a folder has no image.
+    """
+    several = [places] if isinstance(places, str | os.PathLike) else list(places)
+    found: dict[str, None] = {}
+    for place in map(Path, several):
+        if place.is_file():
+            found[str(place)] = None
+            continue
+        text = os.fspath(place)
+        if not place.exists() and re.match(r"\w+:/", text):
+            raise InputError(f"cannot read images from {text!r}; download them first, and give their folder")
+        if not place.exists() and text.lower().endswith(EXTENSIONS):
+            raise InputError(f"there is no image {text!r}")
+        found |= dict.fromkeys(list_images(place))
+    if not found:
+        raise InputError("there are no images: the list of files and folders is empty")
+    return list(found)
 
 
 def list_images(folder: Path, left_out: Counter[str] | None = None) -> list[str]:

@@ -34,6 +34,9 @@ class PredictionWriter(Callback):
         path: the CSV file; it is created only when it is complete.
         top_k: the number of labels for each image.
 
+    Attributes:
+        has_written: whether this process has written the file.
+
     Raises:
         InputError: if there are fewer classes than ``top_k``.
     """
@@ -42,6 +45,7 @@ class PredictionWriter(Callback):
         check_int("--top_k", top_k, at_least=1)
         self.path = path
         self.top_k = top_k
+        self.has_written = False
         self._rows: list[tuple[int, list[int], list[float]]] = []  # index, labels, their probabilities
         self._values: list[tuple[int, list[float]]] = []  # index, what was returned instead of probabilities
         self._are_labels: bool | None = None  # whether the first outputs were probabilities
@@ -97,7 +101,7 @@ class PredictionWriter(Callback):
             self._write_labels(rows, data, unreadable)
         elif values:
             places = [f"value_{place}" for place in range(len(values[0][1]))] if len(values[0][1]) > 1 else ["value"]
-            atomic_write_csv(self.path, [["index", *places], *([number, *row] for number, row in values)])
+            self._save([["index", *places], *([number, *row] for number, row in values)])
         else:
             _log.warning(
                 "%s.predict_step returns no tensor (B,) or (B, K): there is no %s",
@@ -143,7 +147,11 @@ class PredictionWriter(Callback):
         if are_files:
             lines += [[Path(name), *[""] * len(columns)] for name in unreadable]
             lines.sort(key=lambda line: line[0])
-        atomic_write_csv(self.path, [["file" if are_files else "index", *columns], *lines])
+        self._save([["file" if are_files else "index", *columns], *lines])
+
+    def _save(self, lines: list[list[Any]]) -> None:
+        atomic_write_csv(self.path, lines)
+        self.has_written = True
 
 
 def _are_probabilities(outputs: Tensor) -> bool:
