@@ -163,9 +163,13 @@ def test_a_run_learns_resumes_predicts_exports_and_reports(tables, capsys):
     assert thresholds.tolist() == pytest.approx([rows[name]["threshold"] for name in LABELS])
     assert main(["predict", "--ckpt_path", best, "--data.predict_folder", str(tables / "images")]) == 0
     (file,) = Path("runs").rglob("predictions.csv")
-    for row in csv.DictReader(file.read_text().splitlines()):
+    shown = " ".join(capsys.readouterr().out.split())
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    for row in rows:
         above = [n for n, t in zip(LABELS, thresholds, strict=True) if float(row[f"probability_{n}"]) >= float(t)]
         assert row["labels"] == ";".join(above)
+    for name in LABELS:
+        assert f"{name} {sum(name in row['labels'].split(';') for row in rows)}" in shown
 
     assert main(["export", best, "--format", "torch_export", "--output", "net.pt2"]) == 0
     extra = {"thresholds": "", "class_names": ""}
