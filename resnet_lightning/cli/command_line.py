@@ -61,6 +61,7 @@ from .main import SUBCOMMANDS
 from .model_blocks import with_model_class
 from .monitored_modes import settle_modes
 from .parser import Parser, add_run_options
+from .precision import settle_precision
 from .predictions import output_file, summary_of_predictions, take_images
 from .pretrained_images import fill_in_images
 from .robustness import folder_of_checkpoint, print_robustness
@@ -257,6 +258,8 @@ class CommandLine(LightningCLI):
                 self.predictions = self.session.folder / "predictions.csv"
         options.ckpt_path = self.resolved.checkpoint_path
         run_config.complete(options, str(self.subcommand), self.session.folder, self.resolved.checkpoint)
+        if line := settle_precision(options.trainer):
+            self._print(f"[yellow]{escape(line)}")
 
     def _choose_folder(self, base: Path) -> None:
         name, resume = self.resolved.run_name, self.options.get("resume")

@@ -52,6 +52,8 @@ class Parser(LightningArgumentParser):
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:  # jsonargparse gives its groups this method too
         action = super().add_argument(*args, **kwargs)
         if annotation := getattr(action, "_typehint", None):
+            if action.dest == "trainer.precision":
+                annotation |= Literal["auto"]  # see precision.py
             action._typehint = integers_first(annotation)
         return action
 

@@ -118,6 +118,9 @@ class _ConfigSchema:
         logger = self.objects_of(_public(loggers, Logger), Logger)
         properties["callbacks"] = {**properties["callbacks"], **_one_or_more(callback, "null")}
         properties["logger"] = {**properties["logger"], **_one_or_more(logger, "boolean", "null")}
+        precision = properties["precision"]
+        precision["anyOf"] = [*precision["anyOf"], {"enum": ["auto"]}]
+        precision["description"] += " `auto` is bf16-mixed where the device is faster with it, else 32-true."
         for name in "callbacks", "logger":
             properties[f"{name}+"] = {**properties[name], "description": f"Added to `{name}`."}
         return options

@@ -104,7 +104,8 @@ class ImageClassifier(LightningModule):
             applies to training; validation and test compute the loss without it.
         channels_last: use the channels_last memory format. ``auto`` uses it where it is faster, which depends on the
             device, the precision and the size of the maps; see ``wants_channels_last``.
-        compile: compile the backbone with ``torch.compile``.
+        compile: compile the backbone with ``torch.compile``. ``auto`` does so for a training in which it pays back;
+            see ``why_not_compiled``.
 
     Raises:
         InputError: if a name is unknown, or an option or its value is not accepted.
@@ -123,7 +124,7 @@ class ImageClassifier(LightningModule):
         scheduler_args: dict[str, Any] | None = None,
         label_smoothing: float = 0.0,
         channels_last: bool | Literal["auto"] = "auto",
-        compile: bool = False,
+        compile: bool | Literal["auto"] = False,
         loss: str | Any | None = None,  # or a module or function
         loss_args: dict[str, Any] | None = None,
         class_weights: list[float] | Literal["balanced"] | None = None,
@@ -140,8 +141,7 @@ class ImageClassifier(LightningModule):
         if num_classes < 2:
             raise InputError(f"model.num_classes is {num_classes}; a classifier needs at least 2")
         check_range("model.lr", lr, Range(0, MAX_RATE, open_low=True))
-        self._fast_step = FastStep(channels_last)
-        check_truth_value("model.compile", compile)
+        self._fast_step = FastStep(channels_last, compile)
         check_truth_value("model.decay_norms_and_biases", decay_norms_and_biases)
         if not 0 <= label_smoothing < 1:
             raise InputError(f"model.label_smoothing is {label_smoothing}; give a number from 0 up to 1")
@@ -168,8 +168,6 @@ class ImageClassifier(LightningModule):
         elif class_weights == BALANCED:
             self.loss.check_can_be_weighted()
         self._fast_step.arrange(self.backbone)
-        if compile:
-            self.backbone.compile()  # in place: the state dict keeps its keys
         self.lr = lr  # Lightning's learning-rate finder reads and sets it
         self._is_balanced = class_weights == BALANCED
         self._lr_before = lr  # the learning rate in the checkpoint that is resumed
@@ -432,10 +430,12 @@ class ImageClassifier(LightningModule):
         if self._modes.is_used:
             self._modes.save(self.trainer, checkpoint)
         self._distillation.save(checkpoint)
+        self._fast_step.save(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._modes.load(checkpoint)
         self._distillation.check_resumes(checkpoint)
+        self._fast_step.load(checkpoint)
         weights = checkpoint.get("hyper_parameters", {}).get("class_weights")
         if self._is_balanced and self.loss.class_weights is None and weights not in (None, BALANCED):
             self.loss.set_class_weights(weights)  # the training images may be on another machine
@@ -465,7 +465,7 @@ class ImageClassifier(LightningModule):
     def on_train_start(self) -> None:
         self.check_unfreezing(self.trainer, optimizer_steps(self.trainer))
         self._unfreeze()  # a run that is resumed within an epoch does not start it
-        self._fast_step.settle(self.trainer, self._optimizer_args)
+        self._fast_step.settle(self.trainer, self.backbone, self._optimizer_args)
         # When a run is resumed, the checkpoint determines the position in the schedule. The config determines the shape
         # of the schedule and the settings of the optimizer.
         steps, total_steps = self.trainer.global_step, optimizer_steps(self.trainer)

@@ -1,4 +1,4 @@
-"""Chooses the memory format and the fused optimizer by what is faster for a network, its images and its device."""
+"""Chooses the memory format, the fused optimizer and whether to compile: what is faster for a network and its run."""
 
 import logging
 from collections.abc import Mapping
@@ -11,6 +11,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..data import ImageDataModule
+from .compiling import operations_of_training, why_not_compiled
+from .hardware import bf16_in_words
+from .length import optimizer_steps
 from .value_ranges import check_truth_value
 
 _log = logging.getLogger(__name__)
@@ -27,33 +30,40 @@ _OTHER_STEPS = ("fused", "foreach", "differentiable")
 
 
 class FastStep:
-    """How a network is trained: in which memory format, and with a fused optimizer or not.
+    """How a network is trained: in which memory format, with a fused optimizer or not, compiled or not.
 
     It holds plain values only, so that copies of the module may have it too.
 
     Args:
         channels_last: true, false or ``auto``, which chooses once the images and the device are known; until then, the
             format is channels_last.
+        compile: true, false or ``auto``, which chooses once the length of the training is known.
 
     Raises:
-        InputError: if the option is none of these.
+        InputError: if an option is none of these.
     """
 
-    def __init__(self, channels_last: bool | str) -> None:
-        if channels_last != "auto":
-            check_truth_value("model.channels_last", channels_last, or_else=" or auto")
+    def __init__(self, channels_last: bool | str, compile: bool | str) -> None:
+        for name, option in ("channels_last", channels_last), ("compile", compile):
+            if option != "auto":
+                check_truth_value(f"model.{name}", option, or_else=" or auto")
         self._chooses = channels_last == "auto"
+        self._chooses_to_compile = compile == "auto"
         self.is_channels_last = bool(channels_last)
         self.is_fused = False  # until the trainer is known
+        self.is_compiled = compile is True
+        self._was_compiled: bool | None = None  # in the checkpoint that is resumed; None if there is none
 
     @property
     def memory_format(self) -> torch.memory_format:
         return torch.channels_last if self.is_channels_last else torch.contiguous_format
 
     def arrange(self, backbone: nn.Module) -> None:
-        """Gives a new network the memory format."""
+        """Gives a new network the memory format, and compiles it if that is certain."""
         if self.is_channels_last:
             backbone.to(memory_format=torch.channels_last)
+        if self.is_compiled:
+            backbone.compile()  # in place: the state dict keeps its keys
 
     def choose_format(self, backbone: nn.Module, trainer: Trainer) -> bool | str:
         """Chooses the memory format of a run, if the option leaves the choice open.
@@ -77,11 +87,22 @@ class FastStep:
         """Returns the arguments of the optimizer with the choice."""
         return {**options, **({"fused": True} if self.is_fused else {})}
 
-    def settle(self, trainer: Trainer, options: Mapping[str, Any]) -> None:
-        """Adapts what a checkpoint has restored to this run's memory format and optimizer, and logs both.
+    def save(self, checkpoint: dict[str, Any]) -> None:
+        """Stores whether the network was compiled, if that was chosen here: a resumed run has to compute the same."""
+        if self._chooses_to_compile:
+            checkpoint["compiled"] = self.is_compiled
+
+    def load(self, checkpoint: Mapping[str, Any]) -> None:
+        """Reads the choice of the run that is resumed."""
+        found = checkpoint.get("compiled")
+        self._was_compiled = found if isinstance(found, bool) else None
+
+    def settle(self, trainer: Trainer, backbone: nn.Module, options: Mapping[str, Any]) -> None:
+        """Adapts what a checkpoint has restored to this run, chooses whether to compile, and logs all choices.
 
         Args:
             trainer: the trainer of the run, whose optimizers exist.
+            backbone: the network.
             options: the arguments of the optimizer.
         """
         note = ""
@@ -89,10 +110,33 @@ class FastStep:
             match_layouts(restored)
             if set_fused(restored, self.is_fused, options):
                 note = "; the run began with the other kind of step, so it continues equal up to rounding"
+        reason = self._choose_to_compile(trainer, backbone) if self._chooses_to_compile else ""
         if trainer.is_global_zero:
             layout = "channels_last" if self.is_channels_last else "contiguous"
             optimizer = "fused" if self.is_fused else "as configured"
-            _log.info("memory format: %s; optimizer: %s%s", layout, optimizer, note)
+            _log.info("memory format: %s; optimizer: %s%s%s", layout, optimizer, reason, note)
+
+    def _choose_to_compile(self, trainer: Trainer, backbone: nn.Module) -> str:
+        """Compiles the network if that pays back; returns the choice, the precision and the threads in words."""
+        device, precision = trainer.strategy.root_device.type, str(trainer.precision)
+        reason = why_not_compiled(_operations(trainer, backbone), device, precision)
+        if self._was_compiled is not None and self._was_compiled != (not reason):
+            reason = "" if self._was_compiled else "the run began without"
+        if not reason and not self.is_compiled:
+            backbone.compile()
+        self.is_compiled = not reason
+        compiled = f"not compiled ({reason})" if reason else "compiled"
+        threads = torch.get_num_threads()
+        return f"; precision: {precision} ({bf16_in_words(device)}); {compiled}; threads: {threads}"
+
+
+def _operations(trainer: Trainer, backbone: nn.Module) -> float:
+    """Returns the operations of the training, for all processes; 0 if they are not known."""
+    size, data = _image_size(trainer), getattr(trainer, "datamodule", None)
+    if size is None or not isinstance(data, ImageDataModule):
+        return 0
+    images = optimizer_steps(trainer) * trainer.accumulate_grad_batches * data.batch_size
+    return operations_of_training(backbone, size, images)
 
 
 def _image_size(trainer: Trainer) -> tuple[int, int] | None:

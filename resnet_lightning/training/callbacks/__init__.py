@@ -10,6 +10,7 @@ from .evaluation import Evaluation
 from .exact_resume import ExactResume
 from .finite_loss import FiniteLoss
 from .first_batch import FirstBatch
+from .fitting_threads import FittingThreads
 from .gradient_norm import GradientNorm
 from .last_checkpoint import LastCheckpoint
 from .learning_rate_finder import InitialLearningRateFinder
@@ -33,6 +34,7 @@ __all__ = [
     "ExactResume",
     "FiniteLoss",
     "FirstBatch",
+    "FittingThreads",
     "GradientNorm",
     "InitialLearningRateFinder",
     "Interrupted",
