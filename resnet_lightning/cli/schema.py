@@ -23,7 +23,7 @@ from .. import data
 from ..build import import_by_path
 from ..data import ImageDataModule
 from ..models import list_models
-from ..training.callbacks import BestCheckpoint, MovingAverage
+from ..training.callbacks import BestCheckpoint, FittingThreads, MovingAverage
 from ..training.classifier import ImageClassifier
 
 Schema = dict[str, Any]
@@ -114,7 +114,7 @@ class _ConfigSchema:
         """The options of the trainer. A ``+`` after the name of a list adds to it."""
         options = self.options_of(Trainer)
         properties = self.definitions[Trainer.__name__]["properties"]
-        callback = self.objects_of([*_public(callbacks, Callback), MovingAverage], Callback)
+        callback = self.objects_of([*_public(callbacks, Callback), FittingThreads, MovingAverage], Callback)
         logger = self.objects_of(_public(loggers, Logger), Logger)
         properties["callbacks"] = {**properties["callbacks"], **_one_or_more(callback, "null")}
         properties["logger"] = {**properties["logger"], **_one_or_more(logger, "boolean", "null")}
