@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from ..errors import InputError
 from ..experiments.launcher import Outcome
+from ..runs.certainty import certainty_of_best
 from ..runs.comparison import by_data, data_label
 from ..runs.formatting import mean_and_deviation
 from ..runs.ranking import best_first, best_validation, validation_metric
@@ -46,7 +47,7 @@ def print_result(out: Console, outcomes: Sequence[Outcome], folder: Path, sort: 
 
 
 def _print_best(out: Console, outcomes: Sequence[Outcome]) -> None:
-    """Prints the setting with the best mean of the validation metric, if there are several."""
+    """Prints the setting with the best mean of the validation metric, if there are several, and how sure that is."""
     labels: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for outcome in outcomes:
         if outcome.run is not None and outcome.run.is_complete:
@@ -60,3 +61,4 @@ def _print_best(out: Console, outcomes: Sequence[Outcome]) -> None:
     name = ", ".join(f"{key} {value}" for key, value in setting)
     value = f"{mean_and_deviation(metric, spread)}, n = {len(best)}"
     out.print(f"[bold]best by {escape(metric)}:[/] {escape(name)} ({value})", highlight=False, soft_wrap=True)
+    out.print(escape(certainty_of_best(list(labels.values()))), highlight=False, soft_wrap=True)

@@ -23,7 +23,7 @@ _WIDEST_FOLDER = 40  # of those that are wider, part of the other columns' place
 
 
 # The ranks of columns: those of a lower rank are shown first, and the last one only beside an unfolded path.
-_MAIN, _SETTING, _BEST, _OWN, _LENGTH, _FURTHER_SETTING, _EXTRA = range(7)
+_MAIN, _SETTING, _BEST, _INTERVAL, _OWN, _LENGTH, _FURTHER_SETTING, _EXTRA = range(8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +98,25 @@ def _columns(runs: Sequence[Run], setting: str | None, metric: str | None) -> li
         _Column("epochs", [epochs(run) for run in runs], _LENGTH),
         _Column("best val", [percent(run.best_accuracy()) for run in runs], _BEST),
         _Column("test", [percent(run.last("test/acc")) for run in runs], _MAIN),
+        *_intervals(runs),
         *(_Column(name, [_number(name, run.last(name)) for run in runs], _MAIN) for name in chosen),
         *(_Column(name.replace("/", " "), [_number(name, run.last(name)) for run in runs], _OWN) for name in own),
         _Column("when", [time_ago(now, run.started) for run in runs], _EXTRA, "left"),
         _Column("state", [run.state for run in runs], _MAIN, "left"),
     ]
+
+
+def _intervals(runs: Sequence[Run]) -> list[_Column]:
+    """The 95 % interval of the test accuracy and the number of test images; none if no run has them."""
+    found = [run.accuracy_score() for run in runs]
+    if not any(found):
+        return []
+    ends = [score.interval_text() if score else MISSING for score in found]
+    images = [
+        f"{run.evaluation.images:,}" if score and run.evaluation and run.evaluation.images else MISSING
+        for run, score in zip(runs, found, strict=True)
+    ]
+    return [_Column("95% interval", ends, _INTERVAL), _Column("n", images, _INTERVAL)]
 
 
 def _settings(runs: Sequence[Run], chosen: str | None) -> list[_Column]:

@@ -20,6 +20,7 @@ _FACTS: dict[str, Callable[[Run], Any]] = {
     "epochs": lambda run: run.epochs,
     "max_epochs": lambda run: run.max_epochs,
     "best_val_acc": lambda run: run.best_accuracy(),
+    "test_images": lambda run: run.evaluation.images if run.evaluation else None,
     "training_seconds": lambda run: run.record.get("training_seconds"),
     "images_per_second": lambda run: run.record.get("images_per_second"),
     "net": lambda run: run.record.get("net"),
@@ -27,19 +28,21 @@ _FACTS: dict[str, Callable[[Run], Any]] = {
     "device": lambda run: run.record.get("device"),
 }
 
-_LARGEST_FIRST = "started", "epochs", "max_epochs", "best_val_acc", "images_per_second"
+_LARGEST_FIRST = "started", "epochs", "max_epochs", "best_val_acc", "test_images", "images_per_second"
 
 
 def records(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """A mapping for each run, with values that JSON has.
 
     ``metrics`` holds the last value of each metric. A value that is not finite is None, and a metric that was not
-    logged is left out.
+    logged is left out. ``scores`` are those of the test with their 95 % intervals, and ``by_class`` those of each class.
     """
     return [
         {
             **{name: _finite(value(run)) for name, value in _FACTS.items()},
             "metrics": {name: _finite(run.last(name)) for name in _metrics(run)},
+            "scores": {name: score.as_dict() for name, score in run.evaluation.scores.items()} if run.evaluation else {},
+            "by_class": run.evaluation.by_class if run.evaluation else [],
             "settings": json.loads(json.dumps(_all_finite(settings(run)), default=str)),
             "notes": list(run.notes),
         }
@@ -118,15 +121,20 @@ def _metrics(run: Run) -> list[str]:
     return list(dict.fromkeys([*run.curves, *(run.evaluation.metrics if run.evaluation else ())]))
 
 
+def _scores(run: Run) -> dict[str, float]:
+    """The scores of the test and their intervals by the names of metrics, such as ``test/acc_low``."""
+    return run.evaluation.further_metrics() if run.evaluation else {}
+
+
 def _all_metrics(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(name for run in runs for name in _metrics(run)))
+    return list(dict.fromkeys(name for run in runs for name in (*_metrics(run), *_scores(run))))
 
 
 def _flat(run: Run) -> dict[str, Any]:
     """All values of a run by the names of their columns."""
     flat: dict[str, Any] = {name: value(run) for name, value in _FACTS.items()}
     parts: dict[str, dict[str, Any]] = {
-        "metric": {name: run.last(name) for name in _metrics(run)},
+        "metric": {name: run.last(name) for name in _metrics(run)} | _scores(run),
         "setting": {name: None if value is None else as_text(value) for name, value in settings(run).items()},
     }
     for kind, values in parts.items():

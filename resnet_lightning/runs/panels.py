@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from .figures import decode_png
 from .metrics_logger import MetricsLogger
 from .robustness import COLUMNS, Robustness
+from .scores import Score, flat_scores
 
 Rows = Sequence[Sequence[Any]]
 
@@ -21,6 +22,8 @@ _SCORE_COLUMNS = "score", "value", "low", "high"
 class _Panels(Protocol):
     """How one kind of logger takes figures and tables. The names are like those of metrics: ``test/worst_mistakes``."""
 
+    def log_scalars(self, logger: Any, values: Mapping[str, float], step: int) -> None: ...
+
     def log_figure(self, logger: Any, name: str, path: Path, step: int) -> None: ...
 
     def log_table(self, logger: Any, name: str, columns: Sequence[str], rows: Rows, step: int) -> None: ...
@@ -28,6 +31,10 @@ class _Panels(Protocol):
 
 class _WandbPanels:
     """For Lightning's ``WandbLogger``, and for other loggers with its methods ``log_image`` and ``log_table``."""
+
+    def log_scalars(self, logger: Any, values: Mapping[str, float], step: int) -> None:
+        if hasattr(logger, "log_table"):  # others, such as CSV files, have a row for each step
+            logger.log_metrics(values)
 
     def log_figure(self, logger: Any, name: str, path: Path, step: int) -> None:
         if hasattr(logger, "log_image"):
@@ -41,6 +48,9 @@ class _WandbPanels:
 class _TensorBoardPanels:
     """Images, and tables as Markdown under *Text*."""
 
+    def log_scalars(self, logger: TensorBoardLogger, values: Mapping[str, float], step: int) -> None:
+        logger.log_metrics(values, step)
+
     def log_figure(self, logger: TensorBoardLogger, name: str, path: Path, step: int) -> None:
         pixels = decode_png(path.read_bytes())
         logger.experiment.add_image(name, pixels, step, dataformats="HWC" if pixels.ndim == 3 else "HW")
@@ -53,6 +63,9 @@ class _TensorBoardPanels:
 
 class _MLflowPanels:
     """Artifacts of the run: a PNG file or a CSV file, which MLflow shows."""
+
+    def log_scalars(self, logger: MLFlowLogger, values: Mapping[str, float], step: int) -> None:
+        logger.log_metrics(values, step)
 
     def log_figure(self, logger: MLFlowLogger, name: str, path: Path, step: int) -> None:
         logger.experiment.log_artifact(logger.run_id, str(path), str(Path(name).parent))
@@ -101,6 +114,8 @@ def log_figure(loggers: Iterable[Logger], name: str, path: Path, step: int) -> N
 def log_evaluation(loggers: Iterable[Logger], evaluation: Mapping[str, Any], figures: Path, step: int) -> None:
     """Logs a test's confusion matrix, its scores, those of each class, and the worst mistakes to each logger.
 
+    Each score and the ends of its interval are metrics, too: ``test/macro_f1``, ``test/macro_f1_low``.
+
     A logger that has a method ``log_evaluation``, such as ours for W&B, gets the evaluation as a whole.
 
     Args:
@@ -114,6 +129,7 @@ def log_evaluation(loggers: Iterable[Logger], evaluation: Mapping[str, Any], fig
             logger.log_evaluation(evaluation)
             continue
         panels = _panels_of(logger)
+        panels.log_scalars(logger, further_scores(evaluation), step)
         panels.log_figure(logger, "test/confusion_matrix", figures / "confusion_matrix.png", step)
         for name, (columns, rows) in score_tables(evaluation).items():
             panels.log_table(logger, name, columns, rows, step)
@@ -144,7 +160,7 @@ def log_robustness(loggers: Iterable[Logger], found: Robustness, figure: Path | 
 
 def score_tables(evaluation: Mapping[str, Any]) -> dict[str, tuple[Sequence[str], list[list[Any]]]]:
     """Returns two tables of an evaluation, each with its columns and rows: the scores, and those of each class."""
-    columns = ["images", "precision", "f1"]
+    columns = ["images", "precision", "f1", "recall_low", "recall_high"]
     of_classes = [[row["name"], row["recall"], *(row[name] for name in columns)] for row in evaluation["by_class"]]
     return {
         "test/scores": (_SCORE_COLUMNS, _score_rows(evaluation)),
@@ -165,8 +181,15 @@ def log_label_scores(loggers: Iterable[Logger], evaluation: Mapping[str, Any], s
     rows = [[row[column] for column in columns] for row in evaluation["by_class"]]
     for logger in loggers:
         panels = _panels_of(logger)
+        panels.log_scalars(logger, further_scores(evaluation), step)
         panels.log_table(logger, "test/scores", _SCORE_COLUMNS, _score_rows(evaluation), step)
         panels.log_table(logger, "test/per_label_scores", columns, rows, step)
+
+
+def further_scores(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the scores and the ends of their intervals as metrics, without those that are logged already."""
+    found = flat_scores({name: Score.parse(score) for name, score in evaluation["scores"].items()})
+    return {name: value for name, value in found.items() if name not in evaluation["metrics"]}
 
 
 def _score_rows(evaluation: Mapping[str, Any]) -> list[list[Any]]:

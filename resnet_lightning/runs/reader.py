@@ -5,7 +5,7 @@ import datetime
 import math
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from .lock import is_held
 from .readable import UNREADABLE, parse_json, parse_yaml, read_text
 from .results_by_image import ResultsByImage, parse_results_by_image
 from .robustness import FILE, Robustness
+from .scores import Score, class_scores, flat_scores, scores
 
 T = TypeVar("T")
 
@@ -43,6 +44,9 @@ class Evaluation:
         mistakes: the mistakes, sorted by confidence in descending order; each has image, label, prediction, confidence
             and png (in base64).
         by_image: which test images are classified correctly; None if that is unknown.
+        images: the number of test images; None if that is unknown.
+        scores: the scores of the test, with their 95 % intervals.
+        by_class: the scores of each class, or of each label if an image may have several.
     """
 
     classes: list[str]
@@ -50,6 +54,16 @@ class Evaluation:
     metrics: dict[str, float]
     mistakes: list[dict[str, Any]]
     by_image: ResultsByImage | None = None
+    images: int | None = None
+    scores: dict[str, Score] = field(default_factory=dict)
+    by_class: list[dict[str, Any]] = field(default_factory=list)
+
+    def further_metrics(self) -> dict[str, float]:
+        """The scores and the ends of their intervals, by the names of metrics; see ``flat_scores``.
+
+        Metrics that the run has logged under such a name stay what they are.
+        """
+        return {name: value for name, value in flat_scores(self.scores).items() if name not in self.metrics}
 
 
 @dataclass(frozen=True)
@@ -117,10 +131,21 @@ class Run:
         return monitor if isinstance(monitor, str) else None
 
     def last(self, metric: str) -> float | None:
-        """The last logged value of a metric; without one, the value in ``evaluation.json``."""
+        """The last logged value of a metric; without one, the value or score in ``evaluation.json``."""
         if metric in self.curves:
             return self.curves[metric][-1][1]
-        return self.evaluation.metrics.get(metric) if self.evaluation else None
+        if self.evaluation is None:
+            return None
+        return self.evaluation.metrics.get(metric, self.evaluation.further_metrics().get(metric))
+
+    def accuracy_score(self) -> Score | None:
+        """The accuracy of the test with its interval; None if it is not that of ``test/acc``.
+
+        A module may log another accuracy, and a metric may be that of another test.
+        """
+        logged, found = self.last("test/acc"), self.evaluation.scores if self.evaluation else {}
+        score = found.get("accuracy") or found.get("images with all labels right")
+        return score if score and logged is not None and abs(score.value - logged) < 5e-5 else None
 
     def best_monitored(self) -> tuple[float, float]:
         """Sort key: the best value of the monitored metric, ties broken by validation accuracy.
@@ -252,10 +277,25 @@ def _parse_evaluation(text: str) -> Evaluation:
     read = parse_json(text)
     metrics = {str(name): float(value) for name, value in read.get("metrics", {}).items()}
     mistakes = [{**mistake, "confidence": float(mistake["confidence"])} for mistake in read.get("mistakes", [])]
+    stored = {str(name): Score.parse(score) for name, score in (read.get("scores") or {}).items()}
     if read.get("multilabel") is True:
-        return Evaluation([*map(str, read["classes"])], [], metrics, mistakes)
+        images = None if read.get("images") is None else int(read["images"])
+        rows = [_parse_row(row) for row in read.get("by_class", [])]
+        return Evaluation([*map(str, read["classes"])], [], metrics, mistakes, None, images, stored, rows)
     confusion = [[int(count) for count in row] for row in read["confusion"]]
     if not confusion or any(len(row) != len(confusion) for row in confusion):
         raise ValueError("the confusion matrix is not square")
     classes = [*map(str, read["classes"]), *map(str, range(len(read["classes"]), len(confusion)))][: len(confusion)]
-    return Evaluation(classes, confusion, metrics, mistakes, parse_results_by_image(read.get("by_image")))
+    by_image = parse_results_by_image(read.get("by_image"))
+    images, right = sum(map(sum, confusion)), sum(row[k] for k, row in enumerate(confusion))
+    if images and ("accuracy" not in stored or abs(stored["accuracy"].value - right / images) > 1e-6):
+        stored = scores(confusion)  # an older run has none
+    rows = [asdict(row) for row in class_scores(classes, confusion)]
+    return Evaluation(classes, confusion, metrics, mistakes, by_image, images, stored, rows)
+
+
+def _parse_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns the scores of a label: its name, counts and numbers; None where there is no image."""
+    values = {str(key): None if value is None else float(value) for key, value in row.items() if key != "name"}
+    counts = {key: int(row[key]) for key in ("images", "missed", "wrongly_predicted")}
+    return {"name": str(row["name"]), **values, **counts}

@@ -1,8 +1,9 @@
 """The scores of a test and how sure they are, from its confusion matrix."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,23 +25,55 @@ class Score:
 
     def __str__(self) -> str:
         """Formats it in percent: ``99.15% [97.5, 99.7]``."""
-        interval = "" if self.interval is None else " [{:.1f}, {:.1f}]".format(*(100 * end for end in self.interval))
-        return f"{self.value:.2%}{interval}"
+        return f"{self.value:.2%} {self.interval_text()}".rstrip()
+
+    def interval_text(self) -> str:
+        """Formats the interval in percent: ``[97.5, 99.7]``; empty if there is none."""
+        return "" if self.interval is None else "[{:.1f}, {:.1f}]".format(*(100 * end for end in self.interval))
 
     def as_dict(self) -> dict[str, float | None]:
         """Returns what ``evaluation.json`` has of it."""
         low, high = self.interval or (None, None)
         return {"value": self.value, "low": low, "high": high}
 
+    @classmethod
+    def parse(cls, read: Mapping[str, Any]) -> Self:
+        """Reads what ``as_dict`` returns.
+
+        Raises:
+            KeyError, TypeError, ValueError: if it is damaged.
+        """
+        low, high = read["low"], read["high"]
+        return cls(float(read["value"]), None if low is None or high is None else (float(low), float(high)))
+
+
+_KEYS = {"accuracy": "acc", "images with all labels right": "acc", "mean average precision": "mAP"}
+"""The scores that are logged as a metric too."""
+
+
+def flat_scores(found: Mapping[str, Score]) -> dict[str, float]:
+    """Returns scores by the names of metrics, with the ends of their intervals.
+
+    Such as ``test/balanced_accuracy``, ``test/balanced_accuracy_low`` and ``test/balanced_accuracy_high``.
+    """
+    flat: dict[str, float] = {}
+    for name, score in found.items():
+        key = f"test/{_KEYS.get(name, name.lower().replace(' ', '_'))}"
+        flat[key] = score.value
+        if score.interval is not None:
+            flat[f"{key}_low"], flat[f"{key}_high"] = score.interval
+    return flat
+
 
 def scores(confusion: Sequence[Sequence[int]] | Counts) -> dict[str, Score]:
-    """Returns accuracy, balanced accuracy, and the means of precision and F1 over the classes.
+    """Returns accuracy, balanced accuracy, and macro precision and macro F1.
 
-    Balanced accuracy is the mean of the recalls of the classes. A class counts in the mean of precision and F1 if it
-    has test images or predictions, and in that of the recall if it has test images.
+    Balanced accuracy is the mean of the recalls of the classes, which is also called macro recall (Brodersen et al.
+    2010). Macro precision and macro F1 are the means over the classes, too. A class counts in precision and F1 if it has
+    test images or predictions, and in the recall if it has test images.
 
     The interval of the accuracy is that of Wilson 1927 (*Probable Inference, the Law of Succession, and Statistical
-    Inference*), which also holds without mistakes. The others are percentiles of 1,000 bootstrap samples of the test
+    Inference*), which also holds without mistakes, where a bootstrap interval has no width. The others are percentiles of 1,000 bootstrap samples of the test
     images (Efron 1979); without a mistake, these would all be the same, and there is none.
 
     The intervals are those of this model on other images of the same kind. They do not contain the deviation between
@@ -55,7 +88,7 @@ def scores(confusion: Sequence[Sequence[int]] | Counts) -> dict[str, Score]:
         return {}
     of_all = _means(*_sums(np.array([counts])))
     found = {"accuracy": Score(right / total, wilson_interval(right, total))}
-    means = {"balanced accuracy": of_all[0], "mean precision": of_all[1], "mean F1": of_all[2]}
+    means = {"balanced accuracy": of_all[0], "macro precision": of_all[1], "macro F1": of_all[2]}
     intervals = _bootstrap_intervals(counts) if right < total else [None] * 3
     for (name, value), interval in zip(means.items(), intervals, strict=True):
         found[name] = Score(float(value[0]), interval)
@@ -72,13 +105,25 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """The scores of a class: the number of its test images, precision, recall and F1; None where there is no image."""
+    """The scores of a class; None where there is no image.
+
+    Args:
+        name: the name of the class.
+        images: the number of its test images.
+        precision: the share of its predictions that are right.
+        recall: the share of its images that are predicted.
+        f1: the harmonic mean of both.
+        recall_low: the lower end of Wilson's 95 % interval of the recall.
+        recall_high: its upper end.
+    """
 
     name: str
     images: int
     precision: float | None
     recall: float | None
     f1: float | None
+    recall_low: float | None
+    recall_high: float | None
 
 
 def class_scores(classes: Sequence[str], confusion: Sequence[Sequence[int]] | Counts) -> list[ClassScores]:
@@ -90,10 +135,12 @@ def class_scores(classes: Sequence[str], confusion: Sequence[Sequence[int]] | Co
     """
     counts = np.asarray(confusion, np.int64)
     precision, recall, f1 = (values[0] for values in _by_class(*_sums(counts[None])))
-    return [
-        ClassScores(name, int(counts[k].sum()), *(_or_none(values[k]) for values in (precision, recall, f1)))
-        for k, name in enumerate(classes)
-    ]
+    rows = []
+    for k, name in enumerate(classes):
+        images = int(counts[k].sum())
+        ends = wilson_interval(int(counts[k, k]), images) if images else (None, None)
+        rows.append(ClassScores(name, images, *(_or_none(values[k]) for values in (precision, recall, f1)), *ends))
+    return rows
 
 
 def _or_none(value: float) -> float | None:
@@ -119,7 +166,7 @@ def _by_class(right: Floats, images: Floats, predictions: Floats) -> tuple[Float
 
 
 def _means(right: Floats, images: Floats, predictions: Floats) -> tuple[Floats, Floats, Floats]:
-    """Returns balanced accuracy, mean precision and mean F1, each (N,)."""
+    """Returns balanced accuracy, macro precision and macro F1, each (N,)."""
     precision, recall, f1 = _by_class(right, images, predictions)
     return np.nanmean(recall, 1), np.nanmean(precision, 1), np.nanmean(f1, 1)
 

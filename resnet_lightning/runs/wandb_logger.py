@@ -15,7 +15,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
-from .panels import score_tables
+from .panels import further_scores, score_tables
 from .wandb_journal import (
     RECORD,
     Journal,
@@ -223,6 +223,7 @@ class ResumableWandbLogger(WandbLogger):
             ["image", "file", *names],
             [[_image_of(m["png"]), m["image"], *(m[name] for name in names)] for m in evaluation["mistakes"]],
         )
+        self.log_metrics(further_scores(evaluation))
         for name, panel in panels.items():
             if self._is_reached:  # otherwise each panel would wait for the server again
                 self.log_metrics({name: panel})

@@ -84,7 +84,10 @@ def test_tensorboard_has_config_figures_and_tables(run):
     config = yaml.safe_load((run / "config.yaml").read_text())
     shown = yaml.safe_load(texts["config"].removeprefix("```yaml").removesuffix("```"))
     assert {key: shown[key] for key in config} == config
-    classes = json.loads((run / "evaluation.json").read_text())["classes"]
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    (event,) = events.Scalars("test/balanced_accuracy_high")
+    assert event.value == pytest.approx(evaluation["scores"]["balanced accuracy"]["high"])
+    classes = evaluation["classes"]
     lines = texts["test/per_class_accuracy"].splitlines()
     assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == classes
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
@@ -131,6 +134,8 @@ def test_mlflow_has_config_figures_and_tables(run, mlflow_run):
     evaluation = json.loads((run / "evaluation.json").read_text())
     accuracies = list(csv.DictReader((stored / "test/per_class_accuracy.csv").read_text().splitlines()))
     assert [int(row["images"]) for row in accuracies] == [sum(line) for line in evaluation["confusion"]]
+    assert found.data.metrics["test/macro_f1"] == pytest.approx(evaluation["scores"]["macro F1"]["value"])
+    assert found.data.metrics["test/acc_low"] == pytest.approx(evaluation["scores"]["accuracy"]["low"])
     mistakes = list(csv.DictReader((stored / "test/worst_mistakes.csv").read_text().splitlines()))
     assert [row["image"] for row in mistakes] == [mistake["image"] for mistake in evaluation["mistakes"]]
 

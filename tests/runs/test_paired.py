@@ -12,6 +12,7 @@ from rich.console import Console
 from resnet_lightning.cli.differences_by_seed import print_differences
 from resnet_lightning.cli.table_by_setting import table_by_setting
 from resnet_lightning.errors import InputError
+from resnet_lightning.runs.certainty import certainty_of_best
 from resnet_lightning.runs.comparison import by_seed
 from resnet_lightning.runs.paired import compare_with_best, sign_test
 from resnet_lightning.runs.ranking import best_first, smaller_is_better
@@ -166,3 +167,26 @@ def test_the_table_by_setting_is_sorted_and_counts_runs(make_run, capsys):
     assert printed([*runs[:2], read_run(runs[2].folder)])[1].split() == ["model.lr", "0.2", "-", "-", "0"]
     with pytest.raises(InputError, match=r"--sort is 'test/ac', a metric that no run has; did you mean 'test/acc'"):
         table_by_setting(runs, "test/ac")
+
+
+# What a sweep says of its best setting.
+
+
+def certainty(make_run, tests: dict[float, list[float]]) -> str:
+    """Of settings by learning rate, each with a test accuracy for each seed; the smallest rate is the best."""
+    runs = [make_run(lr, seed, lr, test) for lr, values in tests.items() for seed, test in enumerate(values)]
+    return certainty_of_best(by_seed(runs))
+
+
+def test_one_seed_resolves_nothing(make_run):
+    sentence = certainty(make_run, {0.1: [0.99], 0.2: [0.5]})
+    assert sentence.startswith("with one seed each, no difference in test/acc is resolved")
+
+
+def test_the_best_setting_is_better_only_than_those_whose_interval_says_so(make_run):
+    tests = {0.1: [0.95, 0.96, 0.97], 0.2: [0.90, 0.911, 0.92], 0.3: [0.94, 0.97, 0.965], 0.4: [0.97, 0.981, 0.99]}
+    how = " (by test/acc of runs with the same seed; all intervals together 95%)"
+    first_two = {lr: tests[lr] for lr in (0.1, 0.2)}
+    assert certainty(make_run, first_two) == f"it is measurably better than the other setting{how}"
+    counts = "measurably better than 1 of 3 other settings, not told apart from 1, measurably worse than 1"
+    assert certainty(make_run, {lr + 1: values for lr, values in tests.items()}) == f"it is {counts}{how}"

@@ -283,13 +283,33 @@ def test_the_confusion_matrix_and_the_accuracy_of_each_class(folders):
     confusion = [[3, 1, 0], [0, 4, 0], [2, 0, 0]]
     edit_json(folders[0] / "evaluation.json", classes=["ant", "bee", "cat"], confusion=confusion, mistakes=[])
     write_metrics(folders[0], test_acc=0.5)
-    (table,) = [table for table in tables_of(page_of(folders[0])) if table[0][0] == "class"]
+    page = page_of(folders[0])
+    table, scores = [table for table in tables_of(page) if table[0][0] == "class"]
     assert table == [
         ["class", "accuracy", "ant", "bee", "cat"],
         ["ant", "75.00%", "3", "1", ""],
         ["bee", "100.00%", "", "4", ""],
         ["cat", "0.00%", "2", "", ""],
     ]
+    # The lowest F1 first. Wilson's interval of 4 images of 4 begins at 1 / (1 + 1.96**2 / 4).
+    assert scores == [
+        ["class", "images", "recall [95% interval]", "precision", "F1"],
+        ["cat", "2", "0.00% [0.0, 65.8]", "0.00%", "0.00%"],
+        ["ant", "4", "75.00% [30.1, 95.4]", "60.00%", "66.67%"],
+        ["bee", "4", "100.00% [51.0, 100.0]", "80.00%", "88.89%"],
+    ]
+    assert "3 of 3 classes have fewer than 30 test images" in page
+    (of_all,) = [table for table in tables_of(page) if table[0][0] == "score"]
+    assert of_all[0] == ["score", "value", "95% interval"]
+    assert of_all[1] == ["accuracy", "70.00%", "[39.7, 89.2]"]
+    assert of_all[2][:2] == ["balanced accuracy", "58.33%"]
+
+
+def test_the_interval_in_the_table_of_runs_is_that_of_the_test(trained, page):
+    evaluation = json.loads((trained / "a/evaluation.json").read_text())
+    score = evaluation["scores"]["accuracy"]
+    text = f"{score['value']:.2%} [{100 * score['low']:.1f}, {100 * score['high']:.1f}], n = 355"
+    assert tables_of(page)[0][1][3] == text
 
 
 @pytest.mark.slow
@@ -302,8 +322,9 @@ def test_a_hundred_classes_are_a_figure_and_a_table_to_open(folders):
     assert '<figure role="img" aria-label="confusion matrix' in page
     (table,) = [table for table in tables_of(page) if table[0][0] == "class"]
     # The lowest first.
-    assert table[1] == ["kind 6", "1", "0.00%"]
-    assert table[2] == ["kind 0", "1", "100.00%"]
+    assert table[1] == ["kind 6", "1", "0.00% [0.0, 79.3]", "0.00%", "0.00%"]
+    assert table[2][:3] == ["kind 7", "1", "100.00% [20.7, 100.0]"]
+    assert table[3][:3] == ["kind 0", "1", "100.00% [20.7, 100.0]"]
 
 
 def test_a_group_shows_the_test_of_its_best_run_on_the_validation_images(folders):

@@ -193,7 +193,9 @@ def test_the_list_has_epochs_accuracies_and_state(folder, capsys, monkeypatch):
     (line,) = [line for line in capsys.readouterr().out.splitlines() if folder.name in line]
     run = read_run(folder)
     accuracies = f"{run.best_accuracy():.2%}", f"{run.last('test/acc'):.2%}"
-    assert line.split() == [str(folder), "digits", "2/2", *accuracies, "2020-05-06", "killed"]
+    score = json.loads((folder / "evaluation.json").read_text())["scores"]["accuracy"]
+    interval = f"[{100 * score['low']:.1f},", f"{100 * score['high']:.1f}]", "355"
+    assert line.split() == [str(folder), "digits", "2/2", *accuracies, *interval, "2020-05-06", "killed"]
 
 
 def test_brackets_in_names_are_no_markup(folder, capsys, monkeypatch):
@@ -328,6 +330,38 @@ def test_json_has_what_the_table_has(grid, capsys):
     assert (second["settings"]["model.lr"], second["settings"]["trainer.max_epochs"]) == (0.05, 2)
     assert third["metrics"] == {"val/acc": 0.3, "val/loss": None}
     assert (third["best_val_acc"], third["state"], third["started"][:10]) == (0.3, "finished", "2020-01-03")
+
+
+def test_scores_and_their_intervals_are_in_json_csv_and_sort(grid, capsys):
+    edit = json.loads((grid["second"] / "evaluation.json").read_text())
+    edit["scores"]["macro F1"] = {"value": 0.99, "low": 0.98, "high": 1.0}
+    (grid["second"] / "evaluation.json").write_text(json.dumps(edit))
+    del edit["scores"], edit["by_class"], edit["images"]  # as an older version wrote it
+    (grid["first"] / "evaluation.json").write_text(json.dumps(edit))
+    assert listed(capsys, "--sort", "test/macro_f1") == ["second", "first", "third"]
+    runs_command(["--json", "--sort", "started"])
+    third, second, first = json.loads(capsys.readouterr().out)
+    assert second["scores"]["macro F1"] == {"value": 0.99, "low": 0.98, "high": 1.0}
+    assert (first["test_images"], third["test_images"], third["scores"]) == (355, None, {})
+    assert [row["name"] for row in first["by_class"]] == list("0123456789")
+    assert first["scores"]["accuracy"] == pytest.approx(second["scores"]["accuracy"])
+    runs_command(["--csv", "--sort", "started"])
+    third, second, first = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (second["test/macro_f1"], second["test/macro_f1_low"], third["test/macro_f1"]) == ("0.99", "0.98", "")
+    assert float(first["test/acc_low"]) == pytest.approx(json.loads(json.dumps(edit))["metrics"]["test/acc"], abs=0.1)
+
+
+def test_an_accuracy_of_other_images_has_no_interval(grid, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    runs_command([])
+    assert "interval" not in capsys.readouterr().out  # test/acc in metrics.csv is not that of the confusion matrix
+
+
+@pytest.mark.parametrize("damage", [[1], {"accuracy": 3}, {"accuracy": {"value": "x", "low": 0, "high": 1}}])
+def test_damaged_scores_are_noted(folder, damage):
+    read = json.loads((folder / "evaluation.json").read_text())
+    (folder / "evaluation.json").write_text(json.dumps({**read, "scores": damage}))
+    assert read_run(folder).notes == ("evaluation.json is damaged",)
 
 
 def test_without_runs_json_is_an_empty_list(tmp_path, monkeypatch, capsys):

@@ -21,8 +21,8 @@ def test_scores_are_those_of_torchmetrics():
     expected = {
         "accuracy": float((labels == predictions).float().mean()),
         "balanced accuracy": float(multiclass_accuracy(predictions, labels, **options)),
-        "mean precision": float(multiclass_precision(predictions, labels, **options)),
-        "mean F1": float(multiclass_f1_score(predictions, labels, **options)),
+        "macro precision": float(multiclass_precision(predictions, labels, **options)),
+        "macro F1": float(multiclass_f1_score(predictions, labels, **options)),
     }
     assert found == pytest.approx(expected)
 
@@ -54,9 +54,9 @@ def test_wilsons_interval():
 def test_without_a_mistake_only_the_accuracy_has_an_interval():
     found = scores([[5, 0], [0, 5]])
     assert found["accuracy"].interval == pytest.approx((0.7225, 1.0), abs=5e-5)
-    assert found["mean F1"].value == 1
-    assert found["mean F1"].interval is None
-    assert [str(found[name]) for name in ("accuracy", "mean F1")] == ["100.00% [72.2, 100.0]", "100.00%"]
+    assert found["macro F1"].value == 1
+    assert found["macro F1"].interval is None
+    assert [str(found[name]) for name in ("accuracy", "macro F1")] == ["100.00% [72.2, 100.0]", "100.00%"]
 
 
 def test_intervals_hold_the_true_score_in_95_of_100_tests():
@@ -64,7 +64,7 @@ def test_intervals_hold_the_true_score_in_95_of_100_tests():
     probabilities = np.array([[0.45, 0.05], [0.1, 0.4]])
     recalls = probabilities.diagonal() / probabilities.sum(1)
     f1 = 2 * probabilities.diagonal() / (probabilities.sum(1) + probabilities.sum(0))
-    truth = {"accuracy": 0.85, "balanced accuracy": recalls.mean(), "mean F1": f1.mean()}
+    truth = {"accuracy": 0.85, "balanced accuracy": recalls.mean(), "macro F1": f1.mean()}
     generator, held = np.random.default_rng(1), dict.fromkeys(truth, 0)
     for _ in range(400):
         found = scores(generator.multinomial(300, probabilities.ravel()).reshape(2, 2))

@@ -72,6 +72,11 @@ def test_curves_and_panels_are_there(run):
     logged = rows(found)
     numbers = {"train/loss", "val/acc", "test/acc", "train/grad_norm", "train/images_per_second", "lr-SGD/pg1"}
     assert numbers <= logged.keys()
+    scores = json.loads((folder / "evaluation.json").read_text())["scores"]
+    for name, key in ("accuracy", "acc"), ("balanced accuracy", "balanced_accuracy"), ("macro F1", "macro_f1"):
+        for end in "low", "high":
+            assert logged[f"test/{key}_{end}"] == pytest.approx(scores[name][end])
+    assert logged["test/macro_f1"] == pytest.approx(scores["macro F1"]["value"])
     for panel in (
         "train/first_batch",
         "test/confusion_matrix",

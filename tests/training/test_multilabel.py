@@ -180,5 +180,7 @@ def test_a_run_learns_resumes_predicts_exports_and_reports(tables, capsys):
 
     assert main(["report", "whole", "--output", "page.html"]) == 0
     page = Path("page.html").read_text()
-    assert "average_precision" in page
+    assert "average precision" in page
+    assert "macro F1" in page
+    assert "3 of 3 labels have fewer than 30 test images" in page
     assert "threshold" in page

@@ -30,11 +30,10 @@ from ..mcnemar import compare_images
 from ..ranking import best_first
 from ..reader import Evaluation, Run
 from .curves import HEIGHT, WIDTH, Chart, Series, chart, diverged
+from .scores import class_table, score_table
 from .tables import (
     DifferenceTable,
     FinalTable,
-    class_accuracies,
-    class_table,
     confusion_rows,
     difference_table,
     final_table,
@@ -164,14 +163,16 @@ def _test(group: Sequence[Run], groups: Sequence[Sequence[Run]], numbers: dict[P
         "label": group_labels(groups)[run.folder] if len(groups) > 1 else "",
         "number": numbers[run.folder],
         "is_selected": len(group) > 1,
+        "scores": score_table(evaluation),
         "by_class": class_table(evaluation),
+        "is_long": len(evaluation.classes) > MOST_CLASSES_IN_TABLE,
         "mistakes": [_mistake(mistake) for mistake in evaluation.mistakes],
         "robustness": robustness_table(run.robustness) if run.robustness else None,
     }
     if not evaluation.confusion:  # an image may have several labels
         return test
     if len(evaluation.classes) > MOST_CLASSES_IN_TABLE:
-        return {**test, "matrix": _matrix(evaluation), "accuracies": class_accuracies(evaluation)}
+        return {**test, "matrix": _matrix(evaluation)}
     return {**test, "classes": evaluation.classes, "confusion": confusion_rows(evaluation)}
 
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ..comparison import REPEATS, compared_metrics, differences, final_metrics, group_labels, run_numbers, seed_of
 from ..formatting import duration, epochs, interval, mean_and_deviation, percent, signed
 from ..paired import LEVEL, compare_with_best
@@ -24,6 +22,7 @@ class RunRow:
     notes: tuple[str, ...]
     state: str
     test_accuracy: str
+    test_interval: str
     best_accuracy: str
     epochs: str
     started: str
@@ -43,6 +42,7 @@ def run_row(run: Run, number: str) -> RunRow:
         notes=run.notes,
         state=run.state,
         test_accuracy=percent(run.last("test/acc")),
+        test_interval=_interval_and_images(run),
         best_accuracy=percent(run.best_accuracy()),
         epochs=epochs(run),
         started=f"{run.started:%Y-%m-%d %H:%M}",
@@ -52,6 +52,12 @@ def run_row(run: Run, number: str) -> RunRow:
         parameters=f"{parameters:,}" if parameters else "",
         device=run.record.get("device", "-"),
     )
+
+
+def _interval_and_images(run: Run) -> str:
+    """The 95 % interval of the test accuracy and the number of images; empty if they are unknown."""
+    score, images = run.accuracy_score(), run.evaluation.images if run.evaluation else None
+    return f"{score.interval_text()}, n = {images:,}" if score and images else ""
 
 
 @dataclass(frozen=True)
@@ -172,48 +178,6 @@ def setting_table(groups: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> 
         seeds = ", ".join(dict.fromkeys(seed_of(run) for run in group))
         rows.append((run_numbers(group, numbers), [*(found[key][index] for key in keys), seeds]))
     return SettingTable([*keys, "seed_everything"], rows)
-
-
-@dataclass(frozen=True)
-class ClassTable:
-    """The test metrics that have a value for each class: their names, and a row of values for each class."""
-
-    metrics: list[str]
-    rows: list[tuple[str, list[str]]]
-
-
-def class_table(evaluation: Evaluation) -> ClassTable | None:
-    """The test metrics by class, which are logged as ``test/recall/cat``; None if there are none."""
-    found: dict[str, dict[str, float]] = {}
-    for name, value in evaluation.metrics.items():
-        metric, _, of_class = name.removeprefix("test/").partition("/")
-        if of_class in evaluation.classes:
-            found.setdefault(metric, {})[of_class] = value
-    rows = [
-        (name, [f"{values[name]:.4f}" if name in values else "-" for values in found.values()])
-        for name in evaluation.classes
-    ]
-    return ClassTable(list(found), rows) if found else None
-
-
-@dataclass(frozen=True)
-class ClassAccuracy:
-    """The accuracy on the test images of a class, and how many there are."""
-
-    name: str
-    images: int
-    accuracy: str
-
-
-def class_accuracies(evaluation: Evaluation) -> list[ClassAccuracy]:
-    """The accuracy of each class, the lowest first."""
-    counts = np.array(evaluation.confusion, dtype=np.int64)
-    totals = counts.sum(1)
-    shares = counts.diagonal() / np.maximum(totals, 1)
-    return [
-        ClassAccuracy(evaluation.classes[k], int(totals[k]), percent(shares[k]) if totals[k] else "-")
-        for k in np.argsort(shares, kind="stable")
-    ]
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class MultilabelEvaluation(Callback):
 
 
 def label_scores(probabilities: Tensor, targets: Tensor, thresholds: Tensor) -> dict[str, Score]:
-    """Returns mean average precision, mean F1, and the share of images of which all labels are right.
+    """Returns mean average precision, macro F1, and the share of images of which all labels are right.
 
     The intervals of the means are percentiles of bootstrap samples of the images, as in ``runs.scores``.
 
@@ -174,7 +174,7 @@ def label_scores(probabilities: Tensor, targets: Tensor, thresholds: Tensor) -> 
         intervals = [(float(low), float(high)) if low < high else None for low, high in limits.T]
     return {
         "mean average precision": Score(of_all[0], intervals[0]),
-        "mean F1": Score(of_all[1], intervals[1]),
+        "macro F1": Score(of_all[1], intervals[1]),
         "images with all labels right": Score(right / images, wilson_interval(right, images)),
     }
 
