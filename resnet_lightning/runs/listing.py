@@ -35,13 +35,15 @@ def records(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """A mapping for each run, with values that JSON has.
 
     ``metrics`` holds the last value of each metric. A value that is not finite is None, and a metric that was not
-    logged is left out. ``scores`` are those of the test with their 95 % intervals, and ``by_class`` those of each class.
+    logged is left out. ``scores`` are those of the test with their 95 % intervals, ``by_class`` those of each class.
     """
     return [
         {
             **{name: _finite(value(run)) for name, value in _FACTS.items()},
             "metrics": {name: _finite(run.last(name)) for name in _metrics(run)},
-            "scores": {name: score.as_dict() for name, score in run.evaluation.scores.items()} if run.evaluation else {},
+            "scores": {
+                name: score.as_dict() for name, score in (run.evaluation.scores if run.evaluation else {}).items()
+            },
             "by_class": run.evaluation.by_class if run.evaluation else [],
             "settings": json.loads(json.dumps(_all_finite(settings(run)), default=str)),
             "notes": list(run.notes),

@@ -69,12 +69,13 @@ def scores(confusion: Sequence[Sequence[int]] | Counts) -> dict[str, Score]:
     """Returns accuracy, balanced accuracy, and macro precision and macro F1.
 
     Balanced accuracy is the mean of the recalls of the classes, which is also called macro recall (Brodersen et al.
-    2010). Macro precision and macro F1 are the means over the classes, too. A class counts in precision and F1 if it has
-    test images or predictions, and in the recall if it has test images.
+    2010). Macro precision and macro F1 are the means over the classes, too. A class counts in precision and F1 if it
+    has test images or predictions, and in the recall if it has test images.
 
     The interval of the accuracy is that of Wilson 1927 (*Probable Inference, the Law of Succession, and Statistical
-    Inference*), which also holds without mistakes, where a bootstrap interval has no width. The others are percentiles of 1,000 bootstrap samples of the test
-    images (Efron 1979); without a mistake, these would all be the same, and there is none.
+    Inference*), which also holds without mistakes, where a bootstrap interval has no width. The others are percentiles
+    of 1,000 bootstrap samples of the test images (Efron 1979); without a mistake, these would all be the same, and
+    there is none.
 
     The intervals are those of this model on other images of the same kind. They do not contain the deviation between
     trainings with different seeds.

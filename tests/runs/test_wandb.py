@@ -74,8 +74,8 @@ def test_curves_and_panels_are_there(run):
     assert numbers <= logged.keys()
     scores = json.loads((folder / "evaluation.json").read_text())["scores"]
     for name, key in ("accuracy", "acc"), ("balanced accuracy", "balanced_accuracy"), ("macro F1", "macro_f1"):
-        for end in "low", "high":
-            assert logged[f"test/{key}_{end}"] == pytest.approx(scores[name][end])
+        for side in "low", "high":
+            assert logged[f"test/{key}_{side}"] == pytest.approx(scores[name][side])
     assert logged["test/macro_f1"] == pytest.approx(scores["macro F1"]["value"])
     for panel in (
         "train/first_batch",

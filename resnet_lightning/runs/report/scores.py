@@ -80,7 +80,8 @@ def class_table(evaluation: Evaluation) -> ClassTable | None:
         for name in names
     ]
     heads = [*(f"{_TEXTS[key]} [95% interval]" if _has_interval(rows, key) else _TEXTS[key] for key in columns), *own]
-    return ClassTable("class" if evaluation.confusion else "label", heads, cells, _few(rows, bool(evaluation.confusion)))
+    are_classes = bool(evaluation.confusion)
+    return ClassTable("class" if are_classes else "label", heads, cells, _few(rows, are_classes))
 
 
 def _metrics_by_class(evaluation: Evaluation) -> dict[str, dict[str, float]]:
