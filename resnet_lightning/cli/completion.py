@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ..data import Augmentation, ImageDataModule, ImageFolderDataModule
 from ..models import list_models
 from .main import SUBCOMMANDS, main
-from .shipped_configs import shipped_configs
+from .shipped_configs import complete_configs, shipped_configs
 from .tool_parser import ToolParser
 
 _SCRIPT = """\
@@ -56,13 +56,13 @@ def bash_script(commands: Iterable[str], show: Callable[[list[str]], int]) -> st
     """
     options = {command: _options(command, show) for command in commands}
     values = {"--model.backbone": list_models(), "--find": ["lr", "batch_size"]}
-    shipped = [name.rpartition("/") for name in shipped_configs()]
+    overlays = [name.removeprefix("overlays/") for name in shipped_configs() if name.startswith("overlays/")]
     return _SCRIPT.format(
         commands=" ".join(options),
         options=_cases(options),
         values=_cases(values),
-        configs=" ".join(name for folder, _, name in shipped if not folder),
-        overlays=" ".join(name for folder, _, name in shipped if folder == "overlays"),
+        configs=" ".join(complete_configs()),
+        overlays=" ".join(overlays),
     )
 
 

@@ -20,7 +20,7 @@ from ..training.classifier import ImageClassifier
 from .augment_option import with_transform_in_config
 from .config_errors import GROUPS, OBJECT_KEYS, argument_names, one_line, parameters_of, unknown_option
 from .number_types import integers_first
-from .shipped_configs import shipped_configs
+from .shipped_configs import complete_configs
 from .strict_yaml import StrictError, check_yaml
 from .value_checks import check_values
 
@@ -179,8 +179,7 @@ def _similar_config(file: Path) -> str:
     if file.is_dir():
         return ": that is a folder; give the path of a file"
     nearby = [str(other) for other in file.parent.glob("*.yaml")] if file.parent.is_dir() else []
-    shipped = [name for name in shipped_configs() if "/" not in name]
-    names = {Path(name).stem: name for name in (*shipped, *nearby)}
+    names = {Path(name).stem: name for name in (*complete_configs(), *nearby)}
     if meant := nearest(file.stem, names):
         return f"; did you mean {' or '.join(repr(names[name]) for name in meant)}?"
     return "" if file.parent.is_dir() else f"; there is no folder {str(file.parent)!r}"

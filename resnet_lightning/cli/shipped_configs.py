@@ -34,16 +34,21 @@ def shipped_configs() -> dict[str, Path]:
     return {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in paths}
 
 
+def complete_configs() -> list[str]:
+    """Returns the names of the configs that ``--config`` takes: neither overlays nor sweeps."""
+    return [name for name in shipped_configs() if name.partition("/")[0] not in ("overlays", "sweeps")]
+
+
 def config_path(config: str) -> str:
     """Returns the path of a config as given with ``--config``.
 
-    A bare name such as ``digits``, without a folder and a suffix, is a shipped config unless there is a file of that
-    name. Every other value is returned as it is.
+    A bare name such as ``digits`` or ``speed/mnist``, without a suffix, is a shipped config unless there is a file of
+    that name. Every other value is returned as it is.
 
     Raises:
         InputError: if it is a bare name that is neither a file nor a shipped config.
     """
-    if not re.fullmatch(r"\w+", config) or Path(config).exists():
+    if not re.fullmatch(r"(speed/)?\w+", config) or Path(config).exists():
         return config
     path = FOLDER / f"{config}.yaml"
     if path.is_file():
@@ -52,8 +57,7 @@ def config_path(config: str) -> str:
         raise InputError(f"{config!r} is an overlay; give a config, and --overlay {config}")
     if Path(f"{config}.yaml").is_file():
         raise InputError(f"there is no config {config!r}; did you mean '{config}.yaml'?")
-    known = [name for name in shipped_configs() if "/" not in name]
-    raise InputError(f"there is no config {config!r}; {did_you_mean(config, known)}")
+    raise InputError(f"there is no config {config!r}; {did_you_mean(config, complete_configs())}")
 
 
 def read_header(text: str) -> Header:

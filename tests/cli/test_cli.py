@@ -277,13 +277,13 @@ def test_help_shows_what_matters_first(command, capsys):
     assert "a name from ``list_models()``" in out
 
 
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGS = sorted(path for folder in (".", "speed") for path in (ROOT / "configs" / folder).glob("*.yaml"))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_is_headed_by_its_command_and_figure(config):
     head = "".join(line for line in config.read_text().splitlines(keepends=True) if line.startswith("#"))
-    assert re.search(rf"^#   lightning fit --config {config.stem}\b", head, re.MULTILINE)
+    assert re.search(rf"^#   lightning fit --config (speed/)?{config.stem}\b", head, re.MULTILINE)
     assert re.search(r"Expected|Published|no figure", head)
     assert re.search(r"^# Cost: .+\.$", head, re.MULTILINE)
 

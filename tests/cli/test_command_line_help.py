@@ -20,7 +20,8 @@ from resnet_lightning.cli.main import SUBCOMMANDS, main
 DIGITS = str(ROOT / "configs" / "digits.yaml")
 SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
 LONGER = ["--trainer.max_epochs", "7"]
-CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+CONFIGS = [path.stem for path in sorted((ROOT / "configs").glob("*.yaml"))]
+SPEED = [f"speed/{path.stem}" for path in sorted((ROOT / "configs" / "speed").glob("*.yaml"))]
 OVERLAYS = sorted(path.stem for path in (ROOT / "configs" / "overlays").glob("*.yaml"))
 
 
@@ -297,7 +298,7 @@ def test_values_are_completed(complete):
     assert found == [name for name in list_models() if name.startswith("resnet")]
     assert complete("lightning", "fit", "--model.backbone", "") == list_models()
     assert complete("lightning", "fit", "--find", "") == ["lr", "batch_size"]
-    assert complete("lightning", "fit", "--config", "") == CONFIGS
+    assert complete("lightning", "fit", "--config", "") == CONFIGS + SPEED
     assert complete("lightning", "fit", "--config", "configs/") == []  # the shell completes files
 
 

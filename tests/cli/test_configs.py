@@ -41,6 +41,8 @@ def test_a_file_of_that_name_comes_first():
     Path("digits").write_text("trainer: {max_epochs: 3}\n")
     assert config_path("digits") == "digits"
     assert config_path("mnist_resnet18") == str(CONFIGS / "mnist_resnet18.yaml")
+    assert config_path("speed/mnist") == str(CONFIGS / "speed" / "mnist.yaml")
+    assert config_path("other/mnist") == "other/mnist"
 
 
 def test_the_overlays_of_a_shipped_config_may_also_be_in_configs():

@@ -15,7 +15,7 @@ from repository import CONFIGS, ROOT
 from resnet_lightning.cli.main import main
 
 SCHEMA = CONFIGS / "schema.json"
-CHECKED = sorted([*CONFIGS.glob("*.yaml"), *(CONFIGS / "overlays").glob("*.yaml")])
+CHECKED = sorted(path for folder in (".", "speed", "overlays") for path in (CONFIGS / folder).glob("*.yaml"))
 DIGITS = (CONFIGS / "digits.yaml").read_text()
 
 
