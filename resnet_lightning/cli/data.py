@@ -3,10 +3,13 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -183,19 +186,30 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def _draw_mosaic(found: Inspection, path: Path) -> None:
-    """Draws up to four training images of each class, with the names of their classes above them."""
-    chosen = []
-    for label in range(min(len(found.classes), _MOST_CLASSES)):
-        chosen += [i for i in found.readable if i.split == "train" and label in i.labels and i not in chosen][:4]
-    side = 128
-    pixels = []
-    for image in chosen:
-        read = read_image(str(found.root / image.file), 3, found.white_level)
-        pixels.append(scale_and_cut(read, side, side).permute(1, 2, 0).numpy())
-    captions = [", ".join(found.classes[label] for label in image.labels) for image in chosen]
-    figures.save(
-        figures.images_in_a_grid(pixels, captions, title=f"Training images in {found.root.absolute().name}"), path
-    )
+    """Draws up to eight training images of each class in a row; with several labels, four with their labels below."""
+    several = _has_several_labels(found)
+    chosen: list[ImageFacts] = []
+    rows: dict[str, list[NDArray[np.uint8] | None]] = {}
+    for label, name in enumerate(found.classes[:_MOST_CLASSES]):
+        of_class = [i for i in found.readable if i.split == "train" and label in i.labels and i not in chosen]
+        of_class = of_class[: 4 if several else 8]
+        rows[name] = [_pixels(found, image) for image in of_class]
+        chosen += of_class
+    columns = 8 if several else max(map(len, rows.values()), default=1)
+    more = f", {len(rows)} of {len(found.classes)} classes" if len(rows) < len(found.classes) else ""
+    title = f"Training images in {found.root.absolute().name}{more}"
+    if several:
+        captions = [", ".join(found.classes[label] for label in image.labels) for image in chosen]
+        grid = figures.images_in_a_grid(chain(*rows.values()), captions, columns=columns, title=title)
+    else:
+        cells = [cell for row in rows.values() for cell in [*row, *[None] * (columns - len(row))]]
+        grid = figures.images_in_a_grid(cells, columns=columns, title=title, row_names=list(rows))
+    figures.save(grid, path)
+
+
+def _pixels(found: Inspection, image: ImageFacts) -> NDArray[np.uint8]:
+    pixels = read_image(str(found.root / image.file), 3, found.white_level)
+    return scale_and_cut(pixels, 128, 128).permute(1, 2, 0).numpy()
 
 
 def _has_several_labels(found: Inspection) -> bool:

@@ -34,7 +34,7 @@ def learning_curves(curves: Mapping[str, Curve], best: tuple[str, int] | None = 
         points = [(epoch + 1, value) for epoch, value in curve if math.isfinite(value)]
         if points and stage in _STAGES:
             quantities.setdefault(quantity, {})[stage] = points
-    figure = new_figure(max(4.4 * len(quantities), 4.4), 3.2)
+    figure = new_figure(max(4.4 * len(quantities), 4.4), 3.4)
     for number, (quantity, stages) in enumerate(quantities.items(), start=1):
         _draw_quantity(figure.add_subplot(1, len(quantities), number), quantity, stages, best)
     return figure
@@ -54,7 +54,8 @@ def _draw_quantity(axes: "Axes", quantity: str, stages: Mapping[str, Curve], bes
     axes.set_xticks(_ticks(int(last)))
     if best:
         _mark_best(axes, quantity, stages, best, factor)
-    axes.legend()
+    spaces = {"columnspacing": 1.0, "handlelength": 1.4, "handletextpad": 0.5}
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.17), ncols=3, **spaces)  # where it hides no line
 
 
 def _ticks(last: int) -> list[int]:
@@ -76,12 +77,16 @@ def _set_limits(axes: "Axes", values: Sequence[Sequence[float]]) -> None:
 
 def _mark_best(axes: "Axes", quantity: str, stages: Mapping[str, Curve], best: tuple[str, int], factor: int) -> None:
     metric, epoch = best[0], best[1] + 1
-    axes.axvline(epoch, color=QUIET, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
+    line = axes.axvline(epoch, color=QUIET, linewidth=0.9, linestyle=(0, (3, 3)), zorder=1)
     stage, _, monitored = metric.partition("/")
     value = dict(stages.get(stage, ())).get(epoch)
-    if monitored != quantity or value is None:
+    if value is None:
+        line.set_label(f"best epoch: {epoch}")
         return
     shown = f"{value:.2%}" if factor == 100 else f"{value:.4g}"
+    if monitored != quantity:  # the best epoch by another metric
+        line.set_label(f"best epoch {epoch}: {shown}")
+        return
     axes.plot(
         *(epoch, factor * value),
         marker="o",

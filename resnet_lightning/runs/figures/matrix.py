@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .style import QUIET, RIGHT, WRONG, escape_dollars, new_figure, shortened, style, text_width
+from .style import RIGHT, WRONG, escape_dollars, new_figure, shortened, style, text_width
 
 if TYPE_CHECKING:  # the import takes half a second, so it is left to the functions that draw
     from matplotlib.axes import Axes
@@ -41,8 +41,11 @@ def confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str]) -> "Figu
     has_names = number <= _MOST_NAMES
     letters = max(map(text_width, names)) if has_names else 0
     type_size = min(8.0, 72 * cell * 0.8)
-    room = letters * type_size / 72 * 0.62 + 0.9
-    figure = new_figure(cell * number + room + 0.5, cell * number + room)
+    room = letters * type_size / 72 * 0.62 + 1.1
+    figure = new_figure(cell * number + room + 0.7, cell * number + room)
+    right, total = int(counts.trace()), int(counts.sum())
+    images = f"{total:,} test images" if total != 1 else "1 test image"
+    figure.suptitle(f"{images}, {right / max(total, 1):.1%} right", fontsize=10, x=0.02, ha="left")
     axes = figure.add_subplot()
     axes.imshow(_colors(counts), interpolation="nearest", aspect="equal")
     axes.grid(visible=False)
@@ -62,7 +65,7 @@ def confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str]) -> "Figu
     _write_accuracies(axes, counts, type_size)
     if number <= _MOST_COUNTS:
         _lines_between_cells(axes, number)
-        _write_counts(axes, counts)
+        _write_counts(axes, counts, cell)
     return figure
 
 
@@ -101,14 +104,14 @@ def _lines_between_cells(axes: "Axes", number: int) -> None:
     axes.tick_params(which="minor", length=0)
 
 
-def _write_counts(axes: "Axes", counts: NDArray[np.int64]) -> None:
+def _write_counts(axes: "Axes", counts: NDArray[np.int64], cell_size: float) -> None:
     totals = np.maximum(counts.sum(1), 1)
     has_percent = len(counts) <= _MOST_PERCENT
     middle: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center"}
     for row, column in zip(*counts.nonzero(), strict=True):
         count, cell = counts[row, column], (column, row)
-        type_size = 8 if count < 10_000 else 6
+        type_size = 8 if len(f"{count:,}") * 8 * 0.62 < 72 * cell_size else 6
         axes.annotate(f"{count:,}", cell, xytext=(0, 4 if has_percent else 0), fontsize=type_size, **middle)
         if has_percent:
             share = f"{count / totals[row]:.1%}"
-            axes.annotate(share, cell, xytext=(0, -7), fontsize=5.5, color=QUIET, **middle)
+            axes.annotate(share, cell, xytext=(0, -7), fontsize=6.5, **middle)

@@ -44,5 +44,6 @@ def robustness(accuracies: Mapping[str, Sequence[float]], clean: float) -> "Figu
     for (row, column), value in np.ndenumerate(values):
         axes.text(column, row, f"{value:.1%}", ha="center", va="center", fontsize=7.5)
     axes.set_xlabel("strength")
-    figure.suptitle(f"Accuracy on corrupted images (clean: {clean:.1%})", fontsize=10)
+    title = f"Accuracy on corrupted images (clean: {clean:.1%})"
+    figure.suptitle(title, fontsize=10, x=0.02, ha="left")
     return figure

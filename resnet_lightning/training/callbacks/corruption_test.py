@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from ...data import ImageDataModule
 from ...data.corruptions import STRENGTHS, Corruption, names_for
@@ -74,7 +76,7 @@ class CorruptionTest(Callback):
             found = [self._accuracy(trainer, pl_module, data, Corruption(name, strength))[0] for strength in STRENGTHS]
             accuracies[name] = found
             if trainer.is_global_zero:
-                _log.info("%s: %s", name, "  ".join(f"{accuracy:.2%}" for accuracy in found))
+                _log.info("%d of %d corruptions: %s", len(accuracies), len(names), name.replace("_", " "))
         checkpoint = Path(trainer.ckpt_path).name if trainer.ckpt_path else None
         self.result = Robustness(images, clean, accuracies, checkpoint, self._step, data.seed, type(data).__name__)
         if trainer.is_global_zero:
@@ -124,17 +126,27 @@ def _data(trainer: Trainer) -> LightningDataModule | None:
 
 
 def _draw_examples(data: ImageDataModule, names: Sequence[str], path: Path) -> None:
-    """Draws the first test image with each corruption in each strength."""
+    """Draws the first test image with each corruption in each strength, beside the image as it is."""
     raw = data.device_loader("test", torch.device("cpu")).raw
     batch = raw.batch(raw.order.indices[:1], None, None)
-    images, captions = [], []
+    images = []
     for name in names:
-        for strength in STRENGTHS:
-            corrupted = Corruption(name, strength)(batch.images, batch.indices, data.seed)
-            pixels = corrupted[0].permute(1, 2, 0).numpy()
-            shown = Image.fromarray(pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0])
-            shown.thumbnail((_LARGEST, _LARGEST))
-            images.append(np.array(shown))
-            captions.append(f"{name.replace('_', ' ')} {strength}")
-    title = "A test image with each corruption, in five strengths"
-    figures.save(figures.images_in_a_grid(images, captions, columns=len(STRENGTHS), title=title, side=_LARGEST), path)
+        images.append(_shown(batch.images))
+        images += [_shown(Corruption(name, strength)(batch.images, batch.indices, data.seed)) for strength in STRENGTHS]
+    grid = figures.images_in_a_grid(
+        images,
+        columns=1 + len(STRENGTHS),
+        title="A test image with each corruption, in five strengths",
+        side=_LARGEST,
+        row_names=[name.replace("_", " ") for name in names],
+        column_names=["clean", *map(str, STRENGTHS)],
+    )
+    figures.save(grid, path)
+
+
+def _shown(images: Tensor) -> NDArray[np.uint8]:
+    """The first of images (B, C, H, W) uint8, reduced if it is large."""
+    pixels = images[0].permute(1, 2, 0).numpy()
+    shown = Image.fromarray(pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0])
+    shown.thumbnail((_LARGEST, _LARGEST))
+    return np.array(shown)
