@@ -41,7 +41,8 @@ def embedding(
     present = [label for label in range(len(classes)) if (labels == label).any()]
     colors = dict(zip(present, _colors(len(classes), present), strict=True))
     shown = np.random.default_rng(0).permutation(len(points))  # no class lies on top of all others
-    axes.scatter(*points[shown].T, s=9, linewidths=0, alpha=0.6, c=[colors[int(label)] for label in labels[shown]])
+    of_points = [colors[int(label)] for label in labels[shown]]
+    axes.scatter(points[shown, 0], points[shown, 1], s=9, linewidths=0, alpha=0.6, c=of_points)
     names = ["first principal component", "second principal component"]
     if shares is not None:
         names = [f"{name}, {share:.0%} of the variance" for name, share in zip(names, shares, strict=True)]
