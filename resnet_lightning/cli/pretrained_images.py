@@ -32,7 +32,8 @@ def fill_in_images(config: Namespace) -> str:
     kind: Any = import_by_path("data module", config.data.class_path)
     if not issubclass(kind, ImageDataModule) or kind.known_statistics is not None:
         return ""
-    images = images_of_weights(pretrained)
+    name = str(model.get("backbone", "")).rpartition(".")[2]
+    images = images_of_weights(pretrained, name)
     if images is None:
         return ""
     found: dict[str, Any] = {}

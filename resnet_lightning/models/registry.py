@@ -15,6 +15,7 @@ from ..errors import InputError, check_int, did_you_mean
 from .feature_info import Indices
 from .pretrained_cfg import IMAGENET, PixelStatistics, pretrained_cfg
 from .resnet import ResNet
+from .shipped_weights import find_shipped
 from .weights import Pretrained, as_patterns, load_pretrained
 
 ModelFactory = Callable[..., nn.Module]
@@ -145,8 +146,10 @@ def create_model(
     Args:
         model_name: one of ``list_models()``.
         pretrained: the initial weights: the path of a checkpoint (of this package, torchvision, timm or safetensors),
-            a weights enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, or a state dict; see
-            ``load_pretrained``. None and False give random weights.
+            a weights enum of torchvision or its name such as ``"ResNet50_Weights.DEFAULT"``, the name of weights that
+            come with the package, such as ``"digits"``, or a state dict; see ``load_pretrained``. Weights of the
+            package also set ``num_classes`` and ``in_chans`` where they are not given. None and False give random
+            weights.
         may_differ: shell patterns of the keys in which these weights may differ from the network, such as
             ``"layer4.*"``.
         features_only: return a list of feature maps instead of logits; see ``ResNet.keep_features``.
@@ -165,6 +168,9 @@ def create_model(
     if not isinstance(model_name, str) or model_name not in MODELS:
         raise InputError(f"unknown model {model_name!r}; {did_you_mean(str(model_name), MODELS)}")
     named = MODELS[model_name]
+    if (shipped := find_shipped(pretrained, model_name)) is not None:
+        pretrained, options = shipped, shipped.options | options
+        shipped.check_channels(options["in_chans"])
     _check_options(model_name, options)
     if out_indices is not None and not features_only:
         raise InputError("out_indices selects feature maps; it needs features_only=True")
@@ -190,6 +196,8 @@ def create_model(
         net.pretrained_cfg = net.default_cfg = pretrained_cfg(
             net, architecture=model_name, image_size=named.image_size, statistics=named.statistics
         )
+        if shipped is not None:
+            net.pretrained_cfg = net.default_cfg = shipped.describe(net.pretrained_cfg)
     return cast(ResNet, net)  # or what a function of one's own returns
 
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from ..checkpoint_file import read_checkpoint
 from ..errors import InputError, visible
+from .shipped_weights import ShippedWeights, find_shipped
 from .torchvision_weights import WeightsEnum, download, is_of_torchvision, weights_of_torchvision
 
-Pretrained = str | Path | Mapping[str, Tensor] | WeightsEnum
+Pretrained = str | Path | Mapping[str, Tensor] | WeightsEnum | ShippedWeights
 
 # Parts of parameter names that wrappers add: DDP and averaged models, torch.compile, checkpointing, FSDP.
 _WRAPPERS = {"module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module"}
@@ -66,7 +67,8 @@ def load_pretrained(
     Args:
         net: the network.
         pretrained: the path of a checkpoint (of this package, Lightning, torchvision, timm or safetensors), a weights
-            enum of torchvision or its name, ``"ResNet50_Weights.DEFAULT"`` or ``"resnet50.DEFAULT"``, or a state dict.
+            enum of torchvision or its name, ``"ResNet50_Weights.DEFAULT"`` or ``"resnet50.DEFAULT"``, weights of this
+            package, ``"resnet20.digits"``, or a state dict.
         may_differ: shell patterns of keys that may be missing from the weights, unexpected or of another shape, such as
             ``"fc.*"`` for weights without a head. These parameters keep their random initialization.
         head: the name of the layer that may have another size.
@@ -116,7 +118,9 @@ def load_pretrained(
 def _find_weights(pretrained: Pretrained) -> tuple[Mapping[str, Any], str]:
     """Returns the state dict of ``pretrained``, and its name for messages."""
     content: Any
-    if isinstance(pretrained, Mapping):
+    if (shipped := find_shipped(pretrained)) is not None:
+        content, source = shipped.read(), str(shipped)
+    elif isinstance(pretrained, Mapping):
         content, source = pretrained, "the state dict"
     elif isinstance(pretrained, (str, Path)):
         name = os.path.expanduser(pretrained)

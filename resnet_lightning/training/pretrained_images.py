@@ -8,6 +8,7 @@ from typing import Any
 from ..checkpoint_file import read_checkpoint
 from ..data import ImageSpec
 from ..errors import InputError
+from ..models.shipped_weights import find_shipped
 from ..models.torchvision_weights import WeightsEnum, is_of_torchvision, weights_of_file, weights_of_torchvision
 
 
@@ -28,18 +29,22 @@ class WeightImages:
     shorter_side: int
 
 
-def images_of_weights(pretrained: Any) -> WeightImages | None:
+def images_of_weights(pretrained: Any, model: str = "") -> WeightImages | None:
     """Returns the images of weights as they are given in ``pretrained``; None if the weights do not state them.
 
     Args:
-        pretrained: the name of weights of torchvision; or a file: of torchvision, under the name that it is published
-            under, a checkpoint of this package, or its safetensors.
+        pretrained: the name of weights of torchvision or of this package; or a file: of torchvision, under the name
+            that it is published under, a checkpoint of this package, or its safetensors.
+        model: the name of the model, which a name such as ``"digits"`` belongs to.
 
     Raises:
         InputError: if there is no such file, or torchvision has no such weights.
     """
     if not isinstance(pretrained, str | Path):
         return None
+    if (shipped := find_shipped(pretrained, model)) is not None:
+        images = shipped.card["images"]
+        return _of_spec(images["mean"], images["std"], images["image_size"], images["shorter_side"])
     name = str(Path(pretrained).expanduser())
     if is_of_torchvision(name):
         return _of_torchvision(weights_of_torchvision(name))
