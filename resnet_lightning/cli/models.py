@@ -49,10 +49,7 @@ def catalogue(pattern: str = "*") -> Table:
     names = [found for found in list_models(name) if found in known]
     if not names:
         raise InputError(f"no model matches {pattern!r}; {did_you_mean(pattern, known)}")
-    columns = "model", "parameters", "multiply-adds", "image", "published in"
-    shipped = {name: ", ".join(weights.name for weights in shipped_weights(name)) for name in names}
-    if any(shipped.values()):
-        columns = *columns, "pretrained"
+    columns = "model", "parameters", "multiply-adds", "image", "weights", "published in"
     table = Table(*columns, box=None, padding=(0, 2, 0, 0))
     table.columns[0].no_wrap = True
     for column in table.columns[1:4]:
@@ -63,8 +60,8 @@ def catalogue(pattern: str = "*") -> Table:
             model = create_model(name)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         cost = f"{multiply_adds(model, size) / 1e6:,.0f} M"
-        row = name, f"{parameters:,}", cost, str(size), MODELS[name].source, shipped[name]
-        table.add_row(*row[: len(columns)])
+        weights = ", ".join(each.name for each in shipped_weights(name))
+        table.add_row(name, f"{parameters:,}", cost, str(size), weights, MODELS[name].source)
     return table
 
 

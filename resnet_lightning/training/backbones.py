@@ -10,6 +10,7 @@ from ..build import build, import_by_path
 from ..errors import InputError, did_you_mean
 from ..models import create_model
 from ..models.freezing import freeze_first_stages, head_of
+from ..models.shipped_weights import find_shipped
 from ..models.weights import load_pretrained
 from ..trust import current_trust
 
@@ -66,7 +67,8 @@ def make_backbone(
     if not isinstance(model, nn.Module):
         raise InputError(f"backbone {backbone!r} returned a {type(model).__name__}, not a torch module")
     if pretrained := ours.get("pretrained"):
-        load_pretrained(model, pretrained, ours.get("may_differ") or (), head_of(model) or "fc")
+        weights = find_shipped(pretrained, backbone.rpartition(".")[2]) or pretrained
+        load_pretrained(model, weights, ours.get("may_differ") or (), head_of(model) or "fc")
     stages = ours.get("frozen_stages")
     return model, [] if stages is None else freeze_first_stages(model, stages)
 

@@ -43,9 +43,13 @@ def images_of_weights(pretrained: Any, model: str = "") -> WeightImages | None:
     if not isinstance(pretrained, str | Path):
         return None
     if (shipped := find_shipped(pretrained, model)) is not None:
-        images = shipped.card["images"]
-        return _of_spec(images["mean"], images["std"], images["image_size"], images["shorter_side"])
-    name = str(Path(pretrained).expanduser())
+        spec = ImageSpec.from_dict(shipped.card["images"])
+        return _of_spec(spec.mean, spec.std, spec.image_size, spec.shorter_side)
+    return _images_of(str(Path(pretrained).expanduser()))
+
+
+def _images_of(name: str) -> WeightImages | None:
+    """Returns the images of weights of torchvision, by their name, or of the weights in a file."""
     if is_of_torchvision(name):
         return _of_torchvision(weights_of_torchvision(name))
     if (weights := weights_of_file(name)) is not None:

@@ -10,6 +10,7 @@ from resnet_lightning import InputError, create_model, list_models
 from resnet_lightning.cli.main import main
 from resnet_lightning.cli.models import catalogue, multiply_adds
 from resnet_lightning.models.registry import MODELS
+from resnet_lightning.models.shipped_weights import shipped_weights
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,18 @@ def test_the_command_prints_the_models_that_match(capsys, monkeypatch):
     assert "41 M" in printed
     assert "He et al. 2015, Table 6" in printed
     assert "resnet18" not in printed
+
+
+def test_the_cards_of_the_weights_are_printed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["models", "--weights", "resnet20"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for weights in shipped_weights():
+        assert f'create_model("{weights.model}", pretrained="{weights.name}")' in printed
+        assert f"{weights.accuracy:.2%} of {weights.card['test']['images']:,} test images" in printed
+        assert weights.card["command"] in printed
+    assert main(["models", "--weights", "resnet18"]) == 2
+    assert "no weights of 'resnet18' come with the package; there are resnet20." in capsys.readouterr().err
 
 
 def test_a_pattern_that_no_model_matches_is_named(capsys):

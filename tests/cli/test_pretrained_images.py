@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from jsonargparse import Namespace
 
 from commands import error_line
 from image_files import write_folders
-from resnet_lightning import ImageFolderDataModule, create_model, from_config
+from resnet_lightning import DigitsDataModule, ImageFolderDataModule, create_model, from_config
 from resnet_lightning.cli.main import main
+from resnet_lightning.cli.pretrained_images import fill_in_images
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
 
@@ -47,6 +49,17 @@ def test_what_the_user_gives_is_kept(weights):
     mean, std = data.statistics()
     assert mean.tolist() == [0.5] * 3
     assert std.tolist() == pytest.approx(STD)
+
+
+def test_images_in_files_are_those_of_the_weights_of_the_package():
+    options = Namespace(image_size=None, shorter_side=None, mean=None, std=None)
+    data = Namespace(class_path="resnet_lightning.ImageFolderDataModule", init_args=options)
+    model = Namespace(backbone="resnet_lightning.models.resnet20", backbone_args={"pretrained": "digits"})
+    line = fill_in_images(Namespace(model=model, data=data))
+    assert line == "As for the weights digits: data.image_size, data.shorter_side, data.mean, data.std"
+    mean, std = DigitsDataModule().statistics()
+    assert (options.image_size, options.shorter_side) == (8, 8)
+    assert (options.mean, options.std) == (pytest.approx(mean.tolist()), pytest.approx(std.tolist()))
 
 
 @pytest.mark.slow
