@@ -22,6 +22,8 @@ from torch import Tensor
 from ..errors import InputError
 
 _FOLDER = files(__package__) / "shipped"
+# What trains the weights that many look for and that do not come with the package.
+_COMMANDS = {"cifar10": "cifar10_resnet20", "cifar100": "cifar100_resnet56", "imagenet": "imagenet_resnet50"}
 _DTYPES = {"F16": torch.float16, "F32": torch.float32, "I64": torch.int64}
 
 
@@ -135,7 +137,9 @@ def find_shipped(pretrained: Any, model: str = "") -> ShippedWeights | None:
         return None
     own = shipped_weights(model)
     others = f"there are {_listed(own)}" if own else f"there are {', '.join(found)}, and those of torchvision and files"
-    raise InputError(f"no weights {pretrained!r} of {model or 'this network'} come with the package; {others}")
+    config = _COMMANDS.get(pretrained.lower().rpartition(".")[2])
+    hint = f"; `lightning fit --config {config}` trains them, and pretrained takes its best.ckpt" if config else ""
+    raise InputError(f"no weights {pretrained!r} of {model or 'this network'} come with the package; {others}{hint}")
 
 
 def _listed(weights: list[ShippedWeights]) -> str:

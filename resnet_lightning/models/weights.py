@@ -127,7 +127,7 @@ def _find_weights(pretrained: Pretrained) -> tuple[Mapping[str, Any], str]:
         if is_of_torchvision(name):
             return _find_weights(weights_of_torchvision(name))
         content, source = read_checkpoint(name), repr(name)
-    elif hasattr(pretrained, "get_state_dict"):
+    elif not isinstance(pretrained, ShippedWeights) and hasattr(pretrained, "get_state_dict"):
         content, source = download(pretrained), str(pretrained)
     elif isinstance(pretrained, nn.Module):
         raise InputError(f"pretrained is a module, a {type(pretrained).__name__}; give its state_dict()")

@@ -101,6 +101,7 @@ def test_every_place_that_takes_weights_takes_their_names():
     ("model", "options", "reason"),
     [
         ("resnet20", {"pretrained": "cifar100"}, "no weights 'cifar100' of resnet20 come with the package; there are "),
+        ("resnet20", {"pretrained": "cifar100"}, "`lightning fit --config cifar100_resnet56` trains them"),
         ("resnet56", {"pretrained": "digits"}, "no weights 'digits' of resnet56 come with .* resnet20.digits"),
         ("resnet20", {"pretrained": "resnet20.imagenet"}, "no weights 'resnet20.imagenet' of resnet20"),
         ("resnet20", {"pretrained": True}, "pretrained is True; name one of the weights of resnet20: .*'digits'"),
