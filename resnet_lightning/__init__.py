@@ -20,6 +20,7 @@ from .models import __all__ as _model_names
 if TYPE_CHECKING:
     from .cli.from_config import from_config as from_config
     from .data import *  # noqa: F403
+    from .inference.hub import from_pretrained as from_pretrained
     from .training.classifier import ImageClassifier as ImageClassifier
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ _LAZY = {
     "TableDataModule": "data",
     "Augmentation": "data",
     "from_config": "cli.from_config",
+    "from_pretrained": "inference.hub",
 }
 
 __all__ = ["InputError", *_model_names, *_LAZY]
