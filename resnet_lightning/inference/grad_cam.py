@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..runs.figures import images_in_a_grid, save
+from ..training.classifier import ImageClassifier
 from .loaded import LoadedModel
 
 _MIN_SIDE = 224  # pixels; smaller images are enlarged by a whole number to about this size
@@ -104,8 +105,8 @@ def _heat(maps: Tensor, gradient: Tensor, size: Sequence[int]) -> Tensor:
     return heat / heat.max().clamp(min=1e-12)
 
 
-def _logits_and_feature_maps(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the logits, and the last output (B, C, H, W) of a submodule with more than one pixel."""
+def _logits_and_feature_maps(model: ImageClassifier, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the images' own logits, and the last output (B, C, H, W) of a submodule with more than one pixel."""
     last: list[Tensor] = []
 
     def keep_output(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -114,7 +115,7 @@ def _logits_and_feature_maps(model: nn.Module, images: Tensor) -> tuple[Tensor, 
 
     hooks = [module.register_forward_hook(keep_output) for module in model.modules()]
     try:
-        logits = model(images)
+        logits = model.one_view(images)
     finally:
         for hook in hooks:
             hook.remove()

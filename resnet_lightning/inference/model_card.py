@@ -182,6 +182,8 @@ def _limits(trained: LoadedModel) -> str:
     ]
     if trained.data.image_size is not None:
         limits.append("Only the centre of an image that is not square is used.")
+    if views := trained.classifier.test_views:
+        limits.append(f"The metrics are those of the mean over several views ({views}); the code uses the image alone.")
     if trained.data.in_chans == 1:
         limits.append("Colours are ignored.")
     return "\n".join(f"- {limit}" for limit in limits)

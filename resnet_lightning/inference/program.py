@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
+from ..training.views import MeanOverViews
 from .loaded import LoadedModel
 
 
@@ -130,6 +131,8 @@ def deployable(trained: LoadedModel) -> Deployable:
     """
     data = trained.data
     net = _fuse_norms(trained.classifier.backbone).float().to(memory_format=torch.contiguous_format)
+    if trained.classifier.test_views is not None:
+        net = MeanOverViews(net, trained.classifier.test_views)
     size, shorter_side = data.sizes()
     mean, std = data.statistics()
     thresholds = trained.classifier.thresholds if trained.classifier.multilabel else None

@@ -44,6 +44,7 @@ from .optim import (
 from .optimizer_modes import OptimizerModes, has_modes
 from .unfreezing import Unfreezing, check_trainer, wrap_again
 from .value_ranges import MAX_RATE, Range, check_range, check_rates, check_truth_value
+from .views import ViewName, check_views, mean_logits
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +93,9 @@ class ImageClassifier(LightningModule):
             compute the plain loss.
         teacher_args: the ``temperature`` of the probabilities (4 by default), and ``alpha``, the share of this soft
             loss (0.9 by default): the loss is ``(1 - alpha) * loss + alpha * soft loss``.
+        test_views: the logits of validation, test, prediction and exported programs are the mean over several views of
+            an image: ``mirror`` (two, so an evaluation takes twice as long) or ``mirror_and_shift`` (six). See
+            ``mean_logits``. ``explain`` and exported weights use the image alone.
         optimizer: a class of ``torch.optim``, or a dotted path. If it has ``train()`` and ``eval()``, as schedule-free
             optimizers do, it is in eval mode for evaluations and in checkpoints.
         optimizer_args: its other arguments. Weight decay is not applied to norms and biases. Where ``fused`` and
@@ -136,6 +140,7 @@ class ImageClassifier(LightningModule):
         thresholds: float | list[float] | None = None,
         teacher: str | None = None,
         teacher_args: dict[str, float] | None = None,
+        test_views: ViewName | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 2:
@@ -145,6 +150,8 @@ class ImageClassifier(LightningModule):
         check_truth_value("model.decay_norms_and_biases", decay_norms_and_biases)
         if not 0 <= label_smoothing < 1:
             raise InputError(f"model.label_smoothing is {label_smoothing}; give a number from 0 up to 1")
+        check_views(test_views)
+        self.test_views = test_views
         hparams = stored_options(locals())
         self._distillation = Distillation.of(teacher, teacher_args)
         # Without arguments, `save_hyperparameters()` stores the parser's config under LightningCLI, not these values.
@@ -212,7 +219,13 @@ class ImageClassifier(LightningModule):
             return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalized images (B, C, H, W) to logits (B, num_classes)."""
+        """Normalized images (B, C, H, W) to logits (B, num_classes); outside of training, the mean over test views."""
+        if self.test_views is None or self.training:
+            return self.one_view(images)
+        return mean_logits(self.one_view, images, self.test_views)
+
+    def one_view(self, images: Tensor) -> Tensor:
+        """Normalized images (B, C, H, W) to the logits (B, num_classes) of these images alone."""
         images = images.to(self.dtype)  # with precision bf16-true, the weights are bfloat16
         # Batches of this package's loaders already have this memory format; others may not.
         return self.backbone(images.contiguous(memory_format=self._fast_step.memory_format))

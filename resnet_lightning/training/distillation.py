@@ -249,5 +249,5 @@ class Teacher:
         if self._scale is not None:
             factor, shift = (part.to(images.device) for part in self._scale)
             images = images * factor.to(images.dtype) + shift.to(images.dtype)
-        logits: Tensor = self.model(images)
+        logits: Tensor = self.model.one_view(images)
         return logits

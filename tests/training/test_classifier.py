@@ -361,6 +361,7 @@ def test_a_checkpoint_holds_plain_values(tmp_path, scheduler, options):
         "lr_factors": None,
         "teacher": None,
         "teacher_args": None,
+        "test_views": None,
         "multilabel": False,
         "thresholds": None,
         "unfreeze": None,
