@@ -8,7 +8,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from ..data import ImageDataModule
 from .compiling import operations_of_training, why_not_compiled
@@ -108,6 +108,8 @@ class FastStep:
         note = ""
         for restored in trainer.optimizers:
             match_layouts(restored)
+            if isinstance(restored, SGD):
+                restored.register_step_pre_hook(add_missing_momentum)
             if set_fused(restored, self.is_fused, options):
                 note = "; the run began with the other kind of step, so it continues equal up to rounding"
         reason = self._choose_to_compile(trainer, backbone) if self._chooses_to_compile else ""
@@ -174,7 +176,8 @@ def can_fuse(trainer: Trainer, module: LightningModule, optimizer: str, options:
     """Whether a fused optimizer is available and faster, and the options leave the choice open.
 
     It is not used for sharded parameters, nor where mixed precision requires a plain one: to clip gradients, and with
-    16-mixed, whose gradients would still be scaled when their norm is logged.
+    16-mixed, whose gradients would still be scaled when their norm is logged. With ``dampening``, it could not train
+    a parameter that is unfrozen later; see ``add_missing_momentum``.
 
     Args:
         trainer: the trainer of the run.
@@ -188,9 +191,23 @@ def can_fuse(trainer: Trainer, module: LightningModule, optimizer: str, options:
     if trainer.precision == "16-mixed" or (clips and "mixed" in str(trainer.precision)):
         return False
     strategy = trainer.strategy
-    if getattr(strategy, "device_mesh", None) is not None:
+    if getattr(strategy, "device_mesh", None) is not None or options.get("dampening"):
         return False
     return optimizer in _FUSED and strategy.root_device.type in _FUSED_ON
+
+
+def add_missing_momentum(optimizer: Optimizer, *_: Any) -> None:
+    """Gives each trained parameter a momentum of zero if it has none: a hook that runs before each step of SGD.
+
+    The fused step of torch 2.11 to 2.14 fails if only some parameters have a momentum, as when a stage is unfrozen.
+    Without dampening, a first step from zero equals one without a momentum.
+    """
+    for group in optimizer.param_groups:
+        if not group["fused"] or not group["momentum"]:
+            continue
+        for parameter in group["params"]:
+            if parameter.requires_grad and optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def match_layouts(optimizer: Optimizer) -> None:
