@@ -1,6 +1,5 @@
 """What Lightning's fine-tuning callbacks need of a module: a head that trains, and schedules for added weights."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +39,8 @@ def step_schedule(scheduler: Any, step: Callable[[], None]) -> None:
         scheduler: the schedule.
         step: steps it.
     """
-    if scheduler.last_epoch >= getattr(scheduler, "total_steps", math.inf):
+    total = getattr(scheduler, "total_steps", None)
+    if total is not None and scheduler.last_epoch >= total:
         return  # Lightning's batch-size finder makes more steps than the run has; its steps are undone afterwards
     optimizer = scheduler.optimizer
     groups, known = optimizer.param_groups, len(scheduler.get_last_lr())

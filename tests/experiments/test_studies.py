@@ -1,5 +1,6 @@
 """`lightning study`: the studies as data, their results, and the command."""
 
+import shlex
 import subprocess
 import sys
 import time
@@ -139,6 +140,18 @@ def test_every_network_of_every_budget_is_built(name):
             if not variant.script:
                 with torch.device("meta"):  # shapes without values
                     ImageClassifier(**nested({**budget.settings, **variant.overrides}, "model"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["degradation", "depth", "width", "stochastic_depth"])
+def test_the_recipe_of_the_paper_trains_and_tests(name, capsys):
+    """One for each recipe, on other images and for two steps."""
+    variant = find_study(name).budgets["paper"].variants[0].label
+    assert main(["study", name, "--budget", "paper", "--seeds", "1", "--variants", variant, "--dry_run"]) == 0
+    _, fit, *options = shlex.split(capsys.readouterr().out)
+    options = [option for option in options if not option.startswith(("--data=", "--data.root="))]
+    short = "--model.backbone resnet20 --model.backbone_args {} --trainer.limit_train_batches 2 --trainer.max_steps 2"
+    assert main([fit, "--data", "DigitsDataModule", *options, *short.split()]) == 0
 
 
 @pytest.mark.parametrize("name", STUDIES)

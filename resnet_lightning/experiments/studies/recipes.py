@@ -10,7 +10,7 @@ _SGD = {
     "model.lr": "0.1",
 }
 
-_LAST_WEIGHTS = {"data.val_split": "0.1", "checkpoint": "null", "trainer.limit_val_batches": "0"}
+_LAST_WEIGHTS = {"data.val_split": "0.1", "checkpoint.monitor": "null", "trainer.limit_val_batches": "0"}
 """Trains on 45,000 of 50,000 images, as the papers do, and tests the weights after the last step, not the best ones."""
 
 HE_2015 = {
