@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from ..data import ImageDataModule
+from ..errors import InputError
 from .compiling import operations_of_training, why_not_compiled
 from .hardware import bf16_in_words
 from .length import optimizer_steps
@@ -28,6 +29,9 @@ _MANY_CHANNELS = 256
 
 _OTHER_STEPS = ("fused", "foreach", "differentiable")
 
+_GRAPHS = "reduce-overhead"
+"""The mode of ``torch.compile`` that replays a step's kernels from CUDA graphs."""
+
 
 class FastStep:
     """How a network is trained: in which memory format, with a fused optimizer or not, compiled or not.
@@ -37,21 +41,23 @@ class FastStep:
     Args:
         channels_last: true, false or ``auto``, which chooses once the images and the device are known; until then, the
             format is channels_last.
-        compile: true, false or ``auto``, which chooses once the length of the training is known.
+        compile: true, false, ``reduce-overhead`` or ``auto``, which chooses once the length of the training is known.
 
     Raises:
         InputError: if an option is none of these.
     """
 
     def __init__(self, channels_last: bool | str, compile: bool | str) -> None:
-        for name, option in ("channels_last", channels_last), ("compile", compile):
-            if option != "auto":
-                check_truth_value(f"model.{name}", option, or_else=" or auto")
+        if channels_last != "auto":
+            check_truth_value("model.channels_last", channels_last, or_else=" or auto")
+        if compile not in ("auto", _GRAPHS):
+            check_truth_value("model.compile", compile, or_else=f", auto or {_GRAPHS}")
         self._chooses = channels_last == "auto"
         self._chooses_to_compile = compile == "auto"
         self.is_channels_last = bool(channels_last)
         self.is_fused = False  # until the trainer is known
-        self.is_compiled = compile is True
+        self.is_compiled = compile in (True, _GRAPHS)
+        self._uses_graphs = compile == _GRAPHS
         self._was_compiled: bool | None = None  # in the checkpoint that is resumed; None if there is none
 
     @property
@@ -63,7 +69,20 @@ class FastStep:
         if self.is_channels_last:
             backbone.to(memory_format=torch.channels_last)
         if self.is_compiled:
-            backbone.compile()  # in place: the state dict keeps its keys
+            self._compile(backbone)
+
+    def _compile(self, backbone: nn.Module) -> None:
+        backbone.compile(mode=_GRAPHS if self._uses_graphs else None)  # in place: the state dict keeps its keys
+
+    def run(self, backbone: nn.Module, images: Tensor) -> Any:
+        """Calls the network with images (B, C, H, W) in its memory format.
+
+        Batches of this package's loaders already have this format; others may not.
+        """
+        outputs = backbone(images.contiguous(memory_format=self.memory_format))
+        if self._uses_graphs and isinstance(outputs, Tensor):
+            return outputs.clone()  # the next step writes its outputs to the same memory
+        return outputs
 
     def choose_format(self, backbone: nn.Module, trainer: Trainer) -> bool | str:
         """Chooses the memory format of a run, if the option leaves the choice open.
@@ -104,7 +123,15 @@ class FastStep:
             trainer: the trainer of the run, whose optimizers exist.
             backbone: the network.
             options: the arguments of the optimizer.
+
+        Raises:
+            InputError: if gradients of several batches are to be accumulated with CUDA graphs.
         """
+        if self._uses_graphs and trainer.accumulate_grad_batches != 1:
+            raise InputError(
+                f"model.compile is {_GRAPHS}, whose gradients are overwritten by the next batch: set it to true, or "
+                f"trainer.accumulate_grad_batches to 1"
+            )
         note = ""
         for restored in trainer.optimizers:
             match_layouts(restored)
@@ -121,13 +148,16 @@ class FastStep:
     def _choose_to_compile(self, trainer: Trainer, backbone: nn.Module) -> str:
         """Compiles the network if that pays back; returns the choice, the precision and the threads in words."""
         device, precision = trainer.strategy.root_device.type, str(trainer.precision)
-        reason = why_not_compiled(_operations(trainer, backbone), device, precision)
+        steps = optimizer_steps(trainer)
+        reason = why_not_compiled(_operations(trainer, backbone), device, precision, steps)
         if self._was_compiled is not None and self._was_compiled != (not reason):
             reason = "" if self._was_compiled else "the run began without"
         if not reason and not self.is_compiled:
-            backbone.compile()
+            is_alone = trainer.world_size == 1 and trainer.accumulate_grad_batches == 1
+            self._uses_graphs = device == "cuda" and is_alone
+            self._compile(backbone)
         self.is_compiled = not reason
-        compiled = f"not compiled ({reason})" if reason else "compiled"
+        compiled = f"not compiled ({reason})" if reason else "compiled" + " with CUDA graphs" * self._uses_graphs
         threads = torch.get_num_threads()
         return f"; precision: {precision} ({bf16_in_words(device)}); {compiled}; threads: {threads}"
 

@@ -10,6 +10,7 @@ from torch import nn
 from resnet_lightning import create_model
 from resnet_lightning.cli.main import main
 from resnet_lightning.data import DigitsDataModule
+from resnet_lightning.errors import InputError
 from resnet_lightning.training.callbacks import FittingThreads
 from resnet_lightning.training.classifier import ImageClassifier
 from resnet_lightning.training.compiling import operations_of_training, why_not_compiled
@@ -73,6 +74,7 @@ def test_compiling_pays_back_in_a_long_run_only():
     assert "would pay back in a run of 100 times the length" in why_not_compiled(1e14, "cuda", "bf16-mixed") or (
         "no compiler" in why_not_compiled(1e14, "cuda", "bf16-mixed")
     )
+    assert why_not_compiled(1e14, "cuda", "bf16-mixed", steps=10_000) in ("", "there is no compiler")
     assert why_not_compiled(1e30, "cpu", "32-true") == "gains nothing on this CPU"
     assert why_not_compiled(1e30, "mps", "32-true") == "not tried on 'mps'"
     assert why_not_compiled(0, "cpu", "32-true")
@@ -98,6 +100,16 @@ def test_the_overlay_trains_resumes_exactly_and_names_its_choices(capsys):
 
 
 @pytest.mark.slow
+def test_cuda_graphs_do_not_accumulate_gradients():
+    module = ImageClassifier("resnet20", in_chans=1, compile="reduce-overhead")
+    options = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    trainer = Trainer(accelerator="cpu", max_epochs=1, accumulate_grad_batches=2, **options)
+    with pytest.raises(InputError, match="whose gradients are overwritten by the next batch: set it to true"):
+        trainer.fit(module, DigitsDataModule())
+    with pytest.raises(InputError, match="'graphs'; give true or false, auto or reduce-overhead"):
+        ImageClassifier("resnet20", compile="graphs")
+
+
 def test_a_run_that_was_compiled_is_compiled_when_it_is_resumed(tmp_path):
     def fit(epochs, **options):
         torch.manual_seed(0)
