@@ -53,9 +53,10 @@ from .chosen_classes import chosen_classes
 from .config_errors import error_in_class
 from .console import SafeConsole, shown_log
 from .copied_processes import errors_of_copies
-from .failures import misconfiguration
+from .failures import has_one_line, misconfiguration
 from .find import find
 from .finished_runs import LeftAlone, check_goes_on, check_saves, unfinished_runs
+from .help_of_classes import check_help
 from .known_warnings import silence_known_warnings
 from .main import SUBCOMMANDS
 from .model_blocks import with_model_class
@@ -195,6 +196,7 @@ class CommandLine(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         if "--print_schema" in args:
             self._print_schema(parser, args)
+        check_help(self.arguments, self.chosen.is_flat)
         resolved = self.resolved
         self.config = parser.parse_args(args)
         options = self.options
@@ -364,6 +366,8 @@ class CommandLine(LightningCLI):
             reason = signal_behind(error, self.trainer)
             if record := find_callback(self.trainer, RunRecord):  # the trainer's own hook misses what is around it
                 record.end(reason)
+                is_of_user = isinstance(reason, Exception) and has_one_line(reason)
+                self.session.has_failed_early = not record.has_trained and is_of_user
             if reason is not error:
                 raise reason from error
             raise

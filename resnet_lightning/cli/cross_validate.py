@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from ..errors import InputError, check_int, visible
+from ..errors import InputError, visible
 from ..experiments.cross_validation import (
     PREFIX,
     Fold,
@@ -20,6 +20,7 @@ from ..experiments.cross_validation import (
     write_folds,
 )
 from ..experiments.launcher import Outcome, run_trials
+from ..experiments.processes import check_jobs
 from ..experiments.trials import SEED
 from ..runs.configs import flatten
 from ..runs.reader import find_runs
@@ -38,7 +39,7 @@ def command(arguments: list[str]) -> None:
     options, fit_options = _parser().parse_known_args(arguments)
     if options.num_folds < 2:
         raise InputError(f"--data.num_folds is {options.num_folds}; give at least 2")
-    check_int("--jobs", options.jobs, 1)
+    check_jobs(options.jobs)
     trials = trials_of_folds(options.num_folds)
     from .parsed_config import parsed_config  # imported here, since importing Lightning takes seconds
 

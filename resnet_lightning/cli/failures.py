@@ -61,6 +61,11 @@ def as_input_error(error: Exception) -> InputError | None:
     return _line("the checkpoint does not fit this run, or is malformed: " if is_restored else "", error)
 
 
+def has_one_line(error: Exception) -> bool:
+    """Whether an exception comes from the options and files of a run, and is reported in one line."""
+    return isinstance(error, InputError | MisconfigurationException) or as_input_error(error) is not None
+
+
 def misconfiguration(error: MisconfigurationException) -> InputError:
     """Returns an error of bad input for one of Lightning's own, which are written for people, with a few exceptions."""
     if "more than one `__init__` argument can be passed to its parent's `batch_size" in str(error):

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 
 from ..runs import subprocesses
-from ..runs.folder import make_folder, new_folder, newest_checkpoint, remove_empty
+from ..runs.folder import make_folder, new_folder, newest_checkpoint, remove_empty, remove_untrained
 from ..runs.lock import Lock
 from ..runs.wandb_logger import ResumableWandbLogger
 from ..signals import Signalled, exit_code
@@ -26,11 +26,14 @@ class RunSession:
     Attributes:
         folder: the run's folder; None until it is chosen, and if the run saves nothing.
         loggers: the trainer's loggers.
+        has_failed_early: whether the run could not begin to train. A folder that was created for it is then removed,
+            unless it has files of others.
     """
 
     def __init__(self) -> None:
         self.folder: Path | None = None
         self.loggers: Iterable[Logger] = ()
+        self.has_failed_early = False
         self._created: list[Path] = []  # innermost first
         self._lock: Lock | None = None
         self._variable = os.environ.get(subprocesses.FOLDER_VARIABLE)
@@ -85,6 +88,8 @@ class RunSession:
             if self._lock:
                 self._lock.release()
             if subprocesses.is_first_process():
+                if self.has_failed_early and self.folder in self._created:
+                    remove_untrained(self.folder)
                 remove_empty(self._created)
             if self._variable is None:
                 os.environ.pop(subprocesses.FOLDER_VARIABLE, None)

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import InputError, nearest
+from ..experiments.processes import check_jobs
 from ..experiments.studies import STUDIES, find_study
 from ..experiments.studies.certainty import resolve
 from ..experiments.studies.page import format_published, format_spread
@@ -107,6 +108,7 @@ def _plan(options: argparse.Namespace, fit_options: list[str]) -> Plan:
     for name, number in (("--seeds", seeds), ("--jobs", options.jobs)):
         if number < 1:
             raise InputError(f"{name} is {number}; give at least 1")
+    check_jobs(options.jobs)
     if options.variants is not None:
         budget = only(budget, [label.strip() for label in options.variants.split(",") if label.strip()])
     return Plan(study, options.budget, budget, options.data_root, tuple(range(seeds)), tuple(fit_options))

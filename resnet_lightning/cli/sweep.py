@@ -15,7 +15,7 @@ from ..errors import InputError, check_int
 from ..experiments.cluster import Submitted
 from ..experiments.halving import halve
 from ..experiments.launcher import Outcome, command_of, run_trials
-from ..experiments.processes import LocalProcesses, Starter
+from ..experiments.processes import LocalProcesses, Starter, check_jobs
 from ..experiments.tpe import run_tpe
 from ..experiments.trials import SEED, Trial, parsed
 from ..runs.folder import local_folder
@@ -93,6 +93,8 @@ def command(arguments: list[str]) -> None:
 
 
 def _check_own(own: argparse.Namespace) -> None:
+    if own.launcher is None:
+        check_jobs(own.jobs)
     for name, least in (("jobs", 1), ("sample", 1), ("halving", 2)):
         if getattr(own, name) is not None:
             check_int(f"--{name}", getattr(own, name), least)

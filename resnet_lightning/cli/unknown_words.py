@@ -64,6 +64,9 @@ def check_command(arguments: Sequence[str], tools: Collection[str]) -> None:
     if word in TRAINER_COMMANDS or (word.startswith("-") and {"-h", "--help", "--version"} & set(arguments)):
         return
     everything = f"the commands are {', '.join(known)}"
+    if word.lower() == "help":
+        command = next((other for other in arguments[1:] if other in known), "")
+        raise InputError(f"unknown command {word!r}; did you mean `lightning {command}{' ' * bool(command)}--help`?")
     if word.startswith("-") or not word:
         raise InputError(f"give a command first, such as `lightning fit --config digits`; {everything}")
     if meant := nearest(word, known) or [_OTHER_COMMANDS[key] for key in [word.lower()] if key in _OTHER_COMMANDS]:

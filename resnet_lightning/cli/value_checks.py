@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from ..errors import InputError
+from ..training.processes import check_devices
 from ..training.trainer import as_list
 from ..training.value_ranges import Range, check_range, check_trainer_options
 
@@ -40,6 +41,7 @@ def check_values(config: Namespace, training: bool) -> None:
             if math.isnan(value):
                 raise InputError(f"{name} is {value}; give a number")
     check_trainer_options(vars(config.trainer), training)
+    check_devices(config.trainer.accelerator, config.trainer.devices)
     for callback in as_list(config.trainer.callbacks):
         if isinstance(callback, Namespace) and "init_args" in callback:
             name = callback.class_path.rpartition(".")[2]

@@ -9,9 +9,12 @@ from typing import IO, Protocol
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, check_int
 from ..runs.readable import UNREADABLE, read_text
 from ..runs.subprocesses import STARTER_VARIABLE
+from ..training.hardware import available_cores, processes_that_fit
+
+_JOBS_ON_A_DEVICE = 8  # small networks that share a CUDA device
 
 
 class Job(Protocol):
@@ -77,6 +80,20 @@ class LocalProcesses:
             )
 
 
+def check_jobs(jobs: int) -> None:
+    """Checks that so many runs fit on this machine side by side: each takes about a gigabyte of memory.
+
+    Raises:
+        InputError: if they do not.
+    """
+    check_int("--jobs", jobs, 1)
+    most = max(processes_that_fit(), _JOBS_ON_A_DEVICE * _cuda_devices())
+    if jobs > most:
+        raise InputError(
+            f"--jobs is {jobs}: so many runs side by side do not fit on {available_cores()} cores; give at most {most}"
+        )
+
+
 def command(arguments: Sequence[str]) -> list[str]:
     """Returns the command line of a process of the program."""
     return [sys.executable, "-m", "resnet_lightning", *arguments]
@@ -87,7 +104,7 @@ def thread_share(jobs: int) -> dict[str, str]:
 
     A smaller number that the user has set stays.
     """
-    share = max(1, _cores() // jobs)
+    share = max(1, available_cores() // jobs)
     given = os.environ.get("OMP_NUM_THREADS", "")
     return {"OMP_NUM_THREADS": str(min(share, int(given)) if given.isdecimal() and int(given) else share)}
 
@@ -106,13 +123,6 @@ def device_share(slot: int, count: int | None = 1) -> dict[str, str]:
     groups = len(named) // count
     first = slot % groups * count
     return {"CUDA_VISIBLE_DEVICES": ",".join(named[first : first + count])}
-
-
-def _cores() -> int:
-    """Returns the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cuda_devices() -> int:

@@ -69,6 +69,23 @@ def remove_empty(folders: Iterable[Path]) -> None:
             folder.rmdir()
 
 
+# What a run writes before it trains.
+_BEFORE_TRAINING = {"config.yaml", "run.json", "metrics.csv", "hparams.yaml", "pictures/first_batch.png"}
+
+
+def remove_untrained(folder: Path) -> None:
+    """Removes the files of a run that has ended before it trained anything, unless others are among them."""
+    paths = sorted(folder.rglob("*"), reverse=True)  # the content of a folder before the folder
+    files = [path for path in paths if path.is_symlink() or not path.is_dir()]
+    names = (path.relative_to(folder).as_posix() for path in files)
+    if all(name in _BEFORE_TRAINING or name.startswith("tensorboard/") for name in names):
+        for path in files:
+            path.unlink(missing_ok=True)
+        for path in paths:
+            if path not in files:
+                remove_empty([path])
+
+
 def new_folder(base: Path, name: str) -> tuple[Path, list[Path]]:
     """Creates the folder ``base/name/<time>``. In processes other than the first, it only returns the path.
 

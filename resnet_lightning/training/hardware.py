@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_FEW = 4  # processes, with which people try DDP on a small machine
 
 
 def has_fast_bf16(device: str) -> bool:
@@ -64,10 +65,20 @@ def threads_that_fit(processes: int = 1, quota: Path = _QUOTA) -> int:
         processes: how many share the cores.
         quota: the file in which Linux states the limit, as microseconds of computing time and of the period.
     """
-    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = float(available_cores())
     try:
         limit, period = quota.read_text().split()
         cores = min(cores, int(limit) / int(period))
     except (OSError, ValueError):  # no such file, or "max" for no limit
         pass
     return max(1, math.floor(cores / processes))
+
+
+def processes_that_fit() -> int:
+    """Returns how many processes may train side by side on the cores of this machine; a few fit on any machine."""
+    return max(available_cores(), _FEW)
+
+
+def available_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

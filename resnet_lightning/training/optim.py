@@ -180,7 +180,15 @@ def _functions(value: Any) -> Any:
         if value is None:
             raise InputError("lr_lambda is missing; give the dotted path of a function of the step, my_module.function")
         return value
-    return import_by_path("lr_lambda", value)
+    found = import_by_path("lr_lambda", value)
+    # LambdaLR stores the attributes of what is no plain function, and a function in C has none.
+    if not inspect.isfunction(found) and not hasattr(found, "__dict__"):
+
+        def of_step(step: int) -> Any:
+            return found(step)
+
+        return of_step
+    return found
 
 
 def _make_schedulers(

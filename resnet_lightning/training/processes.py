@@ -7,6 +7,7 @@ import torch
 from lightning.fabric.plugins.environments import LSFEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
 from ..errors import InputError
+from .hardware import available_cores, device_of, processes_that_fit
 
 
 def number_of_processes(accelerator: Any, devices: Any, num_nodes: Any) -> int:
@@ -41,6 +42,23 @@ def _devices(accelerator: Any, devices: Any) -> int:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int) or (isinstance(value, str) and value.strip().lstrip("-").isdecimal())
+
+
+def check_devices(accelerator: Any, devices: Any) -> None:
+    """Checks the number of devices on a CPU, for each of which Lightning starts a process of about a gigabyte.
+
+    Raises:
+        InputError: if it is no number, or much larger than the number of cores.
+    """
+    if "CPUAccelerator" not in str(accelerator) and device_of(accelerator or "auto") != "cpu":
+        return  # Lightning compares with the devices that there are
+    most = processes_that_fit()
+    count = int(devices) if _is_number(devices) and not isinstance(devices, bool) else 0
+    if devices != "auto" and not 1 <= count <= most:
+        raise InputError(
+            f"trainer.devices is {devices}; on a CPU, each is a process: give 1 to {most}, since this machine has "
+            f"{available_cores()} cores, or auto"
+        )
 
 
 def check_started_processes(processes: int) -> None:

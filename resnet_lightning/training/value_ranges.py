@@ -1,8 +1,10 @@
 """The sensible ranges of numbers that torch and Lightning accept, and that would train nothing or nonsense."""
 
 import math
+import re
 import warnings
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from torch import optim
@@ -12,6 +14,8 @@ from ..errors import InputError
 
 MAX_RATE = 1e30
 """The largest learning rate: beyond it, float32 weights overflow at once. Below it, ``FiniteLoss`` watches."""
+
+_LONGEST = 100 * 366 * 24 * 3600.0  # seconds
 
 _STEPS = 1000  # of a schedule that are tried
 
@@ -39,6 +43,8 @@ class Range(NamedTuple):
         )
 
     def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.low:g}, or leave it out"
         low = f"larger than {self.low:g}" if self.open_low else f"of at least {self.low:g}"
         if math.isinf(self.high):
             return f"a number {low}"
@@ -46,7 +52,8 @@ class Range(NamedTuple):
 
 
 _SHARE, _BELOW_ONE, _POSITIVE = Range(0, 1), Range(0, 1, open_high=True), Range(0, open_low=True)
-_COUNT, _AT_LEAST_ONE = Range(0), Range(1)
+_MOST = 1e12  # of anything that is counted: no training has as many steps
+_COUNT, _AT_LEAST_ONE = Range(0, _MOST), Range(1, _MOST)
 
 _OPTIMIZER = {
     **dict.fromkeys(("momentum", "betas"), _BELOW_ONE),
@@ -56,7 +63,9 @@ _OPTIMIZER = {
 _SCHEDULER = {
     "gamma": _POSITIVE,
     **dict.fromkeys(("step_size", "T_max", "T_0", "T_mult", "step_size_up", "step_size_down"), _AT_LEAST_ONE),
-    **dict.fromkeys(("total_iters", "total_steps", "milestones", "patience", "cooldown", "threshold", "power"), _COUNT),
+    **dict.fromkeys(("total_iters", "total_steps", "milestones", "patience", "cooldown"), _COUNT),
+    **dict.fromkeys(("threshold", "power"), Range(0, 1e6)),
+    "last_epoch": Range(-1, -1),
     "base_lr": Range(0, MAX_RATE),
     "max_lr": Range(0, MAX_RATE, open_low=True),
     "factor": _SHARE,
@@ -67,10 +76,12 @@ _SCHEDULER = {
 _TRAINER = {
     **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes"), _AT_LEAST_ONE),
     **dict.fromkeys(("min_epochs", "min_steps", "log_every_n_steps", "reload_dataloaders_every_n_epochs"), _COUNT),
-    "num_sanity_val_steps": Range(-1),
-    "gradient_clip_val": _COUNT,
-    "val_check_interval": _POSITIVE,
+    "num_sanity_val_steps": Range(-1, _MOST),
+    "gradient_clip_val": Range(0),
+    "val_check_interval": Range(0, _MOST, open_low=True),
 }
+_WHOLE = {"step_size", "T_max", "T_0", "T_mult", "total_iters", "total_steps", "patience", "cooldown"}
+"""The options of schedules that count steps. ``CyclicLR`` also takes fractions of them."""
 _BATCHES = (
     "limit_train_batches",
     "limit_val_batches",
@@ -128,7 +139,19 @@ def check_scheduler_options(options: Mapping[str, Any], lr: float) -> None:
     """
     for name in options.keys() & _SCHEDULER.keys():
         check_range(f"model.scheduler_args.{name}", options[name], _SCHEDULER[name])
-    for name in "eta_min", "min_lr":
+    for name in options.keys() & _WHOLE:
+        if isinstance(options[name], float) and not options[name].is_integer():
+            raise InputError(f"model.scheduler_args.{name} is {options[name]}; give a whole number of steps")
+    for step in options["milestones"] if isinstance(options.get("milestones"), list) else ():
+        if isinstance(step, bool) or (isinstance(step, float) and step > 1 and not step.is_integer()):
+            raise InputError(
+                f"model.scheduler_args.milestones is {options['milestones']}; give whole numbers of steps, or "
+                "fractions of the run below 1"
+            )
+    low, high = options.get("base_lr"), options.get("max_lr")
+    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+        raise InputError(f"model.scheduler_args.base_lr is {low}, larger than max_lr {high}; give less")
+    for name in "eta_min", "min_lr", "eps":
         check_range(f"model.scheduler_args.{name}", options.get(name), Range(0, lr))
 
 
@@ -172,9 +195,10 @@ def check_trainer_options(options: Mapping[str, Any], training: bool) -> None:
         check_range(f"trainer.{name}", options.get(name), allowed)
     for name in "max_epochs", "max_steps":
         if (value := options.get(name)) is not None and value != -1 and value not in _AT_LEAST_ONE:
-            raise InputError(f"trainer.{name} is {value}; give at least 1, or -1 for no limit")
-    if isinstance(value := options.get("max_time"), str) and not value.strip("0:"):
-        raise InputError(f"trainer.max_time is {value}; give more than no time, as DD:HH:MM:SS")
+            most = f" and at most {_MOST:g}" if value > _MOST else ""
+            raise InputError(f"trainer.{name} is {value}; give at least 1{most}, or -1 for no limit")
+    for name in "max_time", "val_check_interval":
+        _check_duration(f"trainer.{name}", options.get(name))
     for name in _BATCHES:
         value = options.get(name)
         allowed = _SHARE if isinstance(value, float) else _COUNT
@@ -182,10 +206,36 @@ def check_trainer_options(options: Mapping[str, Any], training: bool) -> None:
             raise InputError(f"trainer.{name} is {value}; give a number of batches, or a share of them from 0.0 to 1.0")
     if training and options.get("limit_train_batches") == 0 and not options.get("fast_dev_run"):
         raise InputError("trainer.limit_train_batches is 0; give at least one batch to train on")
-    least, most = options.get("min_epochs") or 0, options.get("max_epochs")
-    if most is not None and 0 < most < least:
-        raise InputError(f"trainer.min_epochs is {least}, but trainer.max_epochs is {most}; give at most that")
+    for unit in "epochs", "steps":
+        at_least, at_most = options.get(f"min_{unit}") or 0, options.get(f"max_{unit}")
+        if at_most is not None and 0 < at_most < at_least:
+            raise InputError(
+                f"trainer.min_{unit} is {at_least}, but trainer.max_{unit} is {at_most}; give at most that"
+            )
+    if (batches := options.get("fast_dev_run")) and not isinstance(batches, bool):
+        check_range("trainer.fast_dev_run", batches, _COUNT)
     if isinstance(value := options.get("val_check_interval"), float) and value > 1:
         raise InputError(
             f"trainer.val_check_interval is {value}; give a share of the epoch up to 1.0, or a whole number"
         )
+
+
+def _check_duration(option: str, value: Any) -> None:
+    """Checks an option that may be a length of time, as Lightning reads it."""
+    if isinstance(value, str):
+        parts = re.fullmatch(r"(\d+):(\d\d):(\d\d):(\d\d)", value.strip())
+        if parts is None:
+            raise InputError(f"{option} is {value!r}; give a time as DD:HH:MM:SS")
+        days, hours, minutes, seconds = map(float, parts.groups())
+        seconds += 60 * (minutes + 60 * (hours + 24 * days))
+    elif isinstance(value, Mapping):
+        try:
+            seconds = timedelta(**value).total_seconds()
+        except (TypeError, OverflowError) as error:
+            raise InputError(f"{option} is {dict(value)}; give a time, such as {{hours: 2}}") from error
+    elif isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    else:
+        return
+    if not 0 < seconds <= _LONGEST:
+        raise InputError(f"{option} is {value}; give more than no time and at most a century, as DD:HH:MM:SS")

@@ -32,6 +32,7 @@ SHORT = [*CONFIG, *SMALL, "--trainer.max_epochs=2", "--trainer.limit_train_batch
         (["--model.lr", "0.1..0.2"], "--model.lr is a range; say how many values to draw, such as --sample 20"),
         (["--model.lr", "0.1,0.2", "--overlay", "debug"], "trainer.fast_dev_run (--overlay debug) saves nothing"),
         (["--model.lr", "0.1,0.2", "--jobs", "0"], "--jobs is 0; give a whole number of at least 1"),
+        (["--model.lr", "0.1,0.2", "--jobs", "9999"], "--jobs is 9999: so many runs side by side do not fit on"),
         (["--model.lr", "0.1,0.2", "--jobs", "many"], "argument --jobs: invalid int value: 'many'"),
         (["--model.lr", "0.1,0.2", "--sample", "-1"], "--sample is -1"),
         (["--model.lr", "0.1,0.2", "--print_config"], "--print_config does not belong to a sweep"),

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from typing import Union
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from resnet_lightning import Augmentation, DigitsDataModule, ImageClassifier, InputError, create_model
 from resnet_lightning.cli.command_line import run
 from resnet_lightning.cli.parser import Parser
+from resnet_lightning.training.processes import check_devices
 from resnet_lightning.training.value_ranges import check_trainer_options
 
 CONFIG = """
@@ -32,6 +34,8 @@ REFUSED = {
     "--data.augment.cutout 100": "augment.cutout is 100; give at most the image's side of 8 pixels",
     "--data.mean [128]": "data.mean is [128.0]; give it for pixels in [0, 1]: 0.5 for 127.5",
     "--data.std [2]": "data.std is [2.0]; give it for pixels in [0, 1]",
+    "--trainer.devices 99": "trainer.devices is 99; on a CPU, each is a process: give 1 to ",
+    "--trainer.val_check_interval 00:00:00:00": "trainer.val_check_interval is 00:00:00:00; give more than no time",
     "--model.lr 1e308": "model.lr is 1e+308; give a number larger than 0 and at most 1e+30",
     "--model.optimizer_args {weight_decay:\\ .nan}": "model.optimizer_args.weight_decay is nan; give a number",
     "--trainer.callbacks+=EarlyStopping --trainer.callbacks.monitor val/loss --trainer.callbacks.patience -3": (
@@ -40,16 +44,53 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("options", REFUSED)
-def test_a_run_of_nonsense_gets_no_folder(tmp_path, monkeypatch, options):
+@pytest.mark.parametrize(("options", "message"), REFUSED.items())
+def test_a_run_of_nonsense_gets_no_folder(tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(CONFIG)
     arguments = [word.replace("\0", " ") for word in options.replace("\\ ", "\0").split()]
     with pytest.raises(InputError) as caught:
         run(["fit", "--config", "mine.yaml", *arguments])
-    assert str(caught.value).startswith(REFUSED[options])
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+# What only the data or the network show: the folder is there already, and is removed.
+FOUND_LATE = {
+    "--model.backbone_args {stem:\\ imagenet} --model.backbone resnet18": "an image of 8x8 is too small for this net",
+    "--model.unfreeze {5:\\ layer3} --trainer.max_epochs 9 --trainer.max_steps 3": "model.unfreeze has the epoch 5",
+    "--trainer.limit_test_batches 1e-9": "trainer.limit_test_batches is 1e-09, less than one of 3 batches",
+}
+
+
+@pytest.mark.parametrize("options", FOUND_LATE)
+def test_a_run_that_cannot_begin_to_train_leaves_no_folder(tmp_path, monkeypatch, options):
+    test_a_run_of_nonsense_gets_no_folder(tmp_path, monkeypatch, options, FOUND_LATE[options])
+
+
+def test_files_of_others_stay_in_the_folder_of_a_run_that_cannot_begin(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(CONFIG)
+    (tmp_path / "run").mkdir()
+    too_deep = ["--model.backbone", "resnet18", "--model.backbone_args", "{stem: imagenet}"]
+    (tmp_path / "run/notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="too small"):
+        run(["fit", "--config", "mine.yaml", "--resume", "run", *too_deep])
+    assert (tmp_path / "run/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "devices"),
+    [("cpu", 0), ("cpu", -1), ("cpu", "99"), ("cpu", [0, 1]), ("auto", 10**9), ("CPUAccelerator", 99), ("cpu", True)],
+)
+def test_a_cpu_gets_no_more_processes_than_it_has_cores(monkeypatch, accelerator, devices):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"^trainer\.devices is .*; on a CPU, each is a process: give 1 to \d+, since"):
+        check_devices(accelerator, devices)
+    for few in (1, "2", "auto"):
+        check_devices(accelerator, few)
+    check_devices("cuda", 99)  # Lightning compares with the devices that there are
 
 
 @pytest.mark.parametrize(
@@ -67,12 +108,26 @@ def test_a_run_of_nonsense_gets_no_folder(tmp_path, monkeypatch, options):
         ("num_sanity_val_steps", -2),
         ("val_check_interval", 1.5),
         ("min_epochs", 11),
-        ("max_time", "00:00:00:00"),
+        *((name, 10**24) for name in ("max_epochs", "max_steps", "min_steps", "log_every_n_steps", "fast_dev_run")),
+        *((f"limit_{stage}_batches", 10**24) for stage in ("train", "val", "test")),
+        ("fast_dev_run", -1),
+        *(
+            (name, value)
+            for name in ("max_time", "val_check_interval")
+            for value in ("00:00:00:00", "x", "1:30", "99999999999:00:00:00", {}, {"seconds": -1}, {"days": "x"})
+        ),
     ],
 )  # fmt: skip
 def test_the_trainers_numbers_have_ranges(option, value):
-    with pytest.raises(InputError, match=rf"^trainer\.{option} is {value}[;,]"):
+    shown = rf"'?{re.escape(str(value))}'?"
+    with pytest.raises(InputError, match=rf"^trainer\.{option} is {shown}[;,]"):
         check_trainer_options({"max_epochs": 10, option: value}, training=True)
+
+
+def test_the_shortest_training_is_no_longer_than_the_longest():
+    for unit in "epochs", "steps":
+        with pytest.raises(InputError, match=rf"trainer\.min_{unit} is 9, but trainer\.max_{unit} is 8"):
+            check_trainer_options({f"min_{unit}": 9, f"max_{unit}": 8}, training=True)
 
 
 def test_usual_numbers_of_the_trainer_are_accepted():
@@ -87,7 +142,9 @@ def test_usual_numbers_of_the_trainer_are_accepted():
         "check_val_every_n_epoch": (None, 1),
         "num_sanity_val_steps": (-1, 0),
         "log_every_n_steps": (0, 50),
-        "max_time": (None, "00:00:10:00"),
+        "max_time": (None, "00:00:10:00", "30:00:00:00", {"hours": 2}),
+        "fast_dev_run": (True, False, 0, 3),
+        "min_steps": (None, 10),
     }.items():
         for value in values:
             check_trainer_options({option: value}, training=True)
@@ -120,6 +177,20 @@ def test_the_numbers_of_an_optimizer_have_ranges(optimizer, name, value):
         ("ExponentialLR", {"gamma": 10}, r"the learning rate becomes 1e\+31 in step 32"),
         ("StepLR", {"step_size": 10_000, "gamma": -1}, "gamma is -1"),
         ("StepLR", {"step_size": 0}, "step_size is 0; give a number of at least 1"),
+        ("StepLR", {"step_size": 2.5}, "step_size is 2.5; give a whole number of steps"),
+        ("StepLR", {"step_size": 1e30}, "step_size is 1e\\+30; give a number of at least 1 and at most"),
+        ("StepLR", {"step_size": 3, "last_epoch": 5}, "last_epoch is 5; give -1, or leave it out"),
+        (
+            "MultiStepLR",
+            {"milestones": [2, 3.5]},
+            r"milestones is \[2, 3.5\]; give whole numbers of steps, or fractions",
+        ),
+        ("MultiStepLR", {"milestones": [True]}, r"milestones is \[True\]; give whole numbers"),
+        ("CosineAnnealingWarmRestarts", {"T_0": 3, "T_mult": 1.5}, "T_mult is 1.5; give a whole number"),
+        ("CyclicLR", {"base_lr": 0.2, "max_lr": 0.1}, "base_lr is 0.2, larger than max_lr 0.1; give less"),
+        ("ReduceLROnPlateau", {"patience": 0.5}, "patience is 0.5; give a whole number"),
+        ("ReduceLROnPlateau", {"eps": 1}, "eps is 1; give a number of at least 0 and at most 0.1"),
+        ("PolynomialLR", {"power": 1e30}, "power is 1e\\+30; give a number"),
         ("MultiStepLR", {"milestones": [-3]}, r"milestones is \[-3\]; give a number of at least 0"),
         ("CosineAnnealingLR", {"eta_min": -1}, "eta_min is -1"),
         ("CosineAnnealingLR", {"eta_min": 5}, "eta_min is 5; give a number of at least 0 and at most 0.1"),
@@ -150,6 +221,8 @@ def test_usual_schedules_are_accepted():
         ("CosineAnnealingLR", {"eta_min": 1e-5}),
         ("CosineAnnealingWarmRestarts", {"T_0": 10}),
         ("MultiStepLR", {"milestones": [0.5, 0.75], "gamma": 0.1}),
+        ("MultiStepLR", {"milestones": [1e3, 2e3]}),
+        ("StepLR", {"step_size": 1e3}),
         ("StepLR", {"step_size": 30}),
         ("ExponentialLR", {"gamma": 1.005}),  # as in a range test of the learning rate
         ("PolynomialLR", {"power": 2}),

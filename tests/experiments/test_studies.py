@@ -104,6 +104,7 @@ def error_line(capsys, *arguments: str) -> str:
         (["degradation", "--seeds", "0"], "--seeds is 0; give at least 1"),
         (["degradation", "--seeds", "two"], "argument --seeds: invalid int value: 'two'; `lightning study --help`"),
         (["degradation", "--jobs", "0"], "--jobs is 0; give at least 1"),
+        (["degradation", "--jobs", "9999"], "--jobs is 9999: so many runs side by side do not fit on"),
         (["degradation", "--variants", "plain-21"], "unknown variant 'plain-21'; did you mean 'plain-20'"),
         (["degradation", "--bugdet", "quick"], "unknown option '--bugdet'; did you mean --budget?"),
         (

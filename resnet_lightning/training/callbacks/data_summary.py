@@ -1,5 +1,6 @@
 """One line about the data that a run trains on."""
 
+import math
 from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.markup import escape
 
 from ...data import ImageDataModule
 from ...data.splits import classes_in_words
+from ...errors import InputError
 
 
 class DataSummary(Callback):
@@ -35,6 +37,7 @@ class DataSummary(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         data: Any = getattr(trainer, "datamodule", None)
         if isinstance(data, ImageDataModule):
+            _check_test(trainer, data)
             self._print(trainer, data.in_words())
             if trainer.is_global_zero and (shared := data.shared_images()):
                 self.console.print(f"[yellow]{escape(shared)}", highlight=False, soft_wrap=True)
@@ -47,6 +50,15 @@ class DataSummary(Callback):
     def _print(self, trainer: Trainer, line: str) -> None:
         if line and trainer.is_global_zero:
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_test(trainer: Trainer, data: ImageDataModule) -> None:
+    """Checks that the test after the training will have a batch: Lightning would refuse it only then."""
+    share, batches = trainer.limit_test_batches, math.ceil(len(data.split("test")) / data.batch_size)
+    if isinstance(share, float) and share and batches and int(share * batches) < 1:
+        raise InputError(
+            f"trainer.limit_test_batches is {share:g}, less than one of {batches} batches; give a larger share, or 0"
+        )
 
 
 def loaders_in_words(data: Any, training: Any, validation: Any) -> str:

@@ -44,6 +44,9 @@ class RunRecord(Callback):
         checkpoint: the path of the checkpoint that the run resumes from; None for a new run.
         command: the command line that starts the run.
 
+    Attributes:
+        has_trained: whether the loss of a batch has been computed in this training.
+
     Raises:
         InputError: at the start of training, if the processes are about to resume from different checkpoints.
     """
@@ -65,6 +68,7 @@ class RunRecord(Callback):
         self._previous: dict[str, Any] = {}  # the content of run.json before this training
         self._old_metrics: str | None = None
         self._is_begun = False
+        self.has_trained = False
         self._seconds_before = 0.0  # the duration of the training until the checkpoint
         self._fit_started = time.monotonic()
 
@@ -107,6 +111,10 @@ class RunRecord(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._begin()
+        self.has_trained = True
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
+        self.has_trained = True
 
     def _begin(self) -> None:
         """Writes config and record, once. A run that resumes keeps those that it has until something is trained."""
