@@ -1,6 +1,7 @@
 """Residual networks, image data modules, and a Lightning template that trains one on the other.
 
 ``import resnet_lightning`` imports torch but not Lightning. The names that need Lightning are imported on first use.
+In the program, the networks are too, so that commands without torch, such as ``lightning models``, answer at once.
 """
 
 import importlib
@@ -14,8 +15,9 @@ if is_the_program():  # before torch, which takes seconds to import and reads en
     wait_briefly()
 
 from .errors import InputError
-from .models import *  # noqa: F403
-from .models import __all__ as _model_names
+
+if TYPE_CHECKING or not is_the_program():
+    from .models import *  # noqa: F403
 
 if TYPE_CHECKING:
     from .cli.from_config import from_config as from_config
@@ -41,14 +43,18 @@ _LAZY = {
     "from_pretrained": "inference.hub",
 }
 
-__all__ = ["InputError", *_model_names, *_LAZY]
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    if name in _LAZY:
+        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    if not name.startswith("__") or name == "__all__":
+        models = importlib.import_module(".models", __name__)
+        if name == "__all__":
+            return ["InputError", *models.__all__, *_LAZY]
+        if name in models.__all__:
+            return getattr(models, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted({*globals(), *__getattr__("__all__")})

@@ -58,7 +58,6 @@ from .find import find
 from .finished_runs import LeftAlone, check_goes_on, check_saves, unfinished_runs
 from .help_of_classes import check_help
 from .known_warnings import silence_known_warnings
-from .main import SUBCOMMANDS
 from .model_blocks import with_model_class
 from .monitored_modes import settle_modes
 from .parser import Parser, add_run_options
@@ -151,7 +150,7 @@ class CommandLine(LightningCLI):
             parser_class=Parser,
             parser_kwargs={
                 "prog": "lightning",
-                "description": "Trains residual networks. More commands: " + ", ".join(SUBCOMMANDS),
+                "description": "Trains residual networks. `lightning` alone lists all commands.",
                 "version": f"resnet_lightning {__version__}",
                 "allow_abbrev": False,
                 **of_command,

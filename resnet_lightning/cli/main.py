@@ -11,6 +11,7 @@ from ..signals import Signalled, exit_code, raised_signals, received
 from .environment import check_environment
 from .error_line import error_line
 from .output import outputs_that_may_close
+from .overview import print_overview
 from .unknown_words import check_command
 
 SUBCOMMANDS = (
@@ -82,6 +83,9 @@ def _run(arguments: list[str]) -> int:
             "`import resnet_lightning` works on Windows too"
         )
     check_environment()
+    if arguments in ([], ["-h"], ["--help"]):
+        print_overview()
+        return 0
     if arguments and arguments[0] in SUBCOMMANDS:
         subcommand = importlib.import_module(f".{arguments[0]}", __package__)
         subcommand.command([argument for argument in arguments[1:] if argument != "--debug"])

@@ -1,5 +1,7 @@
 """The table of the models."""
 
+import fnmatch
+import subprocess
 import sys
 
 import pytest
@@ -8,7 +10,8 @@ import torchvision
 
 from resnet_lightning import InputError, create_model, list_models
 from resnet_lightning.cli.main import main
-from resnet_lightning.cli.models import catalogue, multiply_adds
+from resnet_lightning.cli.models import catalogue, measured, stored_rows
+from resnet_lightning.models.cost import multiply_adds
 from resnet_lightning.models.registry import MODELS
 from resnet_lightning.models.shipped_weights import shipped_weights
 
@@ -38,6 +41,29 @@ def test_it_has_a_row_with_a_source_for_every_model(pattern):
     table = catalogue(pattern)
     assert list(table.columns[0].cells) == list_models(pattern)
     assert all(source for source in table.columns[-1].cells)
+
+
+def test_the_stored_table_has_every_shipped_model():
+    shipped = [name for name in list_models() if MODELS[name].factory.__module__.startswith("resnet_lightning.")]
+    assert [row.name for row in stored_rows()] == shipped
+
+
+@pytest.mark.parametrize("part", ["resnet[1-5]?", pytest.param("*", marks=pytest.mark.slow)])
+def test_the_stored_table_is_that_of_the_networks(part):
+    rows = [row for row in stored_rows() if fnmatch.fnmatch(row.name, part)]
+    assert rows
+    assert rows == [measured(row.name) for row in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["models"], [], ["configs"]])
+def test_a_list_is_printed_without_importing_torch(words):
+    code = (
+        "import sys; sys.argv = ['lightning']; from resnet_lightning.cli.main import main\n"
+        f"assert main({words}) == 0; assert 'torch' not in sys.modules\n"
+        "from resnet_lightning import *; resnet20(num_classes=2)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_the_command_prints_the_models_that_match(capsys, monkeypatch):

@@ -16,6 +16,7 @@ from image_files import write_folders
 from repository import ROOT
 from resnet_lightning import DigitsDataModule, ImageFolderDataModule, list_models
 from resnet_lightning.cli.main import SUBCOMMANDS, main
+from resnet_lightning.cli.overview import GROUPS
 
 DIGITS = str(ROOT / "configs" / "digits.yaml")
 SMALL = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
@@ -343,3 +344,15 @@ def test_whether_an_option_may_be_null_depends_on_the_class(capsys):
         f"model: {{backbone: {SMALL[1]}, backbone_args: {{depth: 8}}}}\n"
     )
     assert "data.image_size is null" in error_line(capsys, "fit", "--config", "config.yaml")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_the_program_alone_lists_every_command_once_by_its_purpose(arguments, capsys):
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    listed = [name for commands in GROUPS.values() for name in commands]
+    assert sorted(listed) == sorted(["fit", "validate", "test", "predict", *SUBCOMMANDS])
+    for group, commands in GROUPS.items():
+        assert group in printed
+        for name, purpose in commands.items():
+            assert purpose in next(line for line in printed.splitlines() if name in line.split()[:2])

@@ -90,7 +90,6 @@ def test_a_word_that_is_no_option_gets_what_was_meant(words, meant, capsys):
 @pytest.mark.parametrize(
     ("words", "meant"),
     [
-        ([], "give a command first"),
         (["--config", "digits"], "give a command first"),
         (["tset", "--config", "digits"], "did you mean 'test'?"),
         (["train"], "did you mean 'fit'?"),
