@@ -31,6 +31,8 @@ GROUPS = {
     "share": {
         "predict": "labels the images of a folder",
         "export": "writes a program (torch.export, ONNX) or weights (safetensors)",
+        "push": "uploads a trained model to the Hugging Face Hub",
+        "pull": "downloads a trained model from the Hugging Face Hub",
     },
     "measure": {
         "bench": "compares the speed with that of the alternatives",
