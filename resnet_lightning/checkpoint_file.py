@@ -28,6 +28,7 @@ _PARTS = {
     "optimizer_states": list,
     "lr_schedulers": list,
     "run": dict,
+    "calibration": dict,
 }
 _PARTS_OF_RUN = {"name": str, "config": str, "data": dict}
 _COMMENT_LENGTH = len(_MARK) + 64

@@ -161,7 +161,7 @@ def draw_no_figures(patch: pytest.MonkeyPatch | None = None) -> None:
     patch = patch or pytest.MonkeyPatch()
     save = figures.save
     patch.setattr(figures, "save", lambda figure, path: path if figure is None else save(figure, path))
-    for name in "learning_curves", "confusion_matrix":
+    for name in "learning_curves", "confusion_matrix", "reliability":
         patch.setattr(figures, name, lambda *arguments, **options: None)
 
 

@@ -27,6 +27,7 @@ from ..signals import Signalled, exit_code
 from ..training.callbacks import (
     BestCheckpoint,
     CorruptionTest,
+    Evaluation,
     Interrupted,
     LastCheckpoint,
     PredictionWriter,
@@ -299,13 +300,7 @@ class CommandLine(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config, folder = self.config_init[self.subcommand], self.session.folder
         if self.subcommand != "fit":
-            own: Callback | None = None
-            if self.predictions and self.subcommand == "predict":
-                own = PredictionWriter(self.predictions, config.top_k)
-            elif self.subcommand == "test" and config.corruptions is not None:
-                own = CorruptionTest(config.corruptions, folder_of_checkpoint(self.resolved.checkpoint_path))
-                own.check(self.model, self.datamodule)
-            return evaluating_trainer(config.trainer, self.console, own)
+            return evaluating_trainer(config.trainer, self.console, self.own_callbacks(config))
         if config.find:
             return tuning_trainer(config.trainer)
         record = None
@@ -320,6 +315,17 @@ class CommandLine(LightningCLI):
         if config.stop_after is not None:
             _stop_after(config.stop_after, trainer)
         return trainer
+
+    def own_callbacks(self, config: Namespace) -> list[Callback]:
+        """Returns the callbacks of a command that trains nothing."""
+        if self.predictions and self.subcommand == "predict":
+            return [PredictionWriter(self.predictions, config.top_k)]
+        own: list[Callback] = [Evaluation(None)] if self.subcommand == "test" else []
+        if self.subcommand == "test" and config.corruptions is not None:
+            corruptions = CorruptionTest(config.corruptions, folder_of_checkpoint(self.resolved.checkpoint_path))
+            corruptions.check(self.model, self.datamodule)
+            own.append(corruptions)
+        return own
 
     def after_instantiate_classes(self) -> None:
         check_machines(self.trainer)

@@ -16,7 +16,7 @@ from .unknown_words import check_command
 
 SUBCOMMANDS = (
     *("new", "models", "configs", "bench", "sweep", "cross_validate", "runs", "report", "explain", "export"),
-    *("push", "pull", "features", "data", "study", "completion"),
+    *("calibrate", "push", "pull", "features", "data", "study", "completion"),
 )
 """Each is a file in this folder. The commands that need a trainer, such as ``fit``, are in command_line.py."""
 

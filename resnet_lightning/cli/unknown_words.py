@@ -20,6 +20,7 @@ _OTHER_COMMANDS = {
     **dict.fromkeys(("benchmark", "profile"), "bench"),
     **dict.fromkeys(("cv", "folds"), "cross_validate"),
     "convert": "export",
+    "temperature": "calibrate",
     "plot": "report",
 }
 _OTHER_OPTIONS = {

@@ -122,6 +122,7 @@ def export(
 def metadata(trained: LoadedModel, format: str) -> dict[str, str]:
     """Returns the metadata of an exported file. Values that are not plain text are JSON."""
     spec, hparams = trained.data.image_spec, trained.classifier.hparams
+    calibration = trained.classifier.calibration
     image = {
         "channels": spec.in_chans,
         "image_size": spec.image_size,
@@ -141,6 +142,7 @@ def metadata(trained: LoadedModel, format: str) -> dict[str, str]:
         "input": f"{pixels}, {scaled}" if is_program else "images (B, C, H, W) float32, (pixels / 255 - mean) / std",
         "output": _output(trained, is_program),
         **({"thresholds": json.dumps(trained.classifier.thresholds.tolist())} if trained.classifier.multilabel else {}),
+        **({"temperature": repr(calibration.temperature)} if calibration else {}),
         "image": json.dumps(image),
         "backbone": json.dumps({name: hparams[name] for name in ("backbone", "num_classes", "in_chans")}),
         "backbone_args": json.dumps(hparams["backbone_args"] or {}),

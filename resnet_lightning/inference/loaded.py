@@ -16,6 +16,7 @@ from ..data import ImageSpec, PredictionDataModule
 from ..errors import InputError
 from ..runs.readable import UNREADABLE, parse_json, parse_yaml, read_text
 from ..runs.reader import parse_metrics
+from ..training.calibration import Calibration
 from ..training.classifier import ImageClassifier
 from ..trust import Trust, names_from_checkpoint
 
@@ -85,7 +86,11 @@ def load_model(path: str | Path, trust: Iterable[str] = ()) -> LoadedModel:
     if any(classifier.hparams[name] != number for name, number in found.items()):
         raise InputError(f"{str(path)!r} is a malformed checkpoint: its model and its data do not fit; use another one")
     classifier.load_state_dict(checkpoint["state_dict"])
-    metrics = {**_last_validation(run.get("metrics", "")), **_test_metrics(Path(path), checkpoint["global_step"])}
+    classifier.calibration = Calibration.of_checkpoint(checkpoint)
+    metrics = {
+        **_last_validation(run.get("metrics", "")),
+        **_test_metrics(Path(path), classifier, checkpoint["global_step"]),
+    }
     return LoadedModel(Path(path), classifier.eval(), data, run["name"], run["config"], metrics)
 
 
@@ -125,15 +130,17 @@ def _last_validation(metrics: str) -> dict[str, float]:
         return {}
 
 
-def _test_metrics(checkpoint: Path, step: int) -> dict[str, Any]:
+def _test_metrics(checkpoint: Path, classifier: ImageClassifier, step: int) -> dict[str, Any]:
     """Reads the test metrics from the run's folder, since the checkpoint is written before the test.
 
-    They are those of this checkpoint if name and step are: a later best checkpoint has the same name.
+    They are those of this checkpoint if name and step are: a later best checkpoint has the same name. A checkpoint of
+    `lightning calibrate` has the metrics of the one that was calibrated.
     """
+    name = checkpoint.name if classifier.calibration is None else classifier.calibration.of
     file = checkpoint.resolve().parent.parent / "evaluation.json"
     try:
         evaluation = parse_json(read_text(file))
-        is_of_it = evaluation.get("checkpoint") == checkpoint.name and evaluation.get("step", step) == step
+        is_of_it = evaluation.get("checkpoint") == name and evaluation.get("step", step) == step
         return {str(name): float(value) for name, value in evaluation["metrics"].items()} if is_of_it else {}
     except UNREADABLE:
         return {}

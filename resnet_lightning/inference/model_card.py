@@ -131,6 +131,8 @@ def _code(trained: LoadedModel, file: str) -> str:
     pixels = f"read_image(file, channels={data.in_chans}{white})"
     if data.image_size is not None:
         pixels = f"scale_and_cut({pixels}, shorter_side={data.sizes()[1]}, size={data.image_size})"
+    calibration = trained.classifier.calibration
+    scale = "" if calibration is None else f" / {calibration.temperature!r}"
     activation, meaning = (
         "softmax(dim=1)",
         '`class_names[probabilities("image.png").argmax()]` is the most likely class.',
@@ -139,6 +141,8 @@ def _code(trained: LoadedModel, file: str) -> str:
         thresholds = ", ".join(f"{value:.4f}" for value in trained.classifier.thresholds.tolist())
         activation = "sigmoid()"
         meaning = f"An image has each label whose probability is at least its threshold: [{thresholds}]."
+    logits = "net(((pixels - mean) / std)[None])"
+    logits = f"({logits}{scale})" if scale else logits
     decode = "read_image, scale_and_cut" if data.image_size is not None else "read_image"
     return f"""```
 pip install safetensors
@@ -162,7 +166,7 @@ mean, std = (255 * torch.tensor(values)[:, None, None] for values in ({mean}, {s
 def probabilities(file):
     pixels = {pixels}
     with torch.no_grad():
-        return net(((pixels - mean) / std)[None]).{activation}[0]
+        return {logits}.{activation}[0]
 ```
 
 {meaning}"""
@@ -178,7 +182,7 @@ def _limits(trained: LoadedModel) -> str:
         f"It {assigns} these {len(trained.data.class_names)} {kind} to every image, whatever the image shows.",
         "Only the metrics above were measured; its accuracy on images from other sources is unknown.",
         f"Its input has {_size(trained)} pixels; details that are too small for this resolution are lost.",
-        "Its probabilities are not calibrated: a prediction with probability 0.9 need not be right nine times in ten.",
+        _calibration(trained),
     ]
     if trained.data.image_size is not None:
         limits.append("Only the centre of an image that is not square is used.")
@@ -187,6 +191,20 @@ def _limits(trained: LoadedModel) -> str:
     if trained.data.in_chans == 1:
         limits.append("Colours are ignored.")
     return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _calibration(trained: LoadedModel) -> str:
+    found = trained.classifier.calibration
+    if found is None:
+        return (
+            "Its probabilities are not calibrated: a prediction with probability 0.9 need not be right nine times in "
+            "ten."
+        )
+    return (
+        f"Its probabilities are calibrated with a temperature of {found.temperature:.3f} on {found.images:,} "
+        f"validation images, where the expected calibration error was {found.error[0]:.2%} before and "
+        f"{found.error[1]:.2%} after; on images of another kind they need not be."
+    )
 
 
 def _recipe(trained: LoadedModel) -> str:

@@ -29,6 +29,7 @@ class Deployable(nn.Module):
         shorter_side: the length that the shorter side is scaled to.
         size: the side of the square that is cut out of the middle. If None, images are not scaled or cut.
         thresholds: that of each label (num_classes,); None for one label for each image.
+        temperature: what the logits are divided by; None if the model is not calibrated.
     """
 
     shift: Tensor
@@ -43,12 +44,14 @@ class Deployable(nn.Module):
         shorter_side: int,
         size: int | None,
         thresholds: Tensor | None = None,
+        temperature: float | None = None,
     ) -> None:
         super().__init__()
         self.net = net
         self.register_buffer("thresholds", thresholds)
         self.shorter_side = shorter_side
         self.size = size
+        self.temperature = temperature
         mean, std = (255 * values.double()[:, None, None] for values in (mean, std))
         self.register_buffer("shift", (-mean / std).float())
         self.register_buffer("factor", (1 / std).float())
@@ -59,7 +62,7 @@ class Deployable(nn.Module):
             pixels = self._scale_and_cut(pixels, self.size)
         logits = self.net(torch.addcmul(self.shift, pixels, self.factor)).float()
         if self.thresholds is None:
-            return logits.softmax(dim=1)
+            return (logits if self.temperature is None else logits / self.temperature).softmax(dim=1)
         probabilities = logits.sigmoid()
         return probabilities, probabilities >= self.thresholds
 
@@ -136,7 +139,16 @@ def deployable(trained: LoadedModel) -> Deployable:
     size, shorter_side = data.sizes()
     mean, std = data.statistics()
     thresholds = trained.classifier.thresholds if trained.classifier.multilabel else None
-    module = Deployable(net, mean.expand(data.in_chans), std.expand(data.in_chans), shorter_side, size, thresholds)
+    calibration = trained.classifier.calibration
+    module = Deployable(
+        net,
+        mean.expand(data.in_chans),
+        std.expand(data.in_chans),
+        shorter_side,
+        size,
+        thresholds,
+        None if calibration is None else calibration.temperature,
+    )
     return module.eval().requires_grad_(False)
 
 

@@ -123,7 +123,8 @@ def log_evaluation(loggers: Iterable[Logger], evaluation: Mapping[str, Any], fig
     Args:
         loggers: the trainer's loggers.
         evaluation: the content of ``evaluation.json``.
-        figures: the folder with ``confusion_matrix.png`` and, if there are mistakes, ``worst_mistakes.png``.
+        figures: the folder with ``confusion_matrix.png``, ``reliability.png`` and, if there are mistakes,
+            ``worst_mistakes.png``.
         step: the optimizer step.
     """
     for logger in loggers:
@@ -133,6 +134,7 @@ def log_evaluation(loggers: Iterable[Logger], evaluation: Mapping[str, Any], fig
         panels = _panels_of(logger)
         panels.log_scalars(logger, further_scores(evaluation), step)
         panels.log_figure(logger, "test/confusion_matrix", figures / "confusion_matrix.png", step)
+        panels.log_figure(logger, "test/reliability", figures / "reliability.png", step)
         for name, (columns, rows) in score_tables(evaluation).items():
             panels.log_table(logger, name, columns, rows, step)
         if mistakes := evaluation["mistakes"]:
@@ -161,12 +163,14 @@ def log_robustness(loggers: Iterable[Logger], found: Robustness, figure: Path | 
 
 
 def score_tables(evaluation: Mapping[str, Any]) -> dict[str, tuple[Sequence[str], list[list[Any]]]]:
-    """Returns two tables of an evaluation, each with its columns and rows: the scores, and those of each class."""
+    """Returns the tables of an evaluation, each with its columns and rows: scores, those of each class, reliability."""
     columns = ["images", "precision", "f1", "recall_low", "recall_high"]
+    bins = [list(row.values()) for row in evaluation["reliability"]["bins"]]
     of_classes = [[row["name"], row["recall"], *(row[name] for name in columns)] for row in evaluation["by_class"]]
     return {
         "test/scores": (_SCORE_COLUMNS, _score_rows(evaluation)),
         "test/per_class_accuracy": (["class", "accuracy", *columns], of_classes),
+        "test/reliability_bins": (["low", "high", "images", "right", "confidence"], bins),
     }
 
 

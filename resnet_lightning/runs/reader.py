@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ..errors import InputError
 from .lock import is_held
 from .readable import UNREADABLE, parse_json, parse_yaml, read_text
+from .reliability import Reliability
 from .results_by_image import ResultsByImage, parse_results_by_image
 from .robustness import FILE, Robustness
 from .scores import Score, class_scores, flat_scores, scores
@@ -47,6 +48,7 @@ class Evaluation:
         images: the number of test images; None if that is unknown.
         scores: the scores of the test, with their 95 % intervals.
         by_class: the scores of each class, or of each label if an image may have several.
+        reliability: the confidences beside the accuracy; None if they are unknown.
     """
 
     classes: list[str]
@@ -57,6 +59,7 @@ class Evaluation:
     images: int | None = None
     scores: dict[str, Score] = field(default_factory=dict)
     by_class: list[dict[str, Any]] = field(default_factory=list)
+    reliability: Reliability | None = None
 
     def further_metrics(self) -> dict[str, float]:
         """The scores and the ends of their intervals, by the names of metrics; see ``flat_scores``.
@@ -291,7 +294,10 @@ def _parse_evaluation(text: str) -> Evaluation:
     if images and ("accuracy" not in stored or abs(stored["accuracy"].value - right / images) > 1e-6):
         stored = scores(confusion)  # an older run has none
     rows = [asdict(row) for row in class_scores(classes, confusion)]
-    return Evaluation(classes, confusion, metrics, mistakes, by_image, images, stored, rows)
+    reliable = None if read.get("reliability") is None else Reliability.parse(read["reliability"])
+    if reliable and sum(one.images for one in reliable.bins) != images:
+        reliable = None  # of another test
+    return Evaluation(classes, confusion, metrics, mistakes, by_image, images, stored, rows, reliable)
 
 
 def _parse_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -47,8 +47,13 @@ class Score:
         return cls(float(read["value"]), None if low is None or high is None else (float(low), float(high)))
 
 
-_KEYS = {"accuracy": "acc", "images with all labels right": "acc", "mean average precision": "mAP"}
-"""The scores that are logged as a metric too."""
+_KEYS = {
+    **dict.fromkeys(("accuracy", "images with all labels right"), "acc"),
+    "mean average precision": "mAP",
+    "calibration error": "ece",
+    "calibration error before": "ece_before",
+}
+"""The scores whose metrics have short names."""
 
 
 def flat_scores(found: Mapping[str, Score]) -> dict[str, float]:

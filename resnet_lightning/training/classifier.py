@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..trust import Trust, current_trust, names_from_checkpoint
 from .backbones import make_backbone
 from .batches import images_and_targets, images_of
+from .calibration import KEY, Calibration
 from .classifier_checkpoint import check_checkpoint, stored_options
 from .configured_metrics import ConfiguredMetrics
 from .data_protocol import class_names
@@ -198,6 +199,7 @@ class ImageClassifier(LightningModule):
             for _ in ("val", "test")
         )
         self.loader_metrics = LoaderMetrics()
+        self.calibration: Calibration | None = None  # of a checkpoint of `lightning calibrate`
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, trust: Iterable[str] = (), **kwargs: Any) -> Self:
@@ -257,8 +259,14 @@ class ImageClassifier(LightningModule):
         return self.to_probabilities(self(images_of(batch)))
 
     def to_probabilities(self, logits: Tensor) -> Tensor:
-        """Logits (B, num_classes) to the probability of each class, float32; with several labels, of each by itself."""
-        return logits.float().sigmoid() if self.multilabel else logits.float().softmax(dim=1)
+        """Logits (B, num_classes) to the probability of each class, float32; with several labels, of each by itself.
+
+        The logits of a calibrated model are divided by its temperature.
+        """
+        return logits.float().sigmoid() if self.multilabel else self._calibrated(logits.float()).softmax(dim=1)
+
+    def _calibrated(self, logits: Tensor) -> Tensor:
+        return logits if self.calibration is None else logits / self.calibration.temperature
 
     def _choose_thresholds(self, probabilities: Tensor, targets: Tensor) -> None:
         """Chooses the thresholds on the validation images of a training, and stores them for checkpoints."""
@@ -292,7 +300,7 @@ class ImageClassifier(LightningModule):
         images, targets = images_and_targets(batch)
         logits = self._logits(images)  # in the last step, a process may have no images
         losses, weights = self.loss(logits, targets)
-        metrics.update(losses, logits, targets, weights)
+        metrics.update(losses, self._calibrated(logits), targets, weights)
         return logits
 
     def on_validation_epoch_start(self) -> None:
@@ -442,11 +450,14 @@ class ImageClassifier(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._modes.is_used:
             self._modes.save(self.trainer, checkpoint)
+        if self.calibration is not None:
+            checkpoint[KEY] = self.calibration.as_dict()
         self._distillation.save(checkpoint)
         self._fast_step.save(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._modes.load(checkpoint)
+        self.calibration = Calibration.of_checkpoint(checkpoint)
         self._distillation.check_resumes(checkpoint)
         self._fast_step.load(checkpoint)
         weights = checkpoint.get("hyper_parameters", {}).get("class_weights")
@@ -478,6 +489,13 @@ class ImageClassifier(LightningModule):
     def on_train_start(self) -> None:
         self.check_unfreezing(self.trainer, optimizer_steps(self.trainer))
         self._unfreeze()  # a run that is resumed within an epoch does not start it
+        if self.calibration is not None:
+            self.calibration = None
+            if self.trainer.is_global_zero:
+                _log.warning(
+                    "the checkpoint's temperature is left out, since other weights need another; run `lightning "
+                    "calibrate` after the training"
+                )
         self._fast_step.settle(self.trainer, self.backbone, self._optimizer_args)
         # When a run is resumed, the checkpoint determines the position in the schedule. The config determines the shape
         # of the schedule and the settings of the optimizer.

@@ -76,20 +76,20 @@ def training_trainer(
     return trainer
 
 
-def evaluating_trainer(options: Mapping[str, Any], console: Console, own: Callback | None) -> Trainer:
+def evaluating_trainer(options: Mapping[str, Any], console: Console, own: Sequence[Callback]) -> Trainer:
     """Returns the trainer of ``validate``, ``test`` and ``predict``.
 
     Args:
         options: the arguments of ``Trainer``.
         console: where to show the progress.
-        own: the callback of this command, such as the one that writes the predictions; None if there is none.
+        own: the callbacks of this command, such as the one that writes the predictions.
 
     Raises:
         InputError: if ``Trainer`` does not accept the options, such as an accelerator that does not exist.
     """
     callbacks = _with_progress(options, console)
     loggers = _loggers(options) or [Unlogged(options.get("default_root_dir") or ".")]  # a module may log by itself
-    return _trainer(options, [*callbacks, *([own] if own else [])], loggers)
+    return _trainer(options, [*callbacks, *own], loggers)
 
 
 def tuning_trainer(options: Mapping[str, Any]) -> Trainer:

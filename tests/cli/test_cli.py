@@ -81,7 +81,7 @@ def write_images(folder: Path, classes: list[str], count: int, size: int = 32) -
 def test_fit_leaves_config_metrics_and_checkpoints_in_one_folder(run_folder):
     files = {str(path.relative_to(run_folder)) for path in run_folder.rglob("*") if path.is_file()}
     checkpoints = {f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")}
-    names = "first_batch", "learning_curves", "confusion_matrix", "worst_mistakes"
+    names = "first_batch", "learning_curves", "confusion_matrix", "reliability", "worst_mistakes"
     pictures = {f"pictures/{name}.png" for name in names}
     texts = {"config.yaml", "hparams.yaml", "metrics.csv", "run.json", "evaluation.json"}
     assert files == {*texts, *checkpoints, *pictures}

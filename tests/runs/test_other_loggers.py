@@ -72,7 +72,9 @@ def test_tensorboard_has_config_figures_and_tables(run):
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0}).Reload()
-    assert set(events.Tags()["images"]) == {"train/first_batch", "test/confusion_matrix", "test/worst_mistakes"}
+    assert set(events.Tags()["images"]) == {
+        *("train/first_batch", "test/confusion_matrix", "test/reliability", "test/worst_mistakes")
+    }
     assert [event.step for event in events.Images("test/confusion_matrix")] == [12]
     png = events.Images("train/first_batch")[0].encoded_image_string
     assert png.startswith(b"\x89PNG")
@@ -129,7 +131,7 @@ def test_mlflow_has_config_figures_and_tables(run, mlflow_run):
     config = yaml.safe_load((run / "config.yaml").read_text())
     shown = yaml.safe_load((stored / "config.yaml").read_text())
     assert {key: shown[key] for key in config} == config
-    for name in "train/first_batch", "test/confusion_matrix", "test/worst_mistakes":
+    for name in "train/first_batch", "test/confusion_matrix", "test/reliability", "test/worst_mistakes":
         assert (stored / f"{name}.png").read_bytes() == (run / f"pictures/{Path(name).name}.png").read_bytes()
     evaluation = json.loads((run / "evaluation.json").read_text())
     accuracies = list(csv.DictReader((stored / "test/per_class_accuracy.csv").read_text().splitlines()))

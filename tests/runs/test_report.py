@@ -305,6 +305,19 @@ def test_the_confusion_matrix_and_the_accuracy_of_each_class(folders):
     assert of_all[2][:2] == ["balanced accuracy", "58.33%"]
 
 
+def test_the_reliability_diagram_states_the_calibration_errors(folders):
+    one = {"low": 0.8, "high": 0.9, "images": 10, "right": 7, "confidence": 0.85}
+    before = {**one, "confidence": 0.89}
+    found = {"bins": [one], "before": [before], "temperature": 1.5, "error_by_chance": 0.12}
+    edit_json(folders[0] / "evaluation.json", classes=["a", "b"], confusion=[[4, 1], [2, 3]], reliability=found)
+    page = " ".join(page_of(folders[0]).split())
+    assert "Expected calibration error 15.00% with temperature 1.50, 19.00% without it." in page
+    assert "<title>10 images: confidence 85.00%, accuracy 70.00% [39.7, 89.2]</title>" in page
+    assert "is up to 12.00% in 19 of 20 tests" in page
+    edit_json(folders[0] / "evaluation.json", reliability={**found, "bins": [{**one, "right": 11}]})
+    assert read_run(folders[0]).notes == ("evaluation.json is damaged",)
+
+
 def test_the_interval_in_the_table_of_runs_is_that_of_the_test(trained, page):
     evaluation = json.loads((trained / "a/evaluation.json").read_text())
     score = evaluation["scores"]["accuracy"]
@@ -528,7 +541,7 @@ def test_the_page_in_a_browser(folders, browser, width, height, scheme):
     assert len(widths) >= 10
     assert all(widths)
     boxes = page.evaluate("[...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().toJSON())")
-    assert len(boxes) == 9  # four curves on each data, and the matrix of thirty classes
+    assert len(boxes) == 11  # four curves on each data, two reliability diagrams, the matrix of thirty classes
     assert all(box["width"] > 200 and box["height"] > 80 for box in boxes)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     colors = page.evaluate("(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))")

@@ -20,7 +20,10 @@ from runs_alike import WarmCommands, reached, wait_for, with_callbacks
 
 EPOCHS = 3
 STEPS = 4  # batches an epoch
-PANELS = "train/first_batch", "test/confusion_matrix", "test/scores", "test/per_class_accuracy", "test/worst_mistakes"
+PANELS = (
+    *("train/first_batch", "test/confusion_matrix", "test/scores", "test/per_class_accuracy", "test/reliability_bins"),
+    "test/worst_mistakes",
+)
 OF_THE_MOMENT = {"_runtime", "_timestamp", "train/images_per_second"}
 
 
@@ -146,7 +149,7 @@ def uninterrupted(tmp_path_factory):
         found = rows("whole")
     kinds = {key for row in found for key in row}
     assert kinds > {"lr-SGD/pg1", "train/loss", "val/acc", "test/acc", "trainer/global_step", "epoch"}
-    assert len(found) == EPOCHS * (STEPS + 2) + 1
+    assert len(found) == EPOCHS * (STEPS + 2) + 2  # the test, and its scores
     return found
 
 

@@ -272,7 +272,7 @@ def test_a_net_without_mistakes_leaves_no_picture_of_them(tmp_path):
 
     evaluate(Knows(), DigitsDataModule(), tmp_path)
     assert evaluation_of(tmp_path)["mistakes"] == []
-    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["confusion_matrix.png"]
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"confusion_matrix.png", "reliability.png"}
 
 
 def test_a_module_that_returns_nothing_leaves_no_evaluation(tmp_path):
@@ -297,7 +297,12 @@ def test_two_processes_write_the_evaluation_of_one(outcome, warm):
             assert mistake.pop("confidence") == pytest.approx(expected["confidence"], abs=1e-5)
             assert mistake.items() <= expected.items()
     assert two["metrics"] == pytest.approx(one["metrics"], abs=1e-6)
-    assert {path.name for path in Path("two/pictures").iterdir()} == {"confusion_matrix.png", "worst_mistakes.png"}
+    names = {"confusion_matrix.png", "reliability.png", "worst_mistakes.png"}
+    assert {path.name for path in Path("two/pictures").iterdir()} == names
+    counts = [
+        [(one["low"], one["images"], one["right"]) for one in found["reliability"]["bins"]] for found in (one, two)
+    ]
+    assert counts[0] == counts[1]
 
 
 # Pixels.

@@ -178,6 +178,9 @@ def test_a_run_learns_resumes_predicts_exports_and_reports(tables, capsys):
     probabilities, labels = program(torch.randint(0, 255, (4, 12, 12, 3), dtype=torch.uint8))
     assert torch.equal(labels, probabilities >= thresholds)
 
+    capsys.readouterr()
+    assert main(["calibrate", best]) == 2
+    assert "several labels here" in capsys.readouterr().err
     assert main(["report", "whole", "--output", "page.html"]) == 0
     page = Path("page.html").read_text()
     assert "average precision" in page

@@ -81,9 +81,9 @@ def test_a_run_that_keeps_nothing_has_no_logger_and_no_checkpoints(best):
 
 
 def test_an_evaluation_has_only_what_it_needs(tmp_path):
-    assert names(evaluating_trainer(DEFAULTS, Console(), None)) == ["RunProgress"]
+    assert names(evaluating_trainer(DEFAULTS, Console(), [])) == ["RunProgress"]
     writer = PredictionWriter(tmp_path / "predictions.csv")
-    assert names(evaluating_trainer(DEFAULTS, Console(), writer)) == ["RunProgress", "PredictionWriter"]
+    assert names(evaluating_trainer(DEFAULTS, Console(), [writer])) == ["RunProgress", "PredictionWriter"]
 
 
 def test_the_tuner_runs_without_callbacks():

@@ -30,6 +30,7 @@ from ..mcnemar import compare_images
 from ..ranking import best_first
 from ..reader import Evaluation, Run
 from .curves import HEIGHT, WIDTH, Chart, Series, chart, diverged
+from .reliability import SIDE, reliability_chart
 from .scores import class_table, score_table
 from .tables import (
     DifferenceTable,
@@ -72,6 +73,7 @@ def render(runs: Sequence[Run]) -> str:
         settings=setting_table(by_seed(runs), numbers) if len(runs) > MOST_RUNS_IN_COLUMNS else None,
         chart_width=WIDTH,
         chart_height=HEIGHT,
+        side=SIDE,
         sections=[_section(group, groups, numbers) for group in groups],
         origins=[_origin(run, numbers[run.folder]) for run in runs],
     )
@@ -164,6 +166,7 @@ def _test(group: Sequence[Run], groups: Sequence[Sequence[Run]], numbers: dict[P
         "number": numbers[run.folder],
         "is_selected": len(group) > 1,
         "scores": score_table(evaluation),
+        "reliability": reliability_chart(evaluation.reliability),
         "by_class": class_table(evaluation),
         "is_long": len(evaluation.classes) > MOST_CLASSES_IN_TABLE,
         "mistakes": [_mistake(mistake) for mistake in evaluation.mistakes],
