@@ -27,6 +27,7 @@ GROUPS = {
     "evaluate": {
         "validate": "evaluates a checkpoint on the validation images",
         "test": "evaluates a checkpoint on the test images, also corrupted ones",
+        "calibrate": "fits the temperature of a checkpoint's confidences",
     },
     "share": {
         "predict": "labels the images of a folder",
