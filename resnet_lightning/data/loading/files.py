@@ -30,6 +30,12 @@ _OF_SYSTEMS = {
     *("lost+found", "__pycache__"),
 }
 
+_AT_ONCE = 50
+"""How many images a thread reads before it takes the next ones."""
+
+_SMALL_FILE = 8 * 1024
+"""The bytes below which an image is decoded faster by one thread than by several, which wait for each other."""
+
 
 class FileNames:
     """The paths of many files, in two arrays.
@@ -274,10 +280,21 @@ class ImageFiles:
                 readable[place] = False
                 images[place] = 0
 
-        with ThreadPoolExecutor(cores()) as threads:
-            for _ in threads.map(read, range(len(numbers))):  # raises the exceptions of the threads
+        def read_several(places: range) -> None:
+            for place in places:
+                read(place)
+
+        with ThreadPoolExecutor(self._reading_threads(numbers)) as threads:
+            parts = [range(len(numbers))[first : first + _AT_ONCE] for first in range(0, len(numbers), _AT_ONCE)]
+            for _ in threads.map(read_several, parts):  # raises the exceptions of the threads
                 pass
         return images, readable
+
+    def _reading_threads(self, numbers: list[int]) -> int:
+        """The number of threads that read images: one for small files, since decoding them mostly runs Python."""
+        sizes = [os.path.getsize(name) for number in numbers[:: max(len(numbers) // 20, 1)]
+                 if os.path.exists(name := self.names[number])]  # fmt: skip
+        return cores() if not sizes or sum(sizes) / len(sizes) > _SMALL_FILE else 1
 
     def fingerprint(self) -> str:
         """Identifies the files' content and how they are decoded: 32 hexadecimal digits.
