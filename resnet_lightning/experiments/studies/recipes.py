@@ -104,7 +104,7 @@ QUICK_IMAGES = 0.2
 def quick_note(epochs: int) -> str:
     """Returns what differs in a quick budget on CIFAR-10, for its page."""
     return (
-        f"{epochs} epochs of 10,000 training images ({epochs * 79:,} steps) in place of 64,000 steps on 45,000 images. "
+        f"{epochs} epochs of 10,000 training images ({epochs * 78:,} steps) in place of 64,000 steps on 45,000 images. "
         "The learning rate falls after half and three quarters of them, as in the source. There is no warm-up. The "
         "mean of each channel is subtracted, not that of each pixel."
     )
