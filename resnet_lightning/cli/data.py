@@ -17,6 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ..data.datasets.folder_layout import FolderLayout
+from ..data.datasets.folder_lists import FolderLists
 from ..data.datasets.image_folder import Layout
 from ..data.datasets.image_table import ImageTable
 from ..data.inspection import ImageFacts, Inspection, inspect_layout
@@ -40,6 +41,10 @@ _COLUMNS = {
     "split_column": "the column of the splits",
     "group_column": "the column that states which images belong together",
 }
+_FILES = {
+    "group_file": "file and group, the images that belong together",
+    "split_file": "file and split, which is train, val or test",
+}
 
 
 def command(arguments: list[str]) -> None:
@@ -56,6 +61,8 @@ def command(arguments: list[str]) -> None:
     parser.add_argument("--root", help="of a table: the folder that paths are relative to (default: that of the table)")
     for name, what in _COLUMNS.items():
         parser.add_argument(f"--{name}", help=f"of a table: {what}")
+    for name, what in _FILES.items():
+        parser.add_argument(f"--{name}", type=Path, help=f"of a folder: a CSV or Parquet file with the columns {what}")
     parser.add_argument(
         "--output", type=Path, help="a picture of some labelled images (default: NAME_images.png in this folder)"
     )
@@ -64,7 +71,7 @@ def command(arguments: list[str]) -> None:
     root = local_folder("FOLDER", options.folder) if table is None else table.root
     out = console()
     with shown_log(out):
-        found = _inspect(FolderLayout(root) if table is None else table, root, out)
+        found = _inspect(_folders(root, options) if table is None else table, root, out)
     out.print(_counts_table(found), highlight=False)
     if _has_several_labels(found):
         none = sum(not image.labels for image in found.images)
@@ -93,10 +100,20 @@ def _table(options: Any) -> ImageTable | None:
                 f"--{name} belongs to a table, but {options.folder!r} is none (its name ends in {', '.join(_TABLES)})"
             )
         return None
+    for name in _FILES:
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name} belongs to a folder; give a column of {options.folder!r} instead")
     if "label_columns" in given:
         given["label_columns"] = [name.strip() for name in given["label_columns"].split(",")]
     root = path.parent if options.root is None else local_folder("--root", options.root)
     return ImageTable(path, root, **given)
+
+
+def _folders(root: Path, options: Any) -> Layout:
+    folders = FolderLayout(root)
+    if options.group_file is None and options.split_file is None:
+        return folders
+    return FolderLists(folders, options.group_file, options.split_file)
 
 
 def _inspect(layout: Layout, root: Path, out: Console) -> Inspection:
@@ -221,6 +238,7 @@ def _config(found: Inspection, given: Any) -> str:
     is_table = Path(given.folder).suffix.lower() in _TABLES
     options: dict[str, object] = {"table": given.folder} if is_table else {}
     options["root"] = str(found.root)
+    options |= {name: str(value) for name in _FILES if (value := getattr(given, name)) is not None}
     for name in _COLUMNS:
         if (value := getattr(given, name)) is not None:
             options[name] = [part.strip() for part in value.split(",")] if name == "label_columns" else value

@@ -1,6 +1,7 @@
 """Splits images so that those that belong together, such as photos of one patient, stay in one part."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def part_of_groups(labels: Tensor, groups: Tensor, shares: Sequence[float], seed
     """
     names, numbers = np.unique(groups.numpy(), return_inverse=True)
     if len(names) < len(shares):
-        raise InputError(f"data.group_column has {len(names)} groups, too few for {len(shares)} parts")
+        raise InputError(f"the data set has {len(names)} groups, too few for {len(shares)} parts")
     counts = np.zeros((len(names), columns_of(labels).shape[1]))
     np.add.at(counts, numbers, columns_of(labels).numpy())
     totals = np.maximum(counts.sum(0), 1)
@@ -43,7 +44,7 @@ def part_of_groups(labels: Tensor, groups: Tensor, shares: Sequence[float], seed
         lacking[part[group]] -= counts[group]
     if empty := len(shares) - len(np.unique(part)):
         raise InputError(
-            f"data.group_column has {len(names)} groups, of which the largest has {int(sizes.max())} of "
+            f"the data set has {len(names)} groups, of which the largest has {int(sizes.max())} of "
             f"{len(labels)} images, so that {empty} of {len(shares)} parts would be empty; give smaller groups or a "
             "larger data.val_split"
         )
@@ -54,3 +55,23 @@ def columns_of(labels: Tensor) -> Tensor:
     """Returns a column for each class (N, K), 1 for the images that have it; the last is for images without a label."""
     columns = labels.double() if labels.ndim == 2 else one_hot(labels).double()
     return torch.cat([columns, (columns.sum(1, keepdim=True) == 0).double()], 1)
+
+
+def check_undivided(path: Path, groups: Iterable[str], splits: Iterable[str]) -> None:
+    """Checks that all images of a group are in one split.
+
+    Args:
+        path: the file that states the groups, for the message.
+        groups: the group of each image.
+        splits: the split of each image.
+
+    Raises:
+        InputError: if a group is divided.
+    """
+    split_of: dict[str, str] = {}
+    for group, split in zip(groups, splits, strict=True):
+        if split_of.setdefault(group, split) != split:
+            raise InputError(
+                f"the group {group!r} in {str(path)!r} has images in the splits {split_of[group]!r} and {split!r}; "
+                "put all of its images into one"
+            )

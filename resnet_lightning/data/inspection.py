@@ -15,7 +15,6 @@ from PIL import Image
 from ..errors import InputError
 from .datasets.folder_layout import FolderLayout
 from .datasets.image_folder import Layout
-from .datasets.image_table import ImageTable
 from .loading.decode import read_image
 from .loading.files import cores
 from .loading.white_level import find_white_level
@@ -114,7 +113,7 @@ def inspect_folder(root: Path, progress: Callable[[int, int], None] = lambda don
 def inspect_layout(
     layout: Layout, root: Path, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Inspection:
-    """Reads every image of a layout, such as an ``ImageTable``; see ``inspect_folder``.
+    """Reads every image of a layout, such as that of a table; see ``inspect_folder``.
 
     Args:
         layout: finds the classes and the files.
@@ -132,7 +131,7 @@ def inspect_layout(
         names, labels = layout.list_part(part, classes, range(len(classes)))
         of_images = ((int(row),) if not row.ndim else tuple(row.nonzero().flatten().tolist()) for row in labels)
         files += [(name, part, found) for name, found in zip(names, of_images, strict=True)]
-        if isinstance(layout, ImageTable) and (of_part := layout.groups_of(part, classes)) is not None:
+        if (of_part := layout.groups_of(part, classes)) is not None:
             groups.update(of_part.tolist())
     white_level = find_white_level([name for name, part, _ in files if part == "train"], None)
 

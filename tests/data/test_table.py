@@ -166,6 +166,7 @@ def without(lines, number, column):
         (rows(), {"label_column": "lable"}, "data.label_column is 'lable', which .* lacks; did you mean 'label'?"),
         (without(rows(), 4, "label"), {}, "line 6 of .* has no 'label'; fill it in or remove the line"),
         ([*rows(), {"file": "images/99.png", "label": "ill"}], {}, "lists '.*99.png', which is not there"),
+        (rows(), {"root": "images"}, "relative to 'images', give --data.root '.*', where all are"),
         ([*rows(), rows()[3]], {}, "lines 5 and 62 of .* list the same file, 'images/03.png'"),
         ([{**line, "label": "ill"} for line in rows()], {}, "have only one class, 'ill'"),
         (rows(split=lambda n: "a" if n < 40 else "b"), {"split_column": "split"}, "has the split 'train'"),

@@ -80,6 +80,22 @@ class FolderLayout:
         Raises:
             InputError: if a folder is missing or holds no images.
         """
+        names, label_of = self.list_folder(part, classes, labels)
+        if self.has_test_folder:
+            return names, label_of
+        marked = every_fifth(label_of) if part == "test" else ~every_fifth(label_of)
+        return [name for name, kept in zip(names, marked.tolist(), strict=True) if kept], label_of[marked]
+
+    def groups_of(self, part: str, classes: Sequence[str]) -> None:
+        """Returns None: folders do not state which images belong together. See ``FolderLists``."""
+
+    @property
+    def has_test_folder(self) -> bool:
+        """Whether test images have a folder of their own; otherwise they are taken from the training images."""
+        return not self._splits.keys().isdisjoint(("val", "test"))
+
+    def list_folder(self, part: str, classes: Sequence[str], labels: Sequence[int]) -> tuple[list[str], Tensor]:
+        """Lists all images of some classes in ``folder_of(part)``, as ``list_part`` does."""
         names: list[str] = []
         targets: list[int] = []
         folder = self.folder_of(part)
@@ -93,10 +109,7 @@ class FolderLayout:
             log_left_out(folder, left_out)
         self._reported.add(folder)
         label_of = torch.tensor(targets, dtype=torch.int64)
-        if not self._splits.keys().isdisjoint(("val", "test")):
-            return names, label_of
-        marked = every_fifth(label_of) if part == "test" else ~every_fifth(label_of)
-        return [name for name, kept in zip(names, marked.tolist(), strict=True) if kept], label_of[marked]
+        return names, label_of
 
     def first_training_image(self, name: str) -> str:
         """The first training image of a class.

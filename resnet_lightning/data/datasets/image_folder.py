@@ -20,6 +20,7 @@ from ..loading.white_level import find_white_level
 from ..module import ImageDataModule
 from ..splits import Split
 from .folder_layout import FolderLayout
+from .folder_lists import FolderLists
 
 _PARTS_OF_STAGE = {"fit": ("train", "val", "test"), "validate": ("train", "val"), "test": ("test",)}
 _MEASURED = 1000  # images on which the white level, and those that are streamed also mean and std, are measured
@@ -38,6 +39,8 @@ class Layout(Protocol):
     def first_training_image(self, name: str) -> str: ...
 
     def list_part(self, part: str, classes: Sequence[str], labels: Sequence[int]) -> tuple[list[str], Tensor]: ...
+
+    def groups_of(self, part: str, classes: Sequence[str]) -> Tensor | None: ...
 
 
 class ImageFolderDataModule(ImageDataModule):
@@ -66,6 +69,10 @@ class ImageFolderDataModule(ImageDataModule):
         white_level: the pixel value of white in grey images of more than 8 bits, such as 4095 for 12 bits in 16. By
             default it follows from the largest value of up to 1,000 training images: 1 for floats up to 1, otherwise
             the largest value of 8, 10, 12, 14, 16, 24 or 32 bits. An image with larger values is an error.
+        group_file: a CSV or Parquet file with the columns ``file``, relative to ``root``, and ``group``. Images of a
+            group, such as those of one patient, are never divided among training, validation and test.
+        split_file: a file with the columns ``file`` and ``split``, which is ``train``, ``val`` or ``test``, where no
+            folders state it. It may be the same file.
         augment: the augmentation of training batches.
         num_workers: processes that stream files; by default one per core, at most 16.
         on_error: what to do with an image that cannot be read: ``raise`` an error, or ``skip`` it and report the number
@@ -87,6 +94,8 @@ class ImageFolderDataModule(ImageDataModule):
         image_size: int | None = None,
         shorter_side: int | None = None,
         white_level: float | None = None,
+        group_file: str | os.PathLike[str] | None = None,
+        split_file: str | os.PathLike[str] | None = None,
         augment: Augmentation = Augmentation(flip=True),
         num_workers: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
@@ -111,6 +120,9 @@ class ImageFolderDataModule(ImageDataModule):
         self._shorter_side = shorter_side or image_size or 0
         self.num_workers = num_workers
         self.on_error = on_error
+        self._group_file, self._split_file = (
+            None if file is None else Path(os.path.expanduser(file)) for file in (group_file, split_file)
+        )
         self._layout = self.make_layout(Path(root))
         self._names: dict[str, FileNames] = {}
         self._cache = DecodedCache(Path(cache_folder or default_cache_folder()), int(cache_gb * 1e9))
@@ -118,7 +130,10 @@ class ImageFolderDataModule(ImageDataModule):
 
     def make_layout(self, root: Path) -> Layout:
         """Returns what finds classes and files; by default in folders of classes."""
-        return FolderLayout(root)
+        folders = FolderLayout(root)
+        if self._group_file is None and self._split_file is None:
+            return folders
+        return FolderLists(folders, self._group_file, self._split_file)
 
     @property
     def image_size(self) -> int | None:  # type: ignore[override]  # known only after the first image is found
@@ -146,6 +161,9 @@ class ImageFolderDataModule(ImageDataModule):
     @property
     def has_validation_set(self) -> bool:
         return self._layout.has_validation_set
+
+    def groups(self) -> Tensor | None:
+        return self._layout.groups_of("train", self.class_names)
 
     def folders(self) -> Sequence[Path]:
         parts = ("train", "val", "test") if self.has_validation_set else ("train", "test")

@@ -1,6 +1,5 @@
 """Reads a table of image files: their labels, splits and groups."""
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -10,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, did_you_mean
-from ..grouping import part_of_groups
+from ..grouping import check_undivided, part_of_groups
 from ..splits import every_fifth
-from .split_names import find_splits
+from .split_names import splits_by_value
+from .table_file import read_table
 
-_SEPARATORS = ",;\t"
 _TEST_SHARE = 0.2
 _YES = ("1", "1.0", "true", "yes")
 _NO_AND_YES = ("0", "0.0", "false", "no", *_YES)
@@ -69,7 +68,7 @@ class ImageTable:
     @cached_property
     def _rows(self) -> dict[str, list[str]]:
         """The columns that are used, as texts, each with a value for every image."""
-        table = _read_parquet(self.path) if self.path.suffix.lower() in (".parquet", ".pq") else _read_csv(self.path)
+        table = read_table(self.path)
         used = {}
         for name, column in self._columns.items():
             if column not in table:
@@ -111,9 +110,12 @@ class ImageTable:
                 missing.append(path)
         if missing:
             more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+            beside = self.path.parent
+            is_beside = all((beside / name).exists() for name in rows["file"])
+            folder = f"--data.root {str(beside)!r}, where all are" if is_beside else "another folder with --data.root"
             raise InputError(
                 f"{str(self.path)!r} lists {missing[0]!r}{more}, which is not there; paths are relative to "
-                f"{str(self.root)!r}, give another folder with --data.root"
+                f"{str(self.root)!r}, give {folder}"
             )
 
     def find_classes(self) -> tuple[str, ...]:
@@ -230,32 +232,10 @@ class ImageTable:
         """The values of the split column, by part."""
         if "split" not in self._columns:
             return {}
-        values = dict.fromkeys(self._rows["split"])
-        splits = find_splits(self.path, values)
-        if "train" not in splits:
-            raise InputError(
-                f"no image in {str(self.path)!r} has the split 'train'; {self._columns['split']!r} has the values "
-                f"{', '.join(map(repr, list(values)[:5]))}"
-            )
-        if others := values.keys() - splits.values():
-            raise InputError(
-                f"the split {min(others)!r} in {str(self.path)!r} is unknown; give train, val and test in the column "
-                f"{self._columns['split']!r}"
-            )
-        if "test" not in splits and "val" in splits:
-            splits["test"] = splits.pop("val")  # as in folders
+        splits = splits_by_value(self.path, self._columns["split"], self._rows["split"])
         if "group" in self._columns:
-            self._check_groups()
+            check_undivided(self.path, self._rows["group"], self._rows["split"])
         return splits
-
-    def _check_groups(self) -> None:
-        split_of: dict[str, str] = {}
-        for group, split in zip(self._rows["group"], self._rows["split"], strict=True):
-            if split_of.setdefault(group, split) != split:
-                raise InputError(
-                    f"the group {group!r} in {str(self.path)!r} has images in the splits {split_of[group]!r} and "
-                    f"{split!r}; put all of its images into one"
-                )
 
     def _numbers(self, part: str) -> list[int]:
         """The rows of a part. Without a column of splits, every fifth image of each class or group is for testing."""
@@ -281,38 +261,3 @@ class ImageTable:
             return every_fifth(labels)
         groups = self._groups if "group" in self._columns else torch.arange(len(labels))
         return part_of_groups(labels, groups, (1 - _TEST_SHARE, _TEST_SHARE), seed=0) == 1
-
-
-def _read_csv(path: Path) -> dict[str, list[str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            head = file.readline()
-            file.seek(0)
-            separator = max(_SEPARATORS, key=head.count)
-            reader = csv.DictReader(file, delimiter=separator, strict=True)
-            columns: dict[str, list[str]] = {name.strip(): [] for name in reader.fieldnames or ()}
-            for row in reader:
-                if None in row or None in row.values():
-                    raise InputError(f"line {reader.line_num} of {str(path)!r} has not as many values as line 1")
-                for name, value in row.items():
-                    columns[name.strip()].append(value.strip())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot read the table {str(path)!r}: {reason}") from error
-    return columns
-
-
-def _read_parquet(path: Path) -> dict[str, list[str]]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise InputError(f"to read {str(path)!r}: pip install 'resnet-lightning[parquet]'") from error
-    try:
-        table = parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"cannot read the table {str(path)!r}: {error}") from error
-    return {
-        name: ["" if value is None else str(value).strip() for value in table[name].to_pylist()]
-        for name in table.column_names
-    }

@@ -73,3 +73,30 @@ def find_splits(root: Path, folders: Iterable[str]) -> dict[str, str]:
             )
         splits[part] = folder
     return splits
+
+
+def splits_by_value(path: Path, column: str, values: Iterable[str]) -> dict[str, str]:
+    """Returns the values of a table's column that name the splits, by part. Without a test set, ``val`` is it.
+
+    Args:
+        path: the table, for messages.
+        column: the name of the column, likewise.
+        values: of the column.
+
+    Raises:
+        InputError: if a value is no split, or none is the training images.
+    """
+    distinct = dict.fromkeys(values)
+    splits = find_splits(path, distinct)
+    if "train" not in splits:
+        raise InputError(
+            f"no image in {str(path)!r} has the split 'train'; {column!r} has the values "
+            f"{', '.join(map(repr, list(distinct)[:5]))}"
+        )
+    if others := distinct.keys() - splits.values():
+        raise InputError(
+            f"the split {min(others)!r} in {str(path)!r} is unknown; give train, val and test in the column {column!r}"
+        )
+    if "test" not in splits and "val" in splits:
+        splits["test"] = splits.pop("val")  # as in folders
+    return splits

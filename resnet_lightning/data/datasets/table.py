@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from ...errors import InputError
 from ..augmentation import Augmentation
 from .image_folder import ImageFolderDataModule
 from .image_table import ImageTable
@@ -54,6 +53,11 @@ class TableDataModule(ImageFolderDataModule):
         augment: Augmentation = Augmentation(flip=True),
         **options: Any,
     ) -> None:
+        for name in "group", "split":
+            if options.get(f"{name}_file") is not None:
+                raise InputError(
+                    f"data.{name}_file is for folders of classes; give the table's column as data.{name}_column"
+                )
         path = Path(os.path.expanduser(table))
         folder = path.parent if root is None else Path(os.path.expanduser(root))
         self._table = ImageTable(
@@ -77,6 +81,3 @@ class TableDataModule(ImageFolderDataModule):
 
     def folders(self) -> Sequence[Path]:
         return [self._table.path]
-
-    def groups(self) -> Tensor | None:
-        return self._table.groups_of("train", self.class_names)
