@@ -12,6 +12,7 @@ from ..checkpoint_file import read_checkpoint
 from ..errors import InputError
 from ..runs.folder import local_folder
 from ..trust import Trust, names_from_checkpoint
+from .added_parts import added_parts
 from .augment_option import with_transforms
 from .checkpoint_config import config_of_checkpoint, run_name
 from .overlays import with_overlays
@@ -113,10 +114,11 @@ def resolve(
     if run is None:
         raise InputError(f"{checkpoint_path!r} stores no config; give the one that it was trained with as --config")
     file = Path(checkpoint_path or "")
-    options = {name for name, _ in given_options(arguments)}
+    options = list(given_options(arguments))
+    added = added_parts(options, option_values("--config", arguments, short="-c"))
     trust = Trust(_trusted(arguments), _names_in(arguments))
     with importable_from(RunArguments.code_folders), names_from_checkpoint(trust):
-        config = config_of_checkpoint(run, arguments[0], file, options)
+        config = config_of_checkpoint(run, arguments[0], file, {name for name, _ in options}, added)
     name = run_name(run, file)
     arguments = [arguments[0], "--config", config, *arguments[1:]]
     return RunArguments(tuple(arguments), name, checkpoint_path, checkpoint, trust=trust, stored_config=config)

@@ -6,6 +6,7 @@ are checked as in ``trust.py`` before any is imported, and its paths must not le
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -23,6 +24,7 @@ from ..runs.configs import flatten
 from ..runs.readable import UNREADABLE, parse_yaml, read_text
 from ..runs.stored_names import check_names, texts
 from ..trust import SAFE_PACKAGES
+from .added_parts import class_names
 from .checkpoint_paths import check_paths
 
 _OF_DATA = (LightningDataModule,)
@@ -39,7 +41,13 @@ _OF_TRAINER = (
 )
 
 
-def config_of_checkpoint(run: Mapping[str, Any], command: str, checkpoint: Path, typed: Collection[str]) -> str:
+def config_of_checkpoint(
+    run: Mapping[str, Any],
+    command: str,
+    checkpoint: Path,
+    typed: Collection[str],
+    added: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> str:
     """Returns the config in a checkpoint as YAML, to be parsed while ``names_from_checkpoint`` is active.
 
     ``validate``, ``test`` and ``predict`` get the options of data and model only.
@@ -49,6 +57,8 @@ def config_of_checkpoint(run: Mapping[str, Any], command: str, checkpoint: Path,
         command: the subcommand.
         checkpoint: the checkpoint's file.
         typed: the names of the options that the user typed, which replace those of the config.
+        added: the names of the classes that the command adds to lists of callbacks or loggers, by option. They replace
+            those of the config, since the command may be the one that started the run.
 
     Raises:
         InputError: if the config is not one, or names a class or a path that is not trusted.
@@ -64,6 +74,8 @@ def config_of_checkpoint(run: Mapping[str, Any], command: str, checkpoint: Path,
             )
     for name in typed:
         _remove(config, name)
+    for name, classes in added.items():
+        _remove_parts(config, name, classes)
     _check_no_files(config)
     _check_classes(config.get("model"), "model", ())
     check_names("model", _built(config.get("model"), command))
@@ -88,6 +100,15 @@ def _remove(config: dict[str, Any], option: str) -> None:
     for place in places if groups else []:
         if isinstance(place, dict):
             place.pop(name, None)
+
+
+def _remove_parts(config: dict[str, Any], option: str, classes: Collection[str]) -> None:
+    """Removes the parts of these classes from an option that is a list of callbacks or loggers."""
+    group, _, name = option.partition(".")
+    options = config.get(group)
+    parts = options.get(name) if isinstance(options, dict) else None
+    if isinstance(options, dict) and isinstance(parts, list):
+        options[name] = [part for part in parts if class_names(part).isdisjoint(classes)] or None
 
 
 def _built(model: Any, command: str) -> Any:

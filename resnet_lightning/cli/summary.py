@@ -19,7 +19,7 @@ from ..runs import figures
 from ..runs.reader import read_run
 from ..training.callbacks import Evaluation, MultilabelEvaluation
 from ..training.data_protocol import image_data
-from ..training.model_protocol import backbone_of, net_name
+from ..training.model_protocol import backbone_of, net_name, runs_stage
 from .checkpoint_config import trust_option
 
 
@@ -88,14 +88,13 @@ def print_result(console: Console, result: TrainingResult, model: LightningModul
     if result.best:
         length = length_option(trainer)
         best, last = shlex.quote(result.best), shlex.quote(result.last)
-        predict = {"label your images": f"predict --ckpt_path {best} --data.predict_folder FOLDER"}
-        if image_data(trainer) is None:
-            predict = {}
-        commands = {
-            "test it again": f"test --ckpt_path {best}",
-            **predict,
-            "train longer": f"fit --ckpt_path {last} --trainer.{length} N",
-        }
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        commands = {}
+        if runs_stage("test", model, data):
+            commands["test it again"] = f"test --ckpt_path {best}"
+        if image_data(trainer) is not None and runs_stage("predict", model, data):
+            commands["label your images"] = f"predict --ckpt_path {best} --data.predict_folder FOLDER"
+        commands["train longer"] = f"fit --ckpt_path {last} --trainer.{length} N"
         trust = trust_option(result.folder)
         for purpose, command in commands.items():
             print_line(console, f"[dim]{purpose:18}[/] {escape(f'{program()} {command}{trust}')}")

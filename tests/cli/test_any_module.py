@@ -137,7 +137,27 @@ def test_the_examples_of_lightning_are_trained_and_tested(model, data, capsys):
 
 def test_a_module_without_validation_and_test_is_trained(capsys):
     assert fit("--model", f"{DEMOS}.DemoModel", "--data", f"{DEMOS}.BoringDataModule") == 0
-    assert "DemoModel has no test_step or no test data" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "DemoModel has no test_step or no test data" in output
+    assert "train longer" in output
+    assert "test it again" not in output
+
+
+@pytest.mark.slow
+def test_parts_that_a_command_adds_are_not_added_again_when_it_resumes(name, capsys):
+    added = ["--overlay", "ema", "--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=val_loss"]
+    added += ["--trainer.callbacks.mode=min", f"--trainer.callbacks+={name}.StopAt"]
+    added += ["--trainer.callbacks.epoch=1", "--trainer.callbacks.batch=2"]
+    start = ["--model", f"{name}.Net", "--data", f"{name}.Data", *added, "--resume", "run"]
+    sys.path.insert(0, "configs")
+    try:
+        assert fit(*start) == 143
+        assert fit(*start) == 0
+    finally:
+        sys.path.remove("configs")
+    output = capsys.readouterr().out
+    assert "Resumes from step 9" in output
+    assert "trainer.callbacks:" not in output  # would be a change
 
 
 @pytest.mark.slow
