@@ -59,6 +59,7 @@ class FastStep:
         self.is_compiled = compile in (True, _GRAPHS)
         self._uses_graphs = compile == _GRAPHS
         self._was_compiled: bool | None = None  # in the checkpoint that is resumed; None if there is none
+        self._logged = ""
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -143,7 +144,10 @@ class FastStep:
         if trainer.is_global_zero:
             layout = "channels_last" if self.is_channels_last else "contiguous"
             optimizer = "fused" if self.is_fused else "as configured"
-            _log.info("memory format: %s; optimizer: %s%s%s", layout, optimizer, reason, note)
+            line = f"memory format: {layout}; optimizer: {optimizer}{reason}{note}"
+            if line != self._logged:  # a search of the batch size begins many times
+                _log.info("%s", line)
+                self._logged = line
 
     def _choose_to_compile(self, trainer: Trainer, backbone: nn.Module) -> str:
         """Compiles the network if that pays back; returns the choice, the precision and the threads in words."""

@@ -1,6 +1,7 @@
 """Lightning's learning-rate and batch-size finders, run on the model and data of a config."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.tuner import Tuner
+from lightning.pytorch.tuner import Tuner, lr_finder
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -35,7 +36,7 @@ def find_lr(trainer: Trainer, model: LightningModule, data: LightningDataModule 
     Raises:
         InputError: if too few losses are finite.
     """
-    with _lr_factors():
+    with _lr_factors(), _bar_on_terminals():
         found = Tuner(trainer).lr_find(
             model, datamodule=data, min_lr=1e-5, max_lr=10, num_training=STEPS, update_attr=False
         )
@@ -50,6 +51,17 @@ def find_lr(trainer: Trainer, model: LightningModule, data: LightningDataModule 
     suggestion = float(rates[np.gradient(losses).argmin()])
     figures.save(figures.learning_rates(rates.tolist(), losses.tolist(), suggestion), path)
     return suggestion
+
+
+@contextlib.contextmanager
+def _bar_on_terminals() -> Iterator[None]:
+    """Lets Lightning's finder draw its bar only on a terminal, not into the log of a job."""
+    bar = lr_finder.tqdm
+    lr_finder.tqdm = functools.partial(bar, disable=None)  # tqdm's word for "unless it is a terminal"
+    try:
+        yield
+    finally:
+        lr_finder.tqdm = bar
 
 
 @contextlib.contextmanager

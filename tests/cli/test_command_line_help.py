@@ -136,7 +136,8 @@ FIND = ["fit", "--config", DIGITS, *SMALL, "--find"]
 @pytest.mark.slow
 def test_a_model_trains_with_the_learning_rate_that_is_found(capsys):
     assert main([*FIND, "lr"]) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err == ""  # a bar is for a terminal
     (rate,) = re.findall(r"The loss falls fastest at (\S+): --model\.lr \1$", out, re.MULTILINE)
     assert 3e-3 < float(rate) < 3
     (picture,) = (path for path in Path().rglob("*") if path.is_file())
@@ -172,9 +173,9 @@ def test_the_learning_rate_does_not_depend_on_the_length_of_the_run(capsys):
 def test_the_batch_size_that_is_found_is_the_largest_power_of_two_that_the_data_has(capsys, share, images):
     assert len(DigitsDataModule(train_fraction=share).split("train")) == images
     assert main([*FIND, "batch_size", "--data.train_fraction", str(share), "--data.batch_size", "16"]) == 0
-    (size, again) = re.findall(
-        r"largest batch that fits has (\d+) images: --data\.batch_size (\d+)", capsys.readouterr().out
-    )[0]
+    out = capsys.readouterr().out
+    (size, again) = re.findall(r"largest batch that fits has (\d+) images: --data\.batch_size (\d+)", out)[0]
+    assert out.count("memory format") == 1  # not once for each size
     assert size == again
     assert int(size) == 2 ** int(math.log2(images))
     assert list(Path.cwd().iterdir()) == []

@@ -163,7 +163,7 @@ def test_without_a_terminal_each_epoch_ends_in_a_line():
 
 
 def test_the_time_left_follows_from_the_steps_so_far(monkeypatch):
-    progress = RunProgress(console=text_console())
+    progress = RunProgress(console=text_console(), line_seconds=1000)  # steps take a minute each
     make_trainer(progress, max_epochs=35).fit(Clock(monkeypatch, lambda epoch: 60), Batches(2, 2), Batches(1))
     assert written(progress).splitlines()[0].endswith("  1:08:00 left")  # 34 epochs of two steps
     assert written(progress).splitlines()[30].endswith("  0:08:00 left")
@@ -221,6 +221,49 @@ def test_without_a_terminal_evaluation_writes_nothing():
     trainer.test(Plain(), DigitsDataModule(), verbose=False)
     trainer.predict(Plain(), DigitsDataModule())
     assert written(progress) == ""
+
+
+def test_without_a_terminal_long_stages_print_a_line_a_minute(monkeypatch):
+    model = Clock(monkeypatch, lambda epoch: 25.0, seconds_of_validation=40.0)
+    progress = RunProgress(console=text_console())
+    make_trainer(progress).fit(model, Batches(*[8] * 7), Batches(*[8] * 4))
+    lines = [re.sub(r"loss \S+  ", "", line) for line in written(progress).splitlines()]
+    assert lines[:4] == [
+        "epoch 1/1  batch 3/7  0 images/s  0:01:40 left",  # after 75 seconds
+        "epoch 1/1  batch 6/7  0 images/s  0:00:25 left",
+        "epoch 1/1  validating  batch 1/4",
+        "epoch 1/1  validating  batch 3/4",
+    ]
+    assert len(lines) == 5  # with that of the epoch
+
+
+@pytest.mark.slow
+def test_a_log_is_written_line_by_line_while_the_run_goes_on(tmp_path):
+    options = "--trainer.max_epochs 1 --trainer.limit_train_batches 6 --trainer.accelerator cpu --overlay csv"
+    every_batch = "--trainer.callbacks+ RunProgress --trainer.callbacks.line_seconds 0"
+    command = [
+        sys.executable,
+        "-m",
+        "resnet_lightning",
+        "fit",
+        "--config",
+        "digits",
+        *f"{options} {every_batch}".split(),
+    ]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+        first = next(line for line in process.stdout if line.startswith("epoch 1/1  batch"))
+        assert process.poll() is None
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert re.fullmatch(r"epoch 1/1  batch 1/6  loss \d\.\d{3}  [\d,]+ images/s  \d:\d\d:\d\d left", first.rstrip())
+    shown = re.findall(
+        r"^(epoch 1/1  (?:validating  )?batch \d+|epoch 1/1  loss|testing  batch \d+)", out, re.MULTILINE
+    )
+    trained = [f"epoch 1/1  batch {number}" for number in range(2, 6)]
+    validated = [f"epoch 1/1  validating  batch {number}" for number in range(1, 4)]
+    assert shown == [*trained, *validated, "epoch 1/1  loss", *(f"testing  batch {number}" for number in range(1, 7))]
+    assert "\r" not in out + err
 
 
 def test_what_a_module_prints_goes_to_the_same_console():

@@ -21,7 +21,8 @@ _WIDE = 110  # columns; a narrower terminal has no room for the bar beside the t
 class RunProgress(ProgressBar):
     """Shows one line: epoch, loss, validation accuracy, its best value so far, speed, and the time left for the run.
 
-    If the output is not a terminal (a log file, CI), it prints a line at the end of each epoch instead.
+    If the output is not a terminal (a log file, CI), it prints a line at the end of each epoch instead, and one
+    a minute within long epochs and evaluations.
 
     The loss is read from the device only when the bar is redrawn, a few times a second. The other training steps do not
     wait for the device.
@@ -29,15 +30,21 @@ class RunProgress(ProgressBar):
     Args:
         refresh_seconds: the shortest time between two redraws.
         console: where to draw; standard output by default.
+        line_seconds: without a terminal, the shortest time between two lines within an epoch.
     """
 
-    def __init__(self, refresh_seconds: float = 0.25, console: Console | None = None) -> None:
+    def __init__(
+        self, refresh_seconds: float = 0.25, console: Console | None = None, line_seconds: float = 60.0
+    ) -> None:
         super().__init__()
         self.refresh_seconds = refresh_seconds
+        self.line_seconds = line_seconds
         self.console = console or Console()
         self._enabled = True
         self._progress: Progress | None = None
         self._refreshed = 0.0
+        self._printed = 0.0  # when the last line was printed, or else the stage began
+        self._evaluated = 0  # batches of this validation, test or prediction so far
         self._started = 0.0
         self._first_step = 0
         self._loss: Tensor | None = None
@@ -92,16 +99,18 @@ class RunProgress(ProgressBar):
         self._loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         self._epoch_images += batch_size(batch) * trainer.world_size
         self._epoch_seconds = time.monotonic() - self._epoch_started
-        if self._progress and self._is_due():
-            self._show(self._describe(trainer), trainer.global_step, self._time_left(trainer))
+        if self._progress:
+            if self._is_due():
+                self._show(self._describe(trainer), trainer.global_step, self._time_left(trainer))
+        elif self._is_line_due() and not trainer.is_last_batch:  # the epoch ends in a line anyway
+            batch = f"batch {_of(batch_idx + 1, trainer.num_training_batches)}"
+            self._print_line(f"{self._describe(trainer, batch)}  {self._time_left(trainer)}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._progress:
             self._show(self._describe(trainer), trainer.global_step, self._time_left(trainer))
         elif self._enabled:
-            line = f"{self._describe(trainer)}  {self._time_left(trainer)}"
-            # Not wrapped: a log may be read at any width.
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._print_line(f"{self._describe(trainer)}  {self._time_left(trainer)}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -109,15 +118,19 @@ class RunProgress(ProgressBar):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._close()
 
-    # Validation, test or prediction without training: a bar that counts the batches.
+    # Validation, test or prediction without training: a bar that counts the batches. Within a training, only lines.
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._evaluated = 0
         if trainer.state.fn == "validate":
             self._open(sum(trainer.num_val_batches))
 
     def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         if trainer.state.fn == "validate":
-            self._advance("validating")
+            self._advance("validating", sum(trainer.num_val_batches))
+        elif not self._progress:
+            total = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+            self._count(f"{_epoch(trainer)}  validating", sum(total))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "validate":
@@ -128,8 +141,8 @@ class RunProgress(ProgressBar):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open(sum(trainer.num_test_batches))
 
-    def on_test_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        self._advance("testing")
+    def on_test_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        self._advance("testing", sum(trainer.num_test_batches))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -137,8 +150,8 @@ class RunProgress(ProgressBar):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._open(sum(trainer.num_predict_batches))
 
-    def on_predict_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        self._advance("predicting")
+    def on_predict_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        self._advance("predicting", sum(trainer.num_predict_batches))
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -146,6 +159,7 @@ class RunProgress(ProgressBar):
     # Drawing.
 
     def _open(self, total: float, completed: int = 0, bar: bool = True) -> None:
+        self._printed, self._evaluated = time.monotonic(), 0
         if not (self._enabled and self.console.is_terminal):
             return
         bars = [BarColumn(bar_width=24)] if bar else []
@@ -166,8 +180,24 @@ class RunProgress(ProgressBar):
         self._progress.refresh()
         self._refreshed = time.monotonic()
 
-    def _advance(self, description: str) -> None:
-        if self._progress:
+    def _is_line_due(self) -> bool:
+        return self._enabled and time.monotonic() - self._printed >= self.line_seconds
+
+    def _print_line(self, line: str) -> None:
+        # Not wrapped: a log may be read at any width.
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._printed = time.monotonic()
+
+    def _count(self, description: str, total: float) -> None:
+        """Counts a batch of an evaluation without a bar, and prints a line if it is time for one."""
+        self._evaluated += 1
+        if self._is_line_due():
+            self._print_line(f"{description}  batch {_of(self._evaluated, total)}")
+
+    def _advance(self, description: str, total: float) -> None:
+        if not self._progress:
+            self._count(description, total)
+        else:
             task = self._progress.tasks[0]
             self._progress.update(task.id, description=description, advance=1)
             if self._is_due() or task.finished:
@@ -188,9 +218,8 @@ class RunProgress(ProgressBar):
         minutes, seconds = divmod(round((time.monotonic() - self._started) / done * left), 60)
         return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
 
-    def _describe(self, trainer: Trainer) -> str:
-        total = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-        parts = [f"epoch {trainer.current_epoch + 1}{total}"]
+    def _describe(self, trainer: Trainer, batch: str = "") -> str:
+        parts = [_epoch(trainer), *([batch] if batch else [])]
         if self._loss is not None:
             # With gradient accumulation, Lightning divides the loss of each batch by the number of batches.
             divisor = trainer.accumulate_grad_batches if trainer.lightning_module.automatic_optimization else 1
@@ -201,3 +230,13 @@ class RunProgress(ProgressBar):
         if self._epoch_images and self._epoch_seconds > 0:
             parts.append(f"{self._epoch_images / self._epoch_seconds:,.0f} images/s")
         return "  ".join(parts)
+
+
+def _epoch(trainer: Trainer) -> str:
+    total = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+    return f"epoch {trainer.current_epoch + 1}{total}"
+
+
+def _of(count: int, total: float) -> str:
+    """A count, and its total if that is finite."""
+    return f"{count:,}/{total:,.0f}" if math.isfinite(total) else f"{count:,}"
