@@ -13,6 +13,7 @@ with its number; ``--only NUMBER`` repeats it.
 import argparse
 import contextlib
 import hashlib
+import io
 import json
 import os
 import random
@@ -106,7 +107,7 @@ def deep(draw: random.Random, path: Path) -> None:
 def other_values(draw: random.Random, path: Path) -> None:
     """Replaces or removes values in a file of the right format."""
     if path.suffix == ".ckpt":
-        tree = _read(lambda: torch.load(path, weights_only=True))
+        tree = _read(lambda: torch.load(io.BytesIO(content_of(path)), weights_only=True))
     else:
         tree = _read(lambda: yaml.safe_load(content_of(path)))
     for _ in range(draw.choice([1, 1, 3])):

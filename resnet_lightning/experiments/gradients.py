@@ -21,6 +21,7 @@ from ..atomic_write import atomic_write_csv
 from ..errors import check_int
 from ..training.callbacks import RunRecord
 from ..training.model_protocol import backbone_of
+from ..training.state_checks import restoring
 from ..training.trainer import find_callback
 from .evaluation import Batches, device_of, evaluating, on_device
 
@@ -82,7 +83,9 @@ class LayerGradients(Callback):
         return {"norms": self.norms}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.norms = state_dict["norms"]
+        with restoring("record of the gradients"):
+            rows = {int(step): row.items() for step, row in state_dict["norms"].items()}
+            self.norms = {step: {str(name): float(norm) for name, norm in row} for step, row in rows.items()}
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         if trainer.global_step % self.every_n_steps:

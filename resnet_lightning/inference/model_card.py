@@ -4,6 +4,7 @@ from typing import Any
 
 import yaml
 
+from ..runs.configs import stored_config
 from .loaded import LoadedModel
 
 _SPLIT_OPTIONS = "classes", "val_split", "split_seed", "num_folds", "fold", "train_fraction"
@@ -66,7 +67,7 @@ def _images(trained: LoadedModel) -> str:
 
 
 def _config(trained: LoadedModel) -> dict[str, Any]:
-    return yaml.safe_load(trained.config) or {}
+    return stored_config(trained.config)
 
 
 def _data_module(trained: LoadedModel) -> str:
@@ -77,7 +78,7 @@ def _data(trained: LoadedModel) -> str:
     names, data = list(trained.data.class_names), trained.data
     mean, std = (", ".join(f"{value:.4g}" for value in values.tolist()) for values in data.statistics())
     more = f" and {len(names) - _MAX_NAMES} more, listed in the file's metadata" if len(names) > _MAX_NAMES else ""
-    options = _config(trained).get("data", {}).get("init_args", {})
+    options = _config(trained).get("data", {}).get("init_args") or {}
     splits = ", ".join(f"{name} {options[name]}" for name in _SPLIT_OPTIONS if options.get(name) is not None)
     scaled = (
         f"the shorter side is scaled to {data.sizes()[1]}, then the centre is cropped"

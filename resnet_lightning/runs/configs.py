@@ -4,6 +4,9 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ..errors import InputError
+from .readable import UNREADABLE, parse_yaml
+
 MISSING = "-"
 """What ``differences`` returns for a config that does not have an option."""
 
@@ -32,6 +35,27 @@ def flatten(config: Any, leave_out: Collection[str] = ()) -> dict[str, Any]:
 
     add("", config)
     return flat
+
+
+def stored_config(text: str) -> dict[str, Any]:
+    """Returns the config in a checkpoint, whose groups are mappings of options.
+
+    Raises:
+        InputError: if it is not one.
+    """
+    try:
+        config = parse_yaml(text)
+    except UNREADABLE as error:
+        raise InputError("the config in the checkpoint is not YAML") from error
+    if not isinstance(config, dict):
+        raise InputError("the config in the checkpoint is not a mapping of options")
+    for name in {"data", "model", "checkpoint", "trainer"} & config.keys():
+        options = config[name]
+        if isinstance(options, str):
+            config[name] = {"class_path": options}
+        elif not isinstance(options, dict | None):
+            raise InputError(f"the config in the checkpoint gives {options!r} as {name}, and no options")
+    return {name: {} if options is None and name != "seed_everything" else options for name, options in config.items()}
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:

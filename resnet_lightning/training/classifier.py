@@ -43,6 +43,7 @@ from .optim import (
     parameter_groups,
 )
 from .optimizer_modes import OptimizerModes, has_modes
+from .state_checks import malformed
 from .unfreezing import Unfreezing, check_trainer, wrap_again
 from .value_ranges import MAX_RATE, Range, check_range, check_rates, check_truth_value
 from .views import ViewName, check_views, mean_logits
@@ -468,6 +469,8 @@ class ImageClassifier(LightningModule):
         if self._chooses_thresholds and thresholds is not None:
             self._set_thresholds(check_thresholds(thresholds, self.hparams["num_classes"]))
         self._lr_before = checkpoint.get("hyper_parameters", {}).get("lr", self.lr)
+        if self._lr_before not in Range(0, MAX_RATE, open_low=True):
+            raise malformed("learning rate", f": it is {self._lr_before!r}")
 
     def check_unfreezing(self, trainer: Trainer, total_steps: float = math.inf) -> None:
         """Checks that a trainer can train by the schedule of ``unfreeze``; see ``check_trainer``."""

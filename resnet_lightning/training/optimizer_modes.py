@@ -11,6 +11,8 @@ from lightning import Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from .state_checks import restoring
+
 
 def has_modes(optimizer: Optimizer) -> bool:
     """Whether an optimizer needs ``train()`` and ``eval()``."""
@@ -38,7 +40,7 @@ class OptimizerModes:
             self.is_used = True
             optimizer.train()
         if self._kept is not None:
-            with torch.no_grad():
+            with torch.no_grad(), restoring("weights of train mode"):
                 for weight, kept in zip(_weights(trainer), self._kept, strict=True):
                     weight.copy_(kept)
             self._kept = None

@@ -11,7 +11,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from ..errors import InputError
 from ..models.weights import check_state_dict
-from ..runs.configs import MISSING, differences, flatten
+from ..runs.configs import MISSING, differences, flatten, stored_config
+from .state_checks import check_callback_states, check_progress
 
 # Arguments of a backbone that may change: they leave its layers and its logits in eval mode as they are.
 _MAY_CHANGE = {"pretrained", "may_differ", "frozen_stages", "drop_rate", "drop_path_rate"}
@@ -65,7 +66,9 @@ def check_resumable(path: str, checkpoint: Mapping[str, Any], trainer: Trainer, 
         raise InputError(f"{path!r} holds only weights; a training cannot resume from it")
     if "run" not in checkpoint:
         raise InputError(f"{path!r} was not written by a run of this program; a training cannot resume from it")
-    before, now = yaml.safe_load(checkpoint["run"]["config"]), yaml.safe_load(config)
+    before, now = stored_config(checkpoint["run"]["config"]), yaml.safe_load(config)
+    check_progress(checkpoint)
+    check_callback_states(checkpoint, trainer.callbacks)  # type: ignore[attr-defined]
     _check_length(path, checkpoint, trainer, before)
     averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     if "current_model_state" in checkpoint and not averages:
@@ -181,9 +184,9 @@ def check_is_sharded(path: str, checkpoint: Mapping[str, Any]) -> None:
     Raises:
         InputError: if it was written with another strategy.
     """
-    config = yaml.safe_load(checkpoint["run"]["config"]) if "run" in checkpoint else {"trainer": {}}
-    strategy = config["trainer"].get("strategy")
-    if not isinstance(strategy, dict) or not strategy["class_path"].endswith("ModelParallelStrategy"):
+    config = stored_config(checkpoint["run"]["config"]) if "run" in checkpoint else {}
+    strategy = config.get("trainer", {}).get("strategy")
+    if not isinstance(strategy, dict) or not str(strategy.get("class_path")).endswith("ModelParallelStrategy"):
         raise InputError(
             f"{path!r} was written without FSDP, and FSDP cannot read it; give --trainer.strategy ddp, or start from "
             "its weights with --model.backbone_args.pretrained"
@@ -192,7 +195,7 @@ def check_is_sharded(path: str, checkpoint: Mapping[str, Any]) -> None:
 
 def changes(before: str, now: str) -> list[str]:
     """Lists the options that differ between two configs in YAML: ``"model.lr: 0.1 before, 0.05 now"``."""
-    found = differences([flatten(yaml.safe_load(config)) for config in (now, before)])
+    found = differences([flatten(config) for config in (yaml.safe_load(now), stored_config(before))])
     return [
         f"{name}: {value_before} before, {value_now} now"
         for name, (value_now, value_before) in found.items()

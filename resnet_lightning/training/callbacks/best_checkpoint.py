@@ -17,6 +17,7 @@ from torch import Tensor
 from ...checkpoint_file import read_checkpoint
 from ...errors import InputError
 from ...runs.checkpoint_io import save_together
+from ..state_checks import malformed
 
 _log = logging.getLogger(__name__)
 
@@ -120,16 +121,19 @@ class BestCheckpoint(ModelCheckpoint):
             paths = self._paths_now(state_dict["best_model_path"], state_dict)
             self.best_model_path = next((path for path in paths if Path(path).is_file()), "")
             return
+        models = state_dict["best_k_models"]
+        if not isinstance(models, dict) or not all(isinstance(path, str) for path in models):
+            raise malformed("record of the best checkpoints")
         steps: dict[str, int] = state_dict.get("steps", {})  # older checkpoints have none
         found: dict[str, Tensor] = {}
         self._steps = {}
-        for path, score in state_dict["best_k_models"].items():
+        for path, score in models.items():
             for now in self._paths_now(path, state_dict):
                 if self._was_saved_with(now, score, steps.get(path)):
                     found[now] = score
                     self._steps |= {now: steps[path]} if path in steps else {}
                     break
-        lost = len(state_dict["best_k_models"]) - len(found)
+        lost = len(models) - len(found)
         if lost:
             _warn(
                 f"{lost} of the best checkpoints so far cannot be kept: missing, damaged or overwritten since; the "
@@ -153,12 +157,11 @@ class BestCheckpoint(ModelCheckpoint):
         return [_moved(path, state.get("dirpath"), self.dirpath), path]
 
     def _was_saved_with(self, path: str, score: Tensor, step: int | None) -> bool:
-        """Whether a file is the checkpoint that was saved at that step, or with that score if the step is unknown."""
-        with contextlib.suppress(InputError, KeyError, TypeError):
+        """Whether a file is the checkpoint that was saved with that score, at that step if it is known."""
+        with contextlib.suppress(InputError, LookupError, TypeError, ValueError, AttributeError):
             saved = read_checkpoint(path)
-            if step is not None:
-                return bool(saved["global_step"] == step)
-            return float(saved["callbacks"][self.state_key]["current_score"]) == float(score)
+            own = saved["callbacks"][self.state_key]["current_score"]
+            return step in (None, saved["global_step"]) and isinstance(score, Tensor) and float(own) == float(score)
         return False
 
 

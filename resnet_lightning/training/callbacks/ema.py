@@ -6,6 +6,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from ...errors import InputError
+from ..state_checks import malformed, restoring
 
 
 class MovingAverage(EMAWeightAveraging):
@@ -70,6 +71,23 @@ class MovingAverage(EMAWeightAveraging):
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         # For a test, the weights of the checkpoint are enough: they are the average.
-        if trainer.state.fn == "fit" and "averaging_state" in checkpoint:
-            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+        if trainer.state.fn != "fit":
+            return
+        self._check(checkpoint)
+        if "averaging_state" in checkpoint:
+            with restoring("moving average"):
+                super().on_load_checkpoint(trainer, pl_module, checkpoint)
             self.has_begun = True
+
+    def _check(self, checkpoint: dict[str, Any]) -> None:
+        """Checks that the last update is not in the future, which would end the averaging, and that it left an average.
+
+        Raises:
+            InputError: if not.
+        """
+        state = checkpoint["callbacks"].get(self.state_key, {})
+        step, epoch = state.get("latest_update_step", 0), state.get("latest_update_epoch", -1)
+        if not 0 <= step <= checkpoint["global_step"] or not -1 <= epoch <= checkpoint["epoch"]:
+            raise malformed("moving average", f": its last update is at step {step}, epoch {epoch}")
+        if step and not {"averaging_state", "current_model_state"} <= checkpoint.keys():
+            raise malformed("moving average", ": it is missing")

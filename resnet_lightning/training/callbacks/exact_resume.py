@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torchmetrics import Metric
 
-from ...errors import InputError
 from ..gathering import gather
 from ..random_states import random_states, restore_random_states
+from ..state_checks import check_optimizer_state, malformed, restoring
 from .gradient_norm import local_part
 
 _log = logging.getLogger(__name__)
 
-_MALFORMED = "the checkpoint's record for exact resume is malformed; resume from another checkpoint"
+_RECORD = "record for exact resume"
 
 
 class ExactResume(Callback):
@@ -53,15 +53,18 @@ class ExactResume(Callback):
         self._state = checkpoint.get("exact_resume")
         is_whole = isinstance(self._state, dict) and {"logged", "processes"} <= self._state.keys()
         if self._state is not None and not is_whole:
-            raise InputError(_MALFORMED)
+            raise malformed(_RECORD)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._state is None:
             return
-        try:
+        # Where a scaler skips the first steps in float16, the optimizer has no state yet.
+        steps = 0 if str(trainer.precision).startswith("16") else trainer.global_step
+        with restoring("state of the optimizer"):
+            for optimizer in trainer.optimizers:
+                check_optimizer_state(optimizer, steps)
+        with restoring(_RECORD):
             self._restore(trainer, pl_module, self._state)
-        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(_MALFORMED) from error
         self._state = None
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
@@ -125,6 +128,9 @@ def _restore_metrics(module: LightningModule, states: dict[str, dict[str, Any]])
         if name in metrics:
             metrics[name]._update_count = 1  # at 0, the metric would warn that it was never updated
             for state, value in values.items():
+                now = getattr(metrics[name], state)
+                if isinstance(now, Tensor) and now.shape != value.shape:  # it would be broadcast
+                    raise ValueError(f"{name}.{state}")
                 setattr(metrics[name], state, _to(value, module.device))
 
 

@@ -11,10 +11,12 @@ from torch import Tensor
 from ...data.loading.on_device import DeviceLoader
 from ..gathering import gather
 from ..random_states import random_states, restore_random_states
+from ..state_checks import restoring
 
 _log = logging.getLogger(__name__)
 
 _CPU = torch.device("cpu")
+_RECORD = "record of the data loaders"
 
 
 class LoaderReplay(Callback):
@@ -61,12 +63,17 @@ class LoaderReplay(Callback):
         self._batches, self._before_batch = 0, None
         if not self._is_needed:
             return
-        own = saved[trainer.global_rank] if saved and len(saved) == trainer.world_size else None
+        own = None
+        with restoring(_RECORD):
+            if saved and len(saved) == trainer.world_size:
+                own = saved[trainer.global_rank]
+                _check(own)
         epochs: Any = trainer.fit_loop.epoch_progress.current
         self._is_started = True
         if own is None or epochs.ready == epochs.processed:  # at the start of an epoch
             if own is not None:
-                _restore_generators(loaders, own["generators"])
+                with restoring(_RECORD):
+                    _restore_generators(loaders, own["generators"])
             self._remember_epoch_start(loaders)
             # Lightning has started the loaders already, but the random states at that time are unknown.
             iter(_fetcher(trainer))
@@ -80,8 +87,9 @@ class LoaderReplay(Callback):
     ) -> None:
         """Starts the epoch again, and drops the batches that were trained on before."""
         now = random_states(_CPU)
-        restore_random_states(self._epoch_start["random"], _CPU)
-        _restore_generators(loaders, self._epoch_start["generators"])
+        with restoring(_RECORD):
+            restore_random_states(self._epoch_start["random"], _CPU)
+            _restore_generators(loaders, self._epoch_start["generators"])
         for loader in loaders:
             for sampler in (getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
                 set_epoch = getattr(sampler, "set_epoch", None)
@@ -94,7 +102,8 @@ class LoaderReplay(Callback):
         for _ in range(self._batches):
             next(fetcher)
         fetcher.fetched = 0  # Lightning adds the batches of the interrupted epoch itself
-        restore_random_states(before_batch or now, _CPU)
+        with restoring(_RECORD):
+            restore_random_states(before_batch or now, _CPU)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._batches = 0
@@ -121,6 +130,15 @@ class LoaderReplay(Callback):
         # A checkpoint is written after the next batch has been read.
         if self._is_needed and self._reads_here:
             self._before_batch = random_states(_CPU)
+
+
+def _check(own: dict[str, Any]) -> None:
+    """Raises a ``ValueError`` or ``KeyError`` if this is not what ``on_save_checkpoint`` has saved of a process."""
+    if not isinstance(own["batches"], int) or own["batches"] < 0 or not isinstance(own["generators"], list):
+        raise ValueError("batches")
+    if own["epoch_start"] and not {"random", "generators"} <= own["epoch_start"].keys():
+        raise ValueError("epoch_start")
+    _ = own["before_batch"]
 
 
 def _fetcher(trainer: Trainer) -> Any:

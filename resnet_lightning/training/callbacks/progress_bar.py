@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..batches import batch_size
 from ..length import optimizer_steps
+from ..state_checks import malformed
 
 _WIDE = 110  # columns; a narrower terminal has no room for the bar beside the text
 
@@ -65,7 +66,10 @@ class RunProgress(ProgressBar):
         return {"best": self._best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._best = state_dict["best"]
+        best = state_dict["best"]
+        if best is not None and (isinstance(best, bool) or not isinstance(best, int | float)):
+            raise malformed("state of the progress bar", f": the best value is {best!r}")
+        self._best = best
 
     @property
     def is_enabled(self) -> bool:  # Lightning reads it before a module prints
