@@ -470,7 +470,7 @@ class ImageClassifier(LightningModule):
             self._set_thresholds(check_thresholds(thresholds, self.hparams["num_classes"]))
         self._lr_before = checkpoint.get("hyper_parameters", {}).get("lr", self.lr)
         if self._lr_before not in Range(0, MAX_RATE, open_low=True):
-            raise malformed("learning rate", f": it is {self._lr_before!r}")
+            raise malformed("learning rate", f" is {self._lr_before!r}")
 
     def check_unfreezing(self, trainer: Trainer, total_steps: float = math.inf) -> None:
         """Checks that a trainer can train by the schedule of ``unfreeze``; see ``check_trainer``."""

@@ -44,7 +44,9 @@ def restoring(what: str) -> Iterator[None]:
 
 def malformed(what: str, reason: str = "") -> InputError:
     """Returns the error for a part of a checkpoint that is not what a run saves."""
-    return InputError(f"the checkpoint's {what} is malformed{reason}; resume from another checkpoint")
+    return InputError(
+        f"the checkpoint does not fit this run, or is malformed: its {what}{reason}; resume from another one"
+    )
 
 
 def check_callback_states(checkpoint: Mapping[str, Any], callbacks: list[Callback]) -> None:
@@ -68,7 +70,7 @@ def check_callback_states(checkpoint: Mapping[str, Any], callbacks: list[Callbac
         with contextlib.suppress(*_OF_OTHER_KIND):  # a callback may have no state before the training
             expected = callback.state_dict()
         if place := _other_kind(state, expected, ""):
-            raise malformed(f"state of {name}", f": {place}")
+            raise malformed(f"state of {name}", f" has {place}")
 
 
 def _other_kind(value: Any, like: Any, place: str) -> str:
@@ -78,7 +80,7 @@ def _other_kind(value: Any, like: Any, place: str) -> str:
     """
     if isinstance(like, dict):
         if not isinstance(value, dict):
-            return f"{place}is {_shown(value)}"
+            return f"{place}as {_shown(value)}"
         found = (_other_kind(value[name], like[name], f"{place}{name} ") for name in like if name in value)
         return next(filter(None, found), "")
     if like is None:
@@ -94,7 +96,7 @@ def _other_kind(value: Any, like: Any, place: str) -> str:
         is_alike = is_number and min(like, 0) <= value <= _LARGEST
     else:
         is_alike = isinstance(value, type(like))
-    return "" if is_alike else f"{place}is {_shown(value)}"
+    return "" if is_alike else f"{place}as {_shown(value)}"
 
 
 def _shown(value: Any) -> str:
@@ -115,7 +117,7 @@ def check_progress(checkpoint: Mapping[str, Any]) -> None:
         manual = checkpoint["loops"]["fit_loop"]["epoch_loop.manual_optimization.optim_step_progress"]
         steps = automatic + manual["total"]["completed"]
         if steps != checkpoint["global_step"]:
-            raise malformed(what, f": it has {checkpoint['global_step']} or {steps} steps")
+            raise malformed(what, f" has {checkpoint['global_step']} or {steps} steps")
 
 
 def check_optimizer_state(optimizer: Optimizer, steps: int) -> None:
@@ -134,19 +136,19 @@ def check_optimizer_state(optimizer: Optimizer, steps: int) -> None:
     expected = _fresh_state(optimizer)
     states = [(parameter, optimizer.state[parameter]) for parameter in parameters if parameter in optimizer.state]
     if steps and expected and not any(states):
-        raise malformed("state of the optimizer", ": it is empty")
+        raise malformed("state of the optimizer", " is empty")
     for parameter, state in states:
         if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
             raise malformed("state of the optimizer")
         if expected and not state:
-            raise malformed("state of the optimizer", ": it lacks a parameter")
+            raise malformed("state of the optimizer", " lacks a parameter")
         for name, fresh in expected.items():
             value = state.get(name)
             if not isinstance(fresh, Tensor) or value is None:
                 continue
             shape = parameter.shape if fresh.shape == (1,) else fresh.shape
             if not isinstance(value, Tensor) or value.shape != shape or bool(value.isnan().any()):
-                raise malformed("state of the optimizer", f": {name} is {_shown(value)}")
+                raise malformed("state of the optimizer", f" has a {name} that is {_shown(value)}")
 
 
 def _fresh_state(optimizer: Optimizer) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Every mistake of a user ends in one short line that names the mistake, and what was meant."""
 
+import math
 import os
 import shlex
 from pathlib import Path
@@ -15,6 +16,10 @@ from runs_alike import DIGITS
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
 
+_BEST = (
+    "BestCheckpoint{'monitor': 'val/loss', 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1, "
+    "'train_time_interval': None}"
+)
 SHORT = ["fit", "--config", DIGITS, "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
 SHORT += [part for split in ("train", "val", "test") for part in (f"--trainer.limit_{split}_batches", "2")]
 
@@ -314,6 +319,47 @@ def test_a_state_of_a_callback_of_another_type_is_rejected_in_one_line(callback,
     more = ["--trainer.max_epochs", "3", "--trainer.limit_train_batches", "8"]
     line = line_of(capsys, "fit", "--ckpt_path", "malformed.ckpt", *more)
     assert "the checkpoint does not fit this run, or is malformed" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("place", "value", "meant"),
+    [
+        (("callbacks", "Throughput", "images"), -1, "its state of Throughput has images as -1"),
+        (("callbacks", "GradientNorm", "sum"), torch.tensor(math.nan), "its state of GradientNorm has sum as a Tensor"),
+        (("callbacks", "RunProgress"), 3, "its state of RunProgress"),
+        (("callbacks", "RunProgress", "best"), "x", "its state of the progress bar has 'x' as the best value"),
+        (("callbacks", _BEST, "best_k_models"), 5, "its state of BestCheckpoint has best_k_models as 5"),
+        (("global_step",), 7, "its record of the training's progress has 7 or 16 steps"),
+        (("optimizer_states", 0, "state"), {}, "its state of the optimizer is empty"),
+        (("optimizer_states", 0, "state", 0), 5, "its state of the optimizer"),
+        (("optimizer_states", 0, "state", 1, "momentum_buffer"), torch.zeros(3), "has a momentum_buffer that is a"),
+        (("hyper_parameters", "lr"), 0, "learning rate is 0"),
+        (("run", "config"), "data: 5\n", "gives 5 as data"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_a_part_of_another_kind_is_found_before_the_training(place, value, meant, digits_run, capsys):
+    checkpoint = torch.load(digits_run / "checkpoints" / "last.ckpt", weights_only=True)
+    part = checkpoint
+    for key in place[:-1]:
+        part = part[key]
+    assert place[-1] in part
+    part[place[-1]] = value
+    torch.save(checkpoint, "malformed.ckpt")
+    config = ["--config", str(digits_run / "config.yaml"), "--trainer.default_root_dir", "runs"]
+    config = config if place[0] in ("run", "hyper_parameters") else []
+    line = line_of(capsys, "fit", *config, "--ckpt_path", "malformed.ckpt", "--trainer.max_epochs", "3")
+    assert meant in line
+    assert not [path for path in Path("runs").rglob("*") if path.is_file()]
+
+
+def test_a_model_card_needs_no_options_of_the_data(digits_run, capsys):
+    checkpoint = torch.load(digits_run / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint["run"]["config"] = "model: {backbone: resnet20}\ndata: DigitsDataModule\n"
+    torch.save(checkpoint, "short.ckpt")
+    assert main(["export", "short.ckpt", "--format", "safetensors", "--output", "net.safetensors"]) == 0
+    assert "`DigitsDataModule`" in Path("MODEL_CARD.md").read_text()
 
 
 def test_an_option_of_a_logger_is_not_meant_by_one_of_the_model(capsys):

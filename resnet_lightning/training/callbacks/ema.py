@@ -88,6 +88,6 @@ class MovingAverage(EMAWeightAveraging):
         state = checkpoint["callbacks"].get(self.state_key, {})
         step, epoch = state.get("latest_update_step", 0), state.get("latest_update_epoch", -1)
         if not 0 <= step <= checkpoint["global_step"] or not -1 <= epoch <= checkpoint["epoch"]:
-            raise malformed("moving average", f": its last update is at step {step}, epoch {epoch}")
+            raise malformed("moving average", f" has its last update at step {step}, epoch {epoch}")
         if step and not {"averaging_state", "current_model_state"} <= checkpoint.keys():
-            raise malformed("moving average", ": it is missing")
+            raise malformed("moving average", " is missing")

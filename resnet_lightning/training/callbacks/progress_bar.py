@@ -68,7 +68,7 @@ class RunProgress(ProgressBar):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         best = state_dict["best"]
         if best is not None and (isinstance(best, bool) or not isinstance(best, int | float)):
-            raise malformed("state of the progress bar", f": the best value is {best!r}")
+            raise malformed("state of the progress bar", f" has {best!r} as the best value")
         self._best = best
 
     @property
