@@ -65,7 +65,8 @@ class ImageDataModule(LightningDataModule, ABC):
         fold: which part that is, counted from 0.
         train_fraction: train on this share of each class, of the images that are not held out; the images of a smaller
             share are a subset of those of a larger one.
-        augment: the augmentation of training batches; in Python also a torchvision v2 transform or another callable.
+        augment: the augmentation of training batches; in Python also a mapping of its options, a torchvision v2
+            transform, or another callable.
         mean: of each channel, for pixels in [0, 1]; that of the training images by default.
         std: likewise.
         resident: where the images are kept: ``device``, on the accelerator; ``cpu``, in the machine's memory;

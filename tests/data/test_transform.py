@@ -133,6 +133,12 @@ def test_images_and_targets_may_be_mixed(transform, args):
     assert torch.equal(next(iter(loader))[1], targets)
 
 
+def test_a_data_module_takes_a_mapping_of_options_as_a_config_does():
+    assert DigitsDataModule(augment={"crop": 1, "rotate": 10}).augment == Augmentation(crop=1, rotate=10)
+    with pytest.raises(InputError, match="augment has no option 'rotat'; did you mean 'rotate'"):
+        DigitsDataModule(augment={"rotat": 10})
+
+
 def test_a_data_module_takes_a_callable_in_the_place_of_the_options():
     data = CIFAR10DataModule(augment=v2.RandAugment())
     assert data.augment == Augmentation(transform=data.augment.transform)

@@ -1,7 +1,7 @@
 """The augmentation of training batches, with random parameters for each image."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
 from typing import Any, Literal
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, did_you_mean
 from .boxes import Boxes, draw_boxes
 from .color import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
 from .draws import Bools, Draws, Integers
@@ -126,8 +126,24 @@ class Augmentation:
 
     @classmethod
     def of(cls, augment: Any) -> "Augmentation":
-        """Returns an ``Augmentation`` as it is, and any other callable or its name as the transform of one."""
-        return augment if isinstance(augment, Augmentation) else cls(transform=augment)
+        """Returns the ``Augmentation`` for a value of ``augment`` in Python.
+
+        Args:
+            augment: one, which is returned; a mapping of its options, as in a config; or what ``transform`` may
+                be.
+
+        Raises:
+            InputError: if the mapping has an option that does not exist.
+        """
+        if isinstance(augment, Augmentation):
+            return augment
+        if isinstance(augment, Mapping) and "class_path" not in augment:
+            names = [field.name for field in fields(cls)]
+            for name in augment:
+                if name not in names:
+                    raise InputError(f"augment has no option {name!r}; {did_you_mean(str(name), names)}")
+            return cls(**augment)
+        return cls(transform=augment)
 
     def make_transform(self, num_classes: int) -> Transform | None:
         """Builds the transform of one's own; None if there is none.
