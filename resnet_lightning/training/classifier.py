@@ -27,7 +27,7 @@ from .configured_metrics import ConfiguredMetrics
 from .data_protocol import class_names
 from .distillation import Distillation
 from .fast_step import FastStep
-from .finetuning import step_schedule, unfreeze_head
+from .finetuning import frozen_of, restore_frozen, save_frozen, step_schedule, unfreeze_head
 from .fsdp import broadcast_buffers, shard
 from .length import has_validated_in_epoch, optimizer_steps
 from .loader_metrics import LoaderMetrics
@@ -183,6 +183,7 @@ class ImageClassifier(LightningModule):
         self._lr_before = lr  # the learning rate in the checkpoint that is resumed
         self._schedule_fits: tuple[float, float] = (lr, 0)  # the learning rate and the steps that it was built for
         self._modes = OptimizerModes()
+        self._frozen_by_callbacks: dict[str, Any] = {}  # in the checkpoint that is resumed
         self._trust: Trust | None = current_trust()
         if self._trust is None:
             # Built and discarded, so that a wrong option raises an error here and not when training starts. From a
@@ -455,12 +456,14 @@ class ImageClassifier(LightningModule):
             checkpoint[KEY] = self.calibration.as_dict()
         self._distillation.save(checkpoint)
         self._fast_step.save(checkpoint)
+        save_frozen(self.trainer, self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._modes.load(checkpoint)
         self.calibration = Calibration.of_checkpoint(checkpoint)
         self._distillation.check_resumes(checkpoint)
         self._fast_step.load(checkpoint)
+        self._frozen_by_callbacks = frozen_of(checkpoint)
         weights = checkpoint.get("hyper_parameters", {}).get("class_weights")
         if self._is_balanced and self.loss.class_weights is None and weights not in (None, BALANCED):
             self.loss.set_class_weights(weights)  # the training images may be on another machine
@@ -490,6 +493,8 @@ class ImageClassifier(LightningModule):
                 _log.info("epoch %d: %s", self.trainer.current_epoch, self._unfreezing.in_words())
 
     def on_train_start(self) -> None:
+        restore_frozen(self.trainer, self, self._frozen_by_callbacks)
+        self._frozen_by_callbacks = {}
         self.check_unfreezing(self.trainer, optimizer_steps(self.trainer))
         self._unfreeze()  # a run that is resumed within an epoch does not start it
         if self.calibration is not None:

@@ -1,10 +1,10 @@
-"""What Lightning's fine-tuning callbacks need of a module: a head that trains, and schedules for added weights."""
+"""What Lightning's fine-tuning callbacks need: a head that trains, schedules for added weights, and exact resume."""
 
 from collections.abc import Callable
 from typing import Any
 
-from lightning import Trainer
-from lightning.pytorch.callbacks import BackboneFinetuning
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import BackboneFinetuning, BaseFinetuning
 from torch import nn
 
 
@@ -56,3 +56,47 @@ def step_schedule(scheduler: Any, step: Callable[[], None]) -> None:
     if before > 0:
         for group in groups[known:]:
             group["lr"] = group["lr"] * (float(groups[0]["lr"]) / before)
+
+
+def save_frozen(trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Stores which parts a fine-tuning callback has frozen and not yet unfrozen, if there is such a callback.
+
+    Lightning's callbacks freeze when a run is resumed, restore the parameter groups of the optimizer, and do not
+    unfreeze again: the weights in these groups would not be trained.
+    """
+    if _has_finetuning(trainer):
+        checkpoint["frozen_by_callbacks"] = {
+            "parameters": [name for name, part in module.named_parameters() if not part.requires_grad],
+            "norms": [name for name, norm in _norms(module).items() if not norm.track_running_stats],
+        }
+
+
+def frozen_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Returns what ``save_frozen`` stored in a checkpoint, for ``restore_frozen``; empty if it stored nothing."""
+    frozen = checkpoint.get("frozen_by_callbacks")
+    return frozen if isinstance(frozen, dict) else {}
+
+
+def restore_frozen(trainer: Trainer, module: LightningModule, frozen: dict[str, Any]) -> None:
+    """Freezes the parts that ``save_frozen`` stored, and nothing else, if there is a fine-tuning callback.
+
+    It has to be called after the ``on_fit_start`` of the callbacks, which restores the parameter groups.
+    """
+    if not frozen or not _has_finetuning(trainer):
+        return
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name not in frozen.get("parameters", ()))
+    for name, norm in _norms(module).items():
+        norm.track_running_stats = name not in frozen.get("norms", ())
+
+
+def _has_finetuning(trainer: Trainer) -> bool:
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(isinstance(callback, BaseFinetuning) for callback in callbacks)
+
+
+def _norms(module: nn.Module) -> dict[str, Any]:
+    """Returns the batch norms that have running statistics, by name."""
+    kinds = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+    found = ((name, part) for name, part in module.named_modules() if isinstance(part, kinds))
+    return {name: norm for name, norm in found if norm.running_mean is not None}

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import yaml
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import (
     BackboneFinetuning,
     BaseFinetuning,
@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import (
     ModelPruning,
 )
 from lightning.pytorch.loggers import CSVLogger
+from torch import nn
 from torch.utils.data import DataLoader
 
 from resnet_lightning import ImageClassifier
@@ -211,6 +212,41 @@ def test_backbone_finetuning_trains_the_head_first_and_then_everything():
     assert torch.equal(begun[0], frozen[0])
     assert not torch.equal(frozen[0], thawed)
     assert not torch.equal(begun[1], frozen[1])
+
+
+class Foreign(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8))
+        self.head = nn.Linear(8, 10)
+
+    def training_step(self, batch, batch_idx):
+        return nn.functional.cross_entropy(self.head(self.backbone(batch[0])), batch[1])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD([part for part in self.parameters() if part.requires_grad], 0.1, momentum=0.9)
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
+@pytest.mark.filterwarnings("ignore:The provided params to be frozen already exist")  # the head
+@pytest.mark.parametrize(("make", "callbacks"), [(classifier, ()), (Foreign, (ExactResume,))])
+@pytest.mark.parametrize(("stop", "train_norms"), [(0, True), (1, False)])  # before and after it unfreezes
+def test_weights_that_a_callback_has_unfrozen_are_trained_on_after_resuming(
+    tmp_path, make, callbacks, stop, train_norms
+):
+    def fit(resumed_from=None):
+        torch.manual_seed(0)
+        finetuning = BackboneFinetuning(unfreeze_backbone_at_epoch=1, train_bn=train_norms, verbose=False)
+        keeper = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
+        options = {"enable_checkpointing": True, "max_epochs": 3}
+        run = trainer(callbacks=[finetuning, keeper, *(part() for part in callbacks)], **options)
+        module = make()
+        run.fit(module, loader(pair), ckpt_path=resumed_from, weights_only=False)
+        return module.state_dict()
+
+    whole = fit()
+    resumed = fit(tmp_path / f"epoch={stop}.ckpt")
+    assert all(torch.equal(resumed[name], part) for name, part in whole.items())
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torchmetrics import Metric
 
+from ..finetuning import frozen_of, restore_frozen, save_frozen
 from ..gathering import gather
 from ..random_states import random_states, restore_random_states
 from ..state_checks import check_optimizer_state, malformed, restoring
@@ -24,8 +25,9 @@ class ExactResume(Callback):
     """Makes a resumed run bitwise equal to the uninterrupted one.
 
     It saves and restores the random states, the gradients accumulated for an unfinished optimizer step, the states of
-    metrics in an unfinished epoch, and the last logged values of all metrics. If the number of processes has changed,
-    it restores only the logged values, and the run is no longer exactly the same.
+    metrics in an unfinished epoch, the last logged values of all metrics, and what fine-tuning callbacks have frozen.
+    If the number of processes has changed, it does so for the logged values and for what is frozen only, and the run is
+    no longer exactly the same.
 
     It does not save the order of the images. The loaders of this package compute it from seed, epoch and step, and
     ``LoaderReplay`` takes care of other loaders.
@@ -35,6 +37,7 @@ class ExactResume(Callback):
 
     def __init__(self) -> None:
         self._state: dict[str, Any] | None = None
+        self._frozen: dict[str, Any] = {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         own = {"random": random_states(pl_module.device), "metrics": _metric_states(pl_module)}
@@ -48,14 +51,18 @@ class ExactResume(Callback):
         states = gather(trainer, own)
         logged = {name: value.cpu() for name, value in trainer.callback_metrics.items()}
         checkpoint["exact_resume"] = {"processes": states, "logged": logged}
+        save_frozen(trainer, pl_module, checkpoint)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._frozen = frozen_of(checkpoint)
         self._state = checkpoint.get("exact_resume")
         is_whole = isinstance(self._state, dict) and {"logged", "processes"} <= self._state.keys()
         if self._state is not None and not is_whole:
             raise malformed(_RECORD)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        restore_frozen(trainer, pl_module, self._frozen)
+        self._frozen = {}
         if self._state is None:
             return
         # Where a scaler skips the first steps in float16, the optimizer has no state yet.
