@@ -81,15 +81,16 @@ def as_table(comparisons: Sequence[Comparison]) -> Table:
         column.justify = "right"
     for c in comparisons:
         medians = [statistics.median(seconds) for seconds in (c.ours, c.theirs)]
-        table.add_row(c.work, *(_speed(c, seconds) for seconds in medians), f"{c.ratio:.2f} times")
+        table.add_row(c.work, *(speed(c, seconds) for seconds in medians), f"{c.ratio:.2f} times")
     return table
 
 
-def _speed(comparison: Comparison, seconds: float) -> str:
+def speed(comparison: Comparison, seconds: float) -> str:
+    """Returns the speed of a round, or its seconds if it is a single piece of work."""
     if comparison.amount == 1:
         return f"{seconds:.2f} s"
-    speed = comparison.amount / seconds
-    return f"{speed:,.{1 if speed < 1000 else 0}f} {comparison.unit}/s"
+    rate = comparison.amount / seconds
+    return f"{rate:,.{1 if rate < 1000 else 0}f} {comparison.unit}/s"
 
 
 def write_csv(path: Path, comparisons: Sequence[Comparison]) -> None:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from ..data import Augmentation, ImageDataModule, RawBatch
+from ..training.hardware import available_cores
 from .comparison import Comparison, interleaved, timed
 
 _MEAN, _STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -25,29 +26,30 @@ _SMALL_SET = 78 * _BATCH  # a fifth, because a DataLoader can be a hundred times
 
 
 class RandomImagesDataModule(ImageDataModule):
-    """32x32 images of random pixels in 10 classes, which take as long to load as real images.
+    """Images of random pixels in 10 classes, which take as long to load as real images.
 
     Args:
         count: number of training images. The number of test images is an eighth of it.
+        side: their height and width.
         options: the options of ``ImageDataModule``.
     """
 
     class_names = tuple("0123456789")
-    image_size = 32
     known_statistics = (_MEAN, _STD)
 
-    def __init__(self, count: int = _WHOLE_SET, **options: Any) -> None:
+    def __init__(self, count: int = _WHOLE_SET, side: int = 32, **options: Any) -> None:
+        self.image_size = self.side = side
         super().__init__(**options)
         self.count = count
 
     def read(self, part: str) -> tuple[Any, Any]:
-        return random_images(self.count if part == "train" else self.count // 8)
+        return random_images(self.count if part == "train" else self.count // 8, self.side)
 
 
-def random_images(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Generates pixels (count, 32, 32, 3) uint8 and labels (count,)."""
+def random_images(count: int, side: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Generates pixels (count, side, side, 3) uint8 and labels (count,)."""
     generator = np.random.default_rng(0)
-    return generator.integers(0, 256, (count, 32, 32, 3), np.uint8), generator.integers(0, 10, count)
+    return generator.integers(0, 256, (count, side, side, 3), np.uint8), generator.integers(0, 10, count)
 
 
 class FromArray(Dataset[tuple[Tensor, int]]):
@@ -66,25 +68,25 @@ class FromArray(Dataset[tuple[Tensor, int]]):
 class WholeSet:
     """Normalizes and pads all images once, and augments all of them before each epoch, as CIFAR-10 speed runs do."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
-        zero_padded = F.pad(torch.from_numpy(images).permute(0, 3, 1, 2), (4, 4, 4, 4))
+    def __init__(self, images: np.ndarray, labels: np.ndarray, device: str = "cpu") -> None:
+        mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (_MEAN, _STD))
+        zero_padded = F.pad(torch.from_numpy(images).to(device).permute(0, 3, 1, 2), (4, 4, 4, 4))
         self.padded = zero_padded.float().div_(255).sub_(mean).div_(std)
-        self.labels = torch.from_numpy(labels)
+        self.labels = torch.from_numpy(labels).to(device)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        n = len(self.padded)
-        mirrored = torch.rand(n) < 0.5
+        n, device = len(self.padded), self.padded.device
+        mirrored = torch.rand(n, device=device) < 0.5
         images = torch.where(mirrored.view(-1, 1, 1, 1), self.padded.flip(-1), self.padded)
-        top, left = torch.randint(0, 9, (2, n))
+        top, left = torch.randint(0, 9, (2, n), device=device)
         # All images with the same shift are cropped at once, first by rows, then by columns.
-        rows = torch.empty(n, 3, 32, 40)
+        rows = torch.empty(n, 3, 32, 40, device=device)
         for shift in range(9):
             rows[top == shift] = images[top == shift, :, shift : shift + 32]
-        cropped = torch.empty(n, 3, 32, 32)
+        cropped = torch.empty(n, 3, 32, 32, device=device)
         for shift in range(9):
             cropped[left == shift] = rows[left == shift, :, :, shift : shift + 32]
-        for batch in torch.randperm(n).split(_BATCH):
+        for batch in torch.randperm(n, device=device).split(_BATCH):
             yield cropped[batch], self.labels[batch]
 
 
@@ -115,9 +117,34 @@ def data(*, rounds: int) -> Iterator[Comparison]:
 _OPTIONS: dict[str, Any] = {"batch_size": _BATCH, "val_split": 0.0, "augment": Augmentation(crop=4, flip=True)}
 
 
-def _our_epoch(module: ImageDataModule) -> Callable[[], float]:
+def data_on_the_device(*, rounds: int, count: int = _WHOLE_SET) -> Iterator[Comparison]:
+    """Times whole epochs whose batches end on the GPU, if there is one.
+
+    Args:
+        rounds: number of rounds.
+        count: number of images of an epoch.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    ours = RandomImagesDataModule(count, **_OPTIONS)
+    augmented_at_once = WholeSet(*random_images(count), device)
+    work = f"batches of CIFAR size on {device}, the whole set augmented there at once"
+    theirs = timed(partial(_exhaust, augmented_at_once))
+    yield interleaved(work, count, _our_epoch(ours, device), theirs, rounds=rounds)
+    workers = min(available_cores(), 16)
+    loader = _dataloader(*random_images(count), workers, pinned=device == "cuda")
+    work = f"batches of CIFAR size on {device}, torchvision's transforms in a DataLoader, {workers} workers"
+    yield interleaved(work, count, _our_epoch(ours, device), timed(partial(_move, loader, device)), rounds=rounds)
+
+
+def _our_epoch(module: ImageDataModule, device: str = "cpu") -> Callable[[], float]:
     """Returns a function that times an epoch of the loader that a Trainer gets."""
-    return timed(partial(_exhaust, module.device_loader("train", torch.device("cpu"))))
+    return timed(partial(_exhaust, module.device_loader("train", torch.device(device))))
+
+
+def _move(batches: Iterable[tuple[Tensor, Tensor]], device: str) -> None:
+    for images, labels in batches:
+        images.to(device, non_blocking=True)
+        labels.to(device, non_blocking=True)
 
 
 def _copy(batches: Iterable[RawBatch]) -> None:
@@ -126,7 +153,11 @@ def _copy(batches: Iterable[RawBatch]) -> None:
 
 
 def _dataloader(
-    images: np.ndarray, labels: np.ndarray, workers: int, *policy: Callable[[Image.Image], Image.Image]
+    images: np.ndarray,
+    labels: np.ndarray,
+    workers: int,
+    *policy: Callable[[Image.Image], Image.Image],
+    pinned: bool = False,
 ) -> DataLoader[tuple[Tensor, int]]:
     transform = transforms.Compose(
         [
@@ -139,7 +170,13 @@ def _dataloader(
     )
     dataset = FromArray(images, labels, transform)
     return DataLoader(
-        dataset, _BATCH, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0
+        dataset,
+        _BATCH,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pinned,
     )
 
 

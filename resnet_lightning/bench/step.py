@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torchvision
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from ..models import create_model
@@ -41,11 +41,12 @@ class StepClock(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if batch_idx == WARM_UP - 1:
-            self._started = _now()
-        StepClock.seconds = _now() - self._started
+            self._started = now()
+        StepClock.seconds = now() - self._started
 
 
-def _now() -> float:
+def now() -> float:
+    """Returns the time in seconds, after the GPU has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -130,31 +131,47 @@ def _lightning_fit(
 
 
 def _loop(net: nn.Module, batch: int, steps: int, precision: str, compiled: bool) -> Callable[[], float]:
+    train = hand_written_steps(net, batch, 32, precision, compiled)
+
+    def run() -> float:
+        train(WARM_UP)
+        started = now()
+        train(steps)
+        return now() - started
+
+    return run
+
+
+def hand_written_steps(
+    net: nn.Module, batch: int, side: int, precision: str, compiled: bool | str
+) -> Callable[[int], None]:
+    """Returns a function that trains a network for some steps, always on the same batch.
+
+    Args:
+        net: the network, in the memory format that it is to be trained in.
+        batch: the number of images.
+        side: their height and width.
+        precision: ``bf16-mixed`` or ``32-true``.
+        compiled: whether to compile the network, or the mode of ``torch.compile``.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net = net.to(device).train()
     layout = torch.channels_last if next(net.parameters()).is_contiguous(memory_format=torch.channels_last) else None
     if compiled:
-        net.compile()
+        net.compile(mode=compiled if isinstance(compiled, str) else None)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=1_000_000)
-    images = torch.randn(batch, 3, 32, 32, device=device)
+    images = torch.randn(batch, 3, side, side, device=device)
     images = images.contiguous(memory_format=layout) if layout else images
     targets = torch.arange(batch, device=device) % 10
 
-    def train(images: Tensor, targets: Tensor) -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
-            loss = F.cross_entropy(net(images), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
-
-    def run() -> float:
-        for _ in range(WARM_UP):
-            train(images, targets)
-        started = _now()
+    def train(steps: int) -> None:
         for _ in range(steps):
-            train(images, targets)
-        return _now() - started
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+                loss = F.cross_entropy(net(images), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
 
-    return run
+    return train
