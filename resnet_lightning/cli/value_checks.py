@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from ..errors import InputError
 from ..training.processes import check_devices
 from ..training.trainer import as_list
-from ..training.value_ranges import Range, check_range, check_trainer_options
+from ..training.value_ranges import check_callback_options, check_trainer_options
 
 _PATHS_AND_NAMES = (
     *("data.root", "data.predict_folder", "data.cache_folder", "trainer.default_root_dir"),
@@ -45,7 +45,9 @@ def check_values(config: Namespace, training: bool) -> None:
     for callback in as_list(config.trainer.callbacks):
         if isinstance(callback, Namespace) and "init_args" in callback:
             name = callback.class_path.rpartition(".")[2]
-            check_range(f"{name}.patience", callback.init_args.get("patience"), Range(0))
+            is_own = callback.class_path.partition(".")[0] not in ("lightning", "resnet_lightning")
+            options = vars(callback.init_args)
+            check_callback_options(name, {"patience": options.get("patience")} if is_own else options)
 
 
 def _numbers(values: dict[str, Any], place: str) -> Iterator[tuple[str, float]]:

@@ -82,6 +82,16 @@ _TRAINER = {
 }
 _WHOLE = {"step_size", "T_max", "T_0", "T_mult", "total_iters", "total_steps", "patience", "cooldown"}
 """The options of schedules that count steps. ``CyclicLR`` also takes fractions of them."""
+_CALLBACK = {
+    **dict.fromkeys(("patience", "every_n_epochs", "every_n_train_steps", "annealing_epochs", "amount"), _COUNT),
+    **dict.fromkeys(("update_starting_at_step", "update_starting_at_epoch", "refresh_rate", "swa_epoch_start"), _COUNT),
+    **dict.fromkeys(("update_every_n_steps", "steps_per_trial", "init_val", "max_trials"), _AT_LEAST_ONE),
+    **dict.fromkeys(("num_training_steps", "window_size", "every_n_steps"), _AT_LEAST_ONE),
+    **dict.fromkeys(("min_lr", "max_lr", "swa_lrs"), Range(0, MAX_RATE, open_low=True)),
+    "decay": _SHARE,
+    "save_top_k": Range(-1, _MOST),
+}
+"""By argument; a callback of Lightning or of this package that has the argument means the same by it."""
 _BATCHES = (
     "limit_train_batches",
     "limit_val_batches",
@@ -198,7 +208,7 @@ def check_trainer_options(options: Mapping[str, Any], training: bool) -> None:
             most = f" and at most {_MOST:g}" if value > _MOST else ""
             raise InputError(f"trainer.{name} is {value}; give at least 1{most}, or -1 for no limit")
     for name in "max_time", "val_check_interval":
-        _check_duration(f"trainer.{name}", options.get(name))
+        check_duration(f"trainer.{name}", options.get(name))
     for name in _BATCHES:
         value = options.get(name)
         allowed = _SHARE if isinstance(value, float) else _COUNT
@@ -220,8 +230,36 @@ def check_trainer_options(options: Mapping[str, Any], training: bool) -> None:
         )
 
 
-def _check_duration(option: str, value: Any) -> None:
-    """Checks an option that may be a length of time, as Lightning reads it."""
+def check_callback_options(name: str, options: Mapping[str, Any]) -> None:
+    """Checks the options that callbacks of Lightning and of this package have.
+
+    Args:
+        name: the callback's, for the message.
+        options: its arguments.
+
+    Raises:
+        InputError: for a number that is not finite or is out of range.
+    """
+    for option, value in options.items():
+        place = f"{name}.{option}"
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{place} is {value}; give a number")
+        if option in _CALLBACK:
+            check_range(place, value, _CALLBACK[option])
+    if isinstance(share := options.get("amount"), float) and share > 1:
+        raise InputError(f"{name}.amount is {share}; give a share up to 1.0, or a whole number of weights")
+    check_duration(f"{name}.duration", options.get("duration"))
+    low, high = options.get("min_lr"), options.get("max_lr")
+    if isinstance(low, int | float) and isinstance(high, int | float) and low >= high:
+        raise InputError(f"{name}.min_lr is {low}, and max_lr is {high}; give a larger max_lr")
+
+
+def check_duration(option: str, value: Any) -> None:
+    """Checks an option that may be a length of time, as Lightning reads it.
+
+    Raises:
+        InputError: if it is no time, no time at all, or longer than any training.
+    """
     if isinstance(value, str):
         parts = re.fullmatch(r"(\d+):(\d\d):(\d\d):(\d\d)", value.strip())
         if parts is None:

@@ -14,7 +14,7 @@ from resnet_lightning import Augmentation, DigitsDataModule, ImageClassifier, In
 from resnet_lightning.cli.command_line import run
 from resnet_lightning.cli.parser import Parser
 from resnet_lightning.training.processes import check_devices
-from resnet_lightning.training.value_ranges import check_trainer_options
+from resnet_lightning.training.value_ranges import check_callback_options, check_trainer_options
 
 CONFIG = """
 model: {backbone: resnet20}
@@ -122,6 +122,31 @@ def test_the_trainers_numbers_have_ranges(option, value):
     shown = rf"'?{re.escape(str(value))}'?"
     with pytest.raises(InputError, match=rf"^trainer\.{option} is {shown}[;,]"):
         check_trainer_options({"max_epochs": 10, option: value}, training=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, -1) for name in ("patience", "annealing_epochs", "update_starting_at_step", "every_n_epochs")),
+        *((name, 0) for name in ("update_every_n_steps", "steps_per_trial", "init_val", "num_training_steps")),
+        *((name, value) for name in ("swa_lrs", "min_lr", "max_lr") for value in (-1, 0, math.nan, 1e31)),
+        *(("decay", value) for value in (-0.5, 2, math.nan)),
+        *((name, math.nan) for name in ("min_delta", "stopping_threshold", "anything")),
+        *(("duration", value) for value in ("00:00:00:00", "x", {"days": -1}, "99999999999:00:00:00")),
+        ("amount", 1.5),
+        ("save_top_k", -2),
+    ],
+)
+def test_the_numbers_of_callbacks_have_ranges(name, value):
+    with pytest.raises(InputError, match=rf"^Timer\.{name} is "):
+        check_callback_options("Timer", {name: value})
+
+
+def test_usual_numbers_of_callbacks_are_accepted():
+    usual = {"patience": 0, "decay": 0.999, "duration": "00:01:00:00", "amount": 0.5, "swa_lrs": [0.1, 0.2]}
+    check_callback_options("Timer", {**usual, "min_lr": 1e-8, "max_lr": 1.0, "min_delta": -0.1, "refresh_rate": 0})
+    with pytest.raises(InputError, match=r"min_lr is 1, and max_lr is 0\.5; give a larger max_lr"):
+        check_callback_options("LearningRateFinder", {"min_lr": 1, "max_lr": 0.5})
 
 
 def test_the_shortest_training_is_no_longer_than_the_longest():
