@@ -48,11 +48,13 @@ def config_path(config: str) -> str:
     Raises:
         InputError: if it is a bare name that is neither a file nor a shipped config.
     """
-    if not re.fullmatch(r"(speed/)?\w+", config) or Path(config).exists():
+    if not re.fullmatch(r"(speed/)?\w+", config) or Path(config).is_file():
         return config
     path = FOLDER / f"{config}.yaml"
     if path.is_file():
-        return str(path)
+        return str(path)  # also beside a folder of that name, such as one with the images
+    if Path(config).exists():
+        return config
     if (FOLDER / "overlays" / path.name).is_file():
         raise InputError(f"{config!r} is an overlay; give a config, and --overlay {config}")
     if Path(f"{config}.yaml").is_file():

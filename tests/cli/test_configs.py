@@ -45,6 +45,13 @@ def test_a_file_of_that_name_comes_first():
     assert config_path("other/mnist") == "other/mnist"
 
 
+def test_a_folder_of_that_name_is_no_config():
+    Path("digits").mkdir()
+    Path("photos").mkdir()
+    assert config_path("digits") == str(CONFIGS / "digits.yaml")
+    assert config_path("photos") == "photos"  # whose error states that it is a folder
+
+
 def test_the_overlays_of_a_shipped_config_may_also_be_in_configs():
     """As they are for a checkpoint, which has no folder of configs either."""
     Path("configs/overlays").mkdir(parents=True)
