@@ -30,6 +30,7 @@ from ..training.callbacks import (
     Evaluation,
     Interrupted,
     LastCheckpoint,
+    MultilabelEvaluation,
     PredictionWriter,
     RunRecord,
     Throughput,
@@ -320,7 +321,7 @@ class CommandLine(LightningCLI):
         """Returns the callbacks of a command that trains nothing."""
         if self.predictions and self.subcommand == "predict":
             return [PredictionWriter(self.predictions, config.top_k)]
-        own: list[Callback] = [Evaluation(None)] if self.subcommand == "test" else []
+        own: list[Callback] = [Evaluation(None), MultilabelEvaluation(None)] if self.subcommand == "test" else []
         if self.subcommand == "test" and config.corruptions is not None:
             corruptions = CorruptionTest(config.corruptions, folder_of_checkpoint(self.resolved.checkpoint_path))
             corruptions.check(self.model, self.datamodule)

@@ -78,6 +78,10 @@ def command(arguments: list[str]) -> None:
         out.print(f"labels of {len(found.images):,} images, of which {none:,} have none", highlight=False)
     for line in (*_sizes_and_modes(found), *_unreadable(found), *_duplicates(found)):
         out.print(line, highlight=False, soft_wrap=True)
+    if not any(image.split == "train" for image in found.readable):
+        raise InputError(f"no training image in {str(root)!r} can be read; replace the files that are named above")
+    for line in _without_images(found):
+        out.print(line, highlight=False, soft_wrap=True)
     mean, deviation = found.statistics()
     out.print(f"training images: mean {_numbers(mean)}, deviation {_numbers(deviation)}", highlight=False)
     if found.groups is not None:
@@ -166,6 +170,18 @@ def _unreadable(found: Inspection) -> Iterator[str]:
         yield f"[yellow]{len(bad):,} {'file' if len(bad) == 1 else 'files'} cannot be read:[/]"
         yield from (f"  {escape(image.problem)}" for image in bad[:_SHOWN])
         yield from _and_more(len(bad))
+
+
+def _without_images(found: Inspection) -> Iterator[str]:
+    """Names the classes of which there is nothing to test on, or nothing that can be read to train on."""
+    if "test" not in found.splits:
+        yield "[yellow]there is no test image[/]: a class of class folders has one for every five images"
+    for split in found.splits:
+        counted = {label for image in found.readable if image.split == split for label in image.labels}
+        if lacking := [name for label, name in enumerate(found.classes) if label not in counted]:
+            more = f" and {len(lacking) - _SHOWN:,} more" if len(lacking) > _SHOWN else ""
+            names = escape(", ".join(lacking[:_SHOWN]))
+            yield f"[yellow]no {split} image that can be read[/] has the class {names}{more}"
 
 
 def _duplicates(found: Inspection) -> Iterator[str]:

@@ -145,7 +145,7 @@ def _scores(trainer: Trainer, kind: type[Any] = Evaluation) -> dict[str, str]:
 def print_metrics(console: Console, trainer: Trainer) -> None:
     """Prints every metric of a validation or test, or that there is none."""
     metrics = {name: f"{value.item():.4f}" for name, value in trainer.callback_metrics.items()}
-    rows = {**metrics, **_scores(trainer)}
+    rows = {**metrics, **_scores(trainer), **_scores(trainer, MultilabelEvaluation)}
     if rows:
         print_table(console, rows)
     else:

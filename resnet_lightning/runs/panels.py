@@ -175,12 +175,15 @@ def score_tables(evaluation: Mapping[str, Any]) -> dict[str, tuple[Sequence[str]
 
 
 @rank_zero_only
-def log_label_scores(loggers: Iterable[Logger], evaluation: Mapping[str, Any], step: int) -> None:
+def log_label_scores(
+    loggers: Iterable[Logger], evaluation: Mapping[str, Any], mistakes: Path | None, step: int
+) -> None:
     """Logs the scores of a test with several labels for each image, and those of each label, to each logger.
 
     Args:
         loggers: the trainer's loggers.
         evaluation: the content of ``evaluation.json``.
+        mistakes: a picture of the worst mistakes; None if there are none.
         step: the optimizer step.
     """
     columns = list(evaluation["by_class"][0])
@@ -190,6 +193,8 @@ def log_label_scores(loggers: Iterable[Logger], evaluation: Mapping[str, Any], s
         panels.log_scalars(logger, further_scores(evaluation), step)
         panels.log_table(logger, "test/scores", _SCORE_COLUMNS, _score_rows(evaluation), step)
         panels.log_table(logger, "test/per_label_scores", columns, rows, step)
+        if mistakes is not None:
+            panels.log_figure(logger, "test/worst_mistakes", mistakes, step)
 
 
 def further_scores(evaluation: Mapping[str, Any]) -> dict[str, float]:

@@ -13,7 +13,7 @@ _OURS: dict[str, Mode] = {"loss": "min", "acc": "max", "acc5": "max"}
 _LIKELY: dict[str, Mode] = {
     **_OURS,
     **dict.fromkeys(("error", "err", "ece", "nll", "mse", "rmse", "mae", "perplexity", "distance", "brier"), "min"),
-    **dict.fromkeys(("accuracy", "f1", "auroc", "auc", "iou", "dice", "precision", "recall", "kappa"), "max"),
+    **dict.fromkeys(("accuracy", "f1", "auroc", "auc", "map", "iou", "dice", "precision", "recall", "kappa"), "max"),
 }
 _STAGES = ("train", "val", "test")
 

@@ -74,6 +74,19 @@ def test_unreadable_files_and_duplicates_are_named(folder, capsys):
     assert "mirrored.png" not in text
 
 
+def test_classes_without_images_are_named(folder, capsys):
+    for path in (folder / "test/dog").iterdir():
+        path.write_bytes(b"not an image")
+    assert "no test image that can be read has the class dog" in printed(capsys, folder)
+    for name in "cat", "dog":
+        save(folder / "few" / name / "0.png", np.zeros((8, 8, 3), np.uint8))
+    assert "there is no test image: a class of class folders has one for" in printed(capsys, folder / "few")
+    for path in folder.glob("train/*/*"):
+        path.write_bytes(b"not an image")
+    assert main(["data", str(folder)]) == 2
+    assert "no training image in" in capsys.readouterr().err
+
+
 def test_the_printed_config_trains(folder, capsys):
     (folder / "train/cat/broken.jpg").write_bytes(b"not an image")
     config = yaml.safe_load(printed(capsys, folder).split("when it runs:\n")[1])

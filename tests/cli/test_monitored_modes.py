@@ -126,7 +126,14 @@ def test_the_config_in_a_checkpoint_is_not_what_was_typed():
     ("name", "mode"),
     [
         *[("val_loss", "min"), ("valid/top1_accuracy", "max"), ("val-error", "min"), ("lossless", None)],
-        *[("score", None), ("val/error_rate", "min"), ("val/acc_loss", "min"), ("val_ece", "min"), ("f1/cat", "max")],
+        *[
+            ("score", None),
+            ("val/error_rate", "min"),
+            ("val/acc_loss", "min"),
+            ("val_ece", "min"),
+            ("f1/cat", "max"),
+            ("val/mAP", "max"),
+        ],
     ],
 )
 def test_the_last_word_of_a_name_suggests_a_mode(name, mode):

@@ -144,6 +144,7 @@ def fit(folder: Path, name: str, *more: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
 def test_a_run_learns_resumes_predicts_exports_and_reports(tables, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX: pip install -e '.[dev]'")
     stop = with_callbacks("more", Seen={"folder": "seen", "stop_at": [3, 1]})
     assert main(fit(tables, "stopped", *stop)) == 143
     assert main(fit(tables, "stopped", "--trainer.callbacks", "null")) == 0
@@ -157,6 +158,7 @@ def test_a_run_learns_resumes_predicts_exports_and_reports(tables, capsys):
     wrong = sum(row["missed"] + row["wrongly_predicted"] for row in rows.values())
     assert {m["of_label"] for m in evaluation["mistakes"]} <= set(LABELS)
     assert len(evaluation["mistakes"]) == wrong or len(evaluation["mistakes"]) >= 10
+    assert Path("whole/pictures/worst_mistakes.png").exists() == bool(wrong)
 
     best = "whole/checkpoints/best.ckpt"
     thresholds = ImageClassifier.load_from_checkpoint(best).thresholds
@@ -178,7 +180,18 @@ def test_a_run_learns_resumes_predicts_exports_and_reports(tables, capsys):
     probabilities, labels = program(torch.randint(0, 255, (4, 12, 12, 3), dtype=torch.uint8))
     assert torch.equal(labels, probabilities >= thresholds)
 
+    assert main(["export", best, "--format", "onnx", "--output", "net.onnx"]) == 0
+    session = onnxruntime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 3), np.uint8)
+    probabilities, labels = session.run(["probabilities", "labels"], {"images": pixels})
+    assert (labels == (probabilities >= thresholds.numpy())).all()
+    assert labels.any()
+    assert not labels.all()
+
     capsys.readouterr()
+    assert main(["test", "--ckpt_path", best]) == 0
+    score = evaluation["scores"]["macro F1"]
+    assert f"test macro F1 │ {score['value']:.2%} [" in " ".join(capsys.readouterr().out.split())
     assert main(["calibrate", best]) == 2
     assert "several labels here" in capsys.readouterr().err
     assert main(["report", "whole", "--output", "page.html"]) == 0

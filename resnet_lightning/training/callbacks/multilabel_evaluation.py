@@ -1,16 +1,20 @@
 """The evaluation of a test of images with several labels: scores, those of each label, and its worst mistakes."""
 
+import base64
 import heapq
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...atomic_write import atomic_write_text
+from ...runs import figures
 from ...runs.panels import log_label_scores
 from ...runs.scores import Score, wilson_interval
 from ..batches import images_and_targets, images_of
@@ -23,6 +27,7 @@ from .evaluation import as_png
 _RESAMPLES = 300
 _MOST_SORTED = 100_000_000  # numbers that the intervals may sort: a few seconds
 _SHOWN = 32  # mistakes of all labels
+_IN_A_ROW = 4  # of a label in the picture
 
 
 @dataclass(frozen=True, order=True)
@@ -47,20 +52,20 @@ class LabelMistake:
 
 
 class MultilabelEvaluation(Callback):
-    """Writes the scores of a test, those of each label, and its worst mistakes to ``evaluation.json``.
+    """Writes the scores of a test, those of each label, and its worst mistakes to ``evaluation.json``, and draws these.
 
     It does so for a module with ``multilabel``, such as ``ImageClassifier``; otherwise it does nothing. With several
     test loaders, the evaluation is that of the first. The loggers receive it too.
 
     Args:
-        folder: the run's folder.
+        folder: the run's folder; None to compute the scores alone.
 
     Attributes:
         scores: those of the test, by name; empty before a test and in processes other than the first.
         images: the number of test images.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self.scores: dict[str, Score] = {}
         self.images = 0
@@ -89,7 +94,7 @@ class MultilabelEvaluation(Callback):
         probabilities = logits.float().sigmoid()
         targets = as_columns(images_and_targets(batch)[1], logits.shape[1]).float()
         self._batches.append((probabilities.cpu(), targets.cpu()))
-        if (data := image_data(trainer)) is not None:
+        if self.folder is not None and (data := image_data(trainer)) is not None:
             self._note_mistakes(data, images_of(batch), *self._batches[-1], _thresholds(pl_module))
 
     def _note_mistakes(
@@ -122,6 +127,8 @@ class MultilabelEvaluation(Callback):
         thresholds, data = _thresholds(pl_module), image_data(trainer)
         names = list(data.class_names) if data else [str(number) for number in range(len(thresholds))]
         self.scores, self.images = label_scores(probabilities, targets, thresholds), len(targets)
+        if self.folder is None:
+            return
         mistakes = [mistake for _, of_labels in gathered for found in of_labels for mistake in found]
         worst = {name: heapq.nlargest(max(_SHOWN // len(names), 1), _of(name, mistakes)) for name in names}
         by_label = scores_by_label(names, probabilities, targets, thresholds)
@@ -142,7 +149,32 @@ class MultilabelEvaluation(Callback):
             "mistakes": [asdict(mistake) for name in names for mistake in worst[name]],
         }
         atomic_write_text(self.folder / "evaluation.json", json.dumps(evaluation))
-        log_label_scores(trainer.loggers, evaluation, trainer.global_step)
+        picture = draw_mistakes(worst, self.folder / "pictures/worst_mistakes.png")
+        log_label_scores(trainer.loggers, evaluation, picture, trainer.global_step)
+
+
+def draw_mistakes(worst: dict[str, list[LabelMistake]], path: Path) -> Path | None:
+    """Draws a row of mistakes for each label that has some, and returns the picture; None if there are none.
+
+    Args:
+        worst: the mistakes of each label, the most confident first.
+        path: the PNG file. One of an earlier test is removed if there are none.
+    """
+    shown = {name: found[:_IN_A_ROW] for name, found in worst.items() if found}
+    if not shown:
+        path.unlink(missing_ok=True)
+        return None
+    images: list[NDArray[np.uint8] | None] = []
+    captions: list[str] = []
+    for found in shown.values():
+        empty = _IN_A_ROW - len(found)
+        images += [*(figures.decode_png(base64.b64decode(mistake.png)) for mistake in found), *[None] * empty]
+        captions += [f"{m.label}\npredicted: {m.prediction}\n{m.confidence:.1%}" for m in found]
+        captions += [""] * empty
+    title = "The most confident mistakes of each label"
+    grid = figures.images_in_a_grid(images, captions, columns=_IN_A_ROW, title=title, side=160, row_names=list(shown))
+    figures.save(grid, path)
+    return path
 
 
 def label_scores(probabilities: Tensor, targets: Tensor, thresholds: Tensor) -> dict[str, Score]:
