@@ -98,6 +98,8 @@ def _known_reason(error: Exception) -> str | None:
     """Returns the line for an error that comes from the size of a batch, whoever wrote the network."""
     if isinstance(error, torch.OutOfMemoryError):
         return "the device has too little memory for this batch; give a smaller data.batch_size"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "this machine has too little memory for that; give smaller images, a smaller batch or a smaller network"
     if "Expected more than 1 value per channel" in str(error):
         return (
             "a batch of one image, perhaps the last of an epoch, is too small for batch normalization: give another "

@@ -7,12 +7,27 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from ..errors import InputError, check_int
 from .blocks import BasicBlock, Bottleneck
 from .pretrained_cfg import CIFAR10
 from .registry import register_model
 from .resnet import ResNet
 from .shortcuts import ShortcutLayer
 from .stems import Stem
+
+
+def _blocks(depth: int, layers: int, others: int) -> int:
+    """Returns the number n of blocks in each stage of a network of ``depth`` = ``layers`` n + ``others`` weight layers.
+
+    Raises:
+        InputError: if there is none: the network would have another depth.
+    """
+    check_int("depth", depth, at_least=layers + others)
+    n, rest = divmod(depth - others, layers)
+    if rest:
+        nearest = f"{layers * n + others} or {layers * (n + 1) + others}"
+        raise InputError(f"depth is {depth}; give {layers}n + {others}, such as {nearest}")
+    return n
 
 
 def cifar_resnet(
@@ -27,7 +42,7 @@ def cifar_resnet(
 
     He et al. 2015, section 4.2, with shortcuts of option A, which have no parameters.
     """
-    n = (depth - 2) // 6
+    n = _blocks(depth, 6, 2)
     return ResNet(BasicBlock, (n, n, n), (16, 32, 64), num_classes=num_classes, stem=stem, shortcut=shortcut, **options)
 
 
@@ -116,7 +131,7 @@ def cifar_bottlenecks(
 
     He et al. 2016. Where the shape changes, the shortcut is a convolution, as in the authors' code.
     """
-    n = (depth - 2) // 9
+    n = _blocks(depth, 9, 2)
     return ResNet(
         Bottleneck,
         (n, n, n),
@@ -157,7 +172,7 @@ def wide_resnet(
     Zagoruyko & Komodakis 2016, *Wide Residual Networks*, section 2. Each block has two convolutions; ``dropout`` is the
     fraction of values dropped between them (section 2.4).
     """
-    n = (depth - 4) // 6
+    n = _blocks(depth, 6, 4)
     return ResNet(
         partial(BasicBlock, dropout=dropout),
         (n, n, n),

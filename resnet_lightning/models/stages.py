@@ -15,6 +15,7 @@ from .shortcuts import NoShortcut
 
 # Networks of more blocks start with other running variances.
 _DEEP = 100
+_MOST_BLOCKS = 10_000
 
 
 class Stage(nn.Sequential):
@@ -130,6 +131,8 @@ def check_stages(depths: Sequence[int], planes: Sequence[int], strides: Sequence
     """
     if not depths or min(depths) < 1:
         raise InputError(f"depths is {tuple(depths)}; give at least one stage, with at least one block each")
+    if sum(depths) > _MOST_BLOCKS:
+        raise InputError(f"depths is {tuple(depths)}; give at most {_MOST_BLOCKS:,} blocks in all")
     if not len(depths) == len(planes) == len(strides):
         raise InputError(
             f"{len(depths)} depths, {len(planes)} planes and {len(strides)} strides; give one of each per stage"

@@ -59,6 +59,7 @@ _OPTIMIZER = {
     **dict.fromkeys(("momentum", "betas"), _BELOW_ONE),
     **dict.fromkeys(("dampening", "alpha", "rho"), _SHARE),
     "weight_decay": Range(0, 10),
+    "eps": Range(0, 10),
 }
 _SCHEDULER = {
     "gamma": _POSITIVE,

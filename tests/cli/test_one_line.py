@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from resnet_lightning.cli.error_line import error_line
+from resnet_lightning.cli.failures import as_input_error
 from resnet_lightning.cli.main import main
 from resnet_lightning.data.loading.cache import default_cache_folder
 from resnet_lightning.errors import nearest
@@ -404,3 +405,9 @@ def test_initials_and_parts_of_names_are_near():
     assert nearest("ResNet-20", ["resnet20", "resnet1202"]) == ["resnet20"]
     assert nearest("F1", ["AUROC", "BinaryF1Score"]) == ["BinaryF1Score"]
     assert nearest("initial_lr", ["lr", "loss"]) == ["lr"]
+
+
+def test_too_little_memory_is_one_line():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)  # more than any machine has
+    assert "this machine has too little memory" in str(as_input_error(caught.value))

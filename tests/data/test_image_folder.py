@@ -258,6 +258,9 @@ def test_an_empty_part_is_named(tmp_path, part):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"image_size": 10**6}, "data.image_size is 1000000; give the side in pixels, at most 16384"),
+        ({"image_size": 20, "shorter_side": 10**8}, "data.shorter_side is 100000000; give the side in pixels"),
+        ({"white_level": 1e30}, r"data.white_level is 1e\+30; give the pixel value of white"),
         ({"image_size": 0}, "data.image_size is 0; give the side in pixels"),
         ({"image_size": -3}, "data.image_size is -3; give the side in pixels"),
         ({"num_workers": -1}, r"data.num_workers is -1; give 0 \(none\) or more processes"),

@@ -15,6 +15,7 @@ import resnet_lightning
 from nets import randomize_norms
 from resnet_lightning import BasicBlock, InputError, ResNet, create_model, list_models
 from resnet_lightning.models import MODELS
+from resnet_lightning.models.cifar import cifar_bottlenecks, cifar_resnet, wide_resnet
 
 TORCHVISION_NAMES = [
     "resnet18",
@@ -455,6 +456,7 @@ def test_a_wrong_argument_of_a_name_is_named_with_the_nearest_right_one(options,
         ((1, 1, 1), (4, 8), None, "3 depths, 2 planes and 3 strides; give one of each per stage"),
         ((1, 1), (4, 8), (1,), "2 depths, 2 planes and 1 strides; give one of each per stage"),
         ((1, 0), (4, 8), None, "depths is (1, 0); give at least one stage, with at least one block each"),
+        ((10_000, 1), (4, 8), None, "depths is (10000, 1); give at most 10,000 blocks in all"),
         ((), (), None, "depths is (); give at least one stage, with at least one block each"),
         ((1, 1), (4, 8), (1, 0), "strides is (1, 0); a stride is at least 1"),
     ],
@@ -479,3 +481,19 @@ def test_reset_classifier_refuses_what_does_not_exist_and_changes_nothing(argume
         net.reset_classifier(*arguments)
     assert net.fc is head
     assert (net.num_classes, net.global_pool) == (10, "avg")
+
+
+@pytest.mark.parametrize(
+    ("network", "depth", "allowed"),
+    [
+        (cifar_resnet, 9, "6n + 2, such as 8 or 14"),
+        (cifar_bottlenecks, 21, "9n + 2, such as 20 or 29"),
+        (functools.partial(wide_resnet, width=1), 12, "6n + 4, such as 10 or 16"),
+    ],
+)
+def test_a_depth_that_no_network_has_is_refused(network, depth, allowed):
+    with pytest.raises(InputError, match=re.escape(f"depth is {depth}; give {allowed}")):
+        network(depth)
+    for wrong in (0, -8, 8.5, "20", True):
+        with pytest.raises(InputError, match=f"depth is {wrong!r}; give a whole number of at least"):
+            network(wrong)

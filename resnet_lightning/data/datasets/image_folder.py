@@ -23,6 +23,7 @@ from .folder_layout import FolderLayout
 from .folder_lists import FolderLists
 
 _PARTS_OF_STAGE = {"fit": ("train", "val", "test"), "validate": ("train", "val"), "test": ("test",)}
+_LARGEST_SIDE = 16384  # pixels; an image of this size takes 0.8 GB
 _MEASURED = 1000  # images on which the white level, and those that are streamed also mean and std, are measured
 
 
@@ -103,12 +104,15 @@ class ImageFolderDataModule(ImageDataModule):
         cache_gb: float = 20.0,
         **options: Any,
     ) -> None:
-        if image_size is not None and image_size < 1:
-            raise InputError(f"data.image_size is {image_size}; give the side in pixels")
+        for name, side in (("image_size", image_size), ("shorter_side", shorter_side)):
+            if side is not None and not 1 <= side <= _LARGEST_SIDE:
+                raise InputError(f"data.{name} is {side}; give the side in pixels, at most {_LARGEST_SIDE}")
         if shorter_side is not None and shorter_side < (image_size or shorter_side + 1):
             raise InputError(f"data.shorter_side is {shorter_side}; set data.image_size as well, to at most this")
-        if white_level is not None and not 0 < white_level < float("inf"):
-            raise InputError(f"data.white_level is {white_level}; give the pixel value of white, larger than 0")
+        if white_level is not None and not 0 < white_level <= 2**32:
+            raise InputError(
+                f"data.white_level is {white_level}; give the pixel value of white, larger than 0 and at most 2**32"
+            )
         if num_workers is not None and not 0 <= num_workers <= 1024:
             raise InputError(f"data.num_workers is {num_workers}; give 0 (none) or more processes, at most 1024")
         if on_error not in ("raise", "skip"):
