@@ -12,7 +12,8 @@ from ..training.trainer import as_list
 from ..training.value_ranges import check_callback_options, check_trainer_options
 
 _PATHS_AND_NAMES = (
-    *("data.root", "data.predict_folder", "data.cache_folder", "trainer.default_root_dir"),
+    *("data.root", "data.predict_folder", "data.cache_folder", "data.group_file", "data.split_file"),
+    "trainer.default_root_dir",
     *("checkpoint.dirpath", "checkpoint.filename", "checkpoint.monitor"),
 )
 

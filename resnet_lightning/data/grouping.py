@@ -14,7 +14,8 @@ from ..errors import InputError
 def part_of_groups(labels: Tensor, groups: Tensor, shares: Sequence[float], seed: int) -> Tensor:
     """Assigns whole groups to parts, with about the same share of each class in each part.
 
-    The groups are taken in random order, the largest first. Each goes to the part that lacks its images the most.
+    The groups are taken in random order, the largest first. Each goes to the part that lacks its images the most. A
+    part that would be empty gets the smallest group.
 
     Args:
         labels: (N,) int64, the class of each image; or (N, K), 1 for each of its labels.
@@ -42,12 +43,9 @@ def part_of_groups(labels: Tensor, groups: Tensor, shares: Sequence[float], seed
     for group in order:
         part[group] = (lacking @ (counts[group] / totals)).argmax()
         lacking[part[group]] -= counts[group]
-    if empty := len(shares) - len(np.unique(part)):
-        raise InputError(
-            f"the data set has {len(names)} groups, of which the largest has {int(sizes.max())} of "
-            f"{len(labels)} images, so that {empty} of {len(shares)} parts would be empty; give smaller groups or a "
-            "larger data.val_split"
-        )
+    for empty in set(range(len(shares))) - set(part.tolist()):  # its share is smaller than every group
+        movable = np.flatnonzero(np.bincount(part, minlength=len(shares))[part] > 1)
+        part[movable[np.argmin(sizes[movable])]] = empty
     return torch.from_numpy(part[numbers])
 
 

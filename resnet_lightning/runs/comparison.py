@@ -24,6 +24,7 @@ _DATA_SETTINGS = (
     "data",
     *(f"data.{name}" for name in "root classes val_split num_folds split_seed train_fraction".split()),
     *(f"data.{name}" for name in "table file_column label_column split_column group_column".split()),
+    *("data.group_file", "data.split_file"),
 )
 
 

@@ -134,6 +134,14 @@ def test_parts_have_the_same_share_of_each_class():
     assert all(len(part[groups == group].unique()) == 1 for group in range(400))
 
 
+def test_no_part_is_empty_if_there_are_groups_enough():
+    labels, groups = torch.arange(42) % 2, torch.tensor([0] * 15 + [1] * 15 + [2] * 12)
+    part = part_of_groups(labels, groups, (0.8, 0.1, 0.1), seed=0)
+    assert part.unique().tolist() == [0, 1, 2]
+    assert part[30] > 0  # the smallest group
+    assert all(len(part[groups == group].unique()) == 1 for group in range(3))
+
+
 def test_it_trains_from_the_command_line(folder, capsys, without_figures):
     write(folder / "labels.csv", rows(patient=lambda n: f"p{n // 5}"))
     options = ["--data", "TableDataModule", "--data.table", "labels.csv", "--data.group_column", "patient"]
