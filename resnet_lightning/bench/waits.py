@@ -1,10 +1,13 @@
 """Counts the operations of training steps that make the host wait for the device."""
 
+import sys
 import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar
 
 import torch
@@ -21,12 +24,14 @@ _WARM_UP = 3
 _WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal", "aten::unique_dim"}
 _WAITING |= {"aten::_unique2", "aten::masked_select", "aten::repeat_interleave.Tensor"}
 
+_PACKAGES = ("resnet_lightning", "lightning")
+
 
 class WaitingOperations(TorchDispatchMode):
     """Counts operations whose result the host has to wait for, whatever the device.
 
     Attributes:
-        counts: how often each was called.
+        counts: how often each was called, by its name and the file of this package that it was called from.
     """
 
     def __init__(self) -> None:
@@ -36,8 +41,20 @@ class WaitingOperations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.name()
         if name in _WAITING or (name.startswith("aten::index") and _has_mask(args)):
-            self.counts[name] += 1
+            self.counts[f"{name} in {_caller()}"] += 1
         return func(*args, **kwargs or {})
+
+
+def _caller() -> str:
+    """Returns the innermost file of this package, or of Lightning, that is being executed."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        for package in _PACKAGES:
+            if package in path.parts and path != Path(__file__):
+                return "/".join(path.parts[-1 - path.parts[::-1].index(package) :])
+        frame = frame.f_back
+    return "another package"
 
 
 def _has_mask(args: Any) -> bool:

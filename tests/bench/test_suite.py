@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnet_lightning.bench.alternation import TakeTurns, Training, Turns, alternated
+from resnet_lightning.bench.alternation import TakeTurns, Training, Turns, alternated, fit_quietly
 from resnet_lightning.bench.backbones import HandWrittenResNet20
 from resnet_lightning.bench.comparison import Comparison
 from resnet_lightning.bench.rows import HEAD, Row, compared, row_of_line
 from resnet_lightning.bench.step_parts import cost_row
 from resnet_lightning.bench.suite import PARTS, rows_of_process
-from resnet_lightning.bench.waits import WaitingOperations
+from resnet_lightning.bench.waits import CountWaits, WaitingOperations
 from resnet_lightning.bench.work import Work
 from resnet_lightning.cli.main import main
 
@@ -112,7 +112,40 @@ def test_operations_whose_result_the_host_needs_are_counted():
         values[torch.tensor([1, 2])]
         values + 1
     assert found.counts.total() == 4
-    assert found.counts["aten::_local_scalar_dense"] == 1
+    assert {name.split()[0]: count for name, count in found.counts.items()} == {
+        "aten::_local_scalar_dense": 1,
+        "aten::nonzero": 1,
+        "aten::index.Tensor": 1,
+        "aten::index_put_": 1,
+    }
+
+
+# On a GPU, the loss of a step is copied while the next one is prepared; the order is computed on the host; and torch
+# checks labels on a CPU only.
+DO_NOT_WAIT_ON_A_GPU = {
+    "training/callbacks/finite_loss.py",
+    "data/loading/order.py",
+    "data/augmentation/mixup.py",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--model.label_smoothing=0.1", "--data.augment.mixup=0.2", "--data.augment.cutmix=1.0"],
+        ["--data.augment.policy=RandAugment", "--data.augment.erase=0.5", "--trainer.gradient_clip_val=1.0"],
+    ],
+    ids=["soft targets", "policy"],
+)
+def test_no_operation_of_a_step_waits_for_a_device(words):
+    clock = "--trainer.callbacks+=resnet_lightning.bench.waits.CountWaits"
+    with tempfile.TemporaryDirectory() as folder:
+        fit_quietly(main, Training("resnet20", {}, 4, further=(*words, clock)).arguments(6, folder))
+    assert CountWaits.steps == 3
+    places = {name.partition(" in resnet_lightning/")[2] or name for name in CountWaits.counts}
+    assert "training/callbacks/finite_loss.py" in places  # what is counted at all
+    assert places <= DO_NOT_WAIT_ON_A_GPU
 
 
 # The command.
