@@ -74,11 +74,9 @@ def time_to_accuracy(
     theirs: list[Result] = []
     epochs = min(their_epochs or task.epochs, task.epochs)
     for seed in range(runs):
-        turns = [lambda: ours.append(_ours(task, seed, root, further))]
-        turns.append(lambda: theirs.append(_theirs(task, seed, root, epochs)))
-        for turn in turns if seed % 2 == 0 else reversed(turns):
-            turn()
-        yield Row(f"seed {seed}", *(f"{each[-1].accuracy:.2%}, {each[-1].wall:.1f} s" for each in (ours, theirs)))
+        for side in (ours, theirs) if seed % 2 == 0 else (theirs, ours):
+            side.append(_ours(task, seed, root, further) if side is ours else _theirs(task, seed, root, epochs))
+        yield Row(f"seed {seed}", _in_words(ours[-1]), _in_words(theirs[-1]))
     yield from summary(task, ours, theirs, epochs)
 
 
@@ -89,9 +87,13 @@ def summary(task: Task, ours: Sequence[Result], theirs: Sequence[Result], their_
         medians = [statistics.median(seconds) for seconds in sides]
         cells = [f"{median:.1f} s ({min(s):.1f} to {max(s):.1f})" for median, s in zip(medians, sides, strict=True)]
         reached = " and ".join(_reached(each, task.target) for each in (ours, theirs))
-        note = f"; theirs computed from {their_epochs} epochs" if their_epochs < task.epochs else ""
+        note = f"; theirs computed from {their_epochs} of {task.epochs} epochs" if their_epochs < task.epochs else ""
         result = f"{medians[1] / medians[0]:.1f} times as fast; {task.target:.2%} reached in {reached} runs{note}"
-        yield Row(f"{what}, {len(ours)} runs each", *cells, result)
+        yield Row(f"{what}, seeds: {len(ours)}", cells[0], cells[1], result)
+
+
+def _in_words(result: Result) -> str:
+    return f"{result.accuracy:.2%}, {result.wall:.1f} s"
 
 
 def _reached(results: Sequence[Result], target: float) -> str:
