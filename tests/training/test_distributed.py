@@ -8,10 +8,12 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from lightning import Callback
+from PIL import Image
 
 from image_files import write_folders
 from resnet_lightning.cli.main import main
@@ -147,3 +149,43 @@ def test_a_wrong_option_stops_both_processes_with_a_line(commands):
     assert code == 2
     assert "Traceback" not in errors
     assert "too large for 1299 training images among 2 processes" in errors
+
+
+# Several labels for each image.
+
+
+def write_labels(count: int) -> list[str]:
+    """Images in which each label is a bright channel, and the options of their table."""
+    draw = np.random.default_rng(0)
+    Path("images").mkdir()
+    rows = []
+    for number in range(count):
+        marks = draw.random(3) < (0.5, 0.4, 0.2)
+        pixels = draw.integers(0, 90, (12, 12, 3)) + 150 * marks
+        Image.fromarray(pixels.astype(np.uint8)).save(f"images/{number:02}.png")
+        rows.append([f"images/{number:02}.png", *marks.astype(int)])
+    with Path("labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["file", "red", "green", "blue"], *rows])
+    data = ["--data", "TableDataModule", "--data.table", "labels.csv", "--data.label_columns", "[red,green,blue]"]
+    return [*data, "--data.val_split", "0.3", "--data.augment", "{flip: true}", "--model.class_weights", "balanced"]
+
+
+def test_two_processes_train_on_several_labels_as_one_does(warm):
+    """Without batch statistics, which are those of each process, both end with the same weights and thresholds."""
+    model = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet"]
+    model += ["--model.backbone_args", "{depth: 8, norm_layer: none}", "--model.lr", "0.01", "--seed_everything", "0"]
+    options = ["fit", *write_labels(61), *model, "--trainer.max_epochs", "2", "--trainer.gradient_clip_val", "1.0"]
+    assert main([*options, "--data.batch_size", "12", "--resume", "one", *saving("of_one")]) == 0
+    warm.run_together(*options, "--data.batch_size", "6", *DDP, "--resume", "two", *saving("of_two"))
+    for stage in "val", "test":
+        one = json.loads(Path(f"of_one/{stage}_0.json").read_text())
+        assert f"{stage}/mAP" in one
+        for rank in 0, 1:
+            two = json.loads(Path(f"of_two/{stage}_{rank}.json").read_text())
+            assert two == pytest.approx(one, abs=1e-5)
+    states = [torch.load(f"{run}/checkpoints/last.ckpt", weights_only=True) for run in ("one", "two")]
+    torch.testing.assert_close(*(state["state_dict"] for state in states), rtol=1e-4, atol=1e-5)
+    evaluations = [json.loads(Path(run, "evaluation.json").read_text()) for run in ("one", "two")]
+    thresholds = [[row["threshold"] for row in evaluation["by_class"]] for evaluation in evaluations]
+    assert thresholds[0] == pytest.approx(thresholds[1], abs=1e-5)
+    assert thresholds[0] != [0.5] * 3

@@ -144,6 +144,7 @@ def fit(folder: Path, name: str, *more: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
 def test_a_run_learns_resumes_predicts_exports_and_reports(tables, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="pip install onnx onnxscript onnxruntime")
     onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX: pip install -e '.[dev]'")
     stop = with_callbacks("more", Seen={"folder": "seen", "stop_at": [3, 1]})
     assert main(fit(tables, "stopped", *stop)) == 143
