@@ -97,12 +97,12 @@ def data(*, rounds: int) -> Iterator[Comparison]:
         loader = _dataloader(*random_images(_SMALL_SET), workers)
         work = f"torchvision's transforms in a DataLoader, {workers} workers"
         yield interleaved(work, _SMALL_SET, _our_epoch(small_set), timed(partial(_exhaust, loader)), rounds=rounds)
-    with_policy = RandomImagesDataModule(
-        _SMALL_SET, **{**_OPTIONS, "augment": Augmentation(crop=4, flip=True, policy="RandAugment")}
-    )
-    loader = _dataloader(*random_images(_SMALL_SET), 2, transforms.RandAugment())
-    work = "the same and RandAugment, 2 workers"
-    yield interleaved(work, _SMALL_SET, _our_epoch(with_policy), timed(partial(_exhaust, loader)), rounds=rounds)
+    for policy in "RandAugment", "TrivialAugmentWide", "AugMix":
+        options = {**_OPTIONS, "augment": Augmentation(crop=4, flip=True, policy=policy)}
+        loader = _dataloader(*random_images(_SMALL_SET), 2, getattr(transforms, policy)())
+        ours = _our_epoch(RandomImagesDataModule(_SMALL_SET, **options))
+        work = f"the same and {policy}, 2 workers"
+        yield interleaved(work, _SMALL_SET, ours, timed(partial(_exhaust, loader)), rounds=rounds)
     whole_set = RandomImagesDataModule(_WHOLE_SET, **_OPTIONS)
     augmented_at_once = WholeSet(*random_images(_WHOLE_SET))
     work = "the whole set augmented at once, as tensors"

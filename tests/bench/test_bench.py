@@ -366,11 +366,11 @@ def test_the_data_engine_is_timed(tmp_path, capsys, monkeypatch):
     for name in "_WHOLE_SET", "_SMALL_SET":
         monkeypatch.setattr(bench_data, name, 512)
     printed, rows = run_bench("data", tmp_path / "bench.csv", capsys)
-    assert [(row["amount"], row["unit"]) for row in rows] == [("512", "images")] * 5
+    assert [(row["amount"], row["unit"]) for row in rows] == [("512", "images")] * 7
     assert [row["work"].partition(",")[0] for row in rows] == [
         "torchvision's transforms in a DataLoader",
         "torchvision's transforms in a DataLoader",
-        "the same and RandAugment",
+        *(f"the same and {policy}" for policy in ("RandAugment", "TrivialAugmentWide", "AugMix")),
         "the whole set augmented at once",
         "upper bound: the same images in the same order",
     ]

@@ -169,12 +169,17 @@ def draw_mistakes(worst: dict[str, list[LabelMistake]], path: Path) -> Path | No
     for found in shown.values():
         empty = _IN_A_ROW - len(found)
         images += [*(figures.decode_png(base64.b64decode(mistake.png)) for mistake in found), *[None] * empty]
-        captions += [f"{m.label}\npredicted: {m.prediction}\n{m.confidence:.1%}" for m in found]
+        captions += [f"{mistake.label}\n{_what_is_wrong(mistake)}\n{mistake.confidence:.1%}" for mistake in found]
         captions += [""] * empty
     title = "The most confident mistakes of each label"
     grid = figures.images_in_a_grid(images, captions, columns=_IN_A_ROW, title=title, side=160, row_names=list(shown))
     figures.save(grid, path)
     return path
+
+
+def _what_is_wrong(mistake: LabelMistake) -> str:
+    is_present = f", {mistake.of_label}, " in f", {mistake.label}, "
+    return "missed" if is_present else "wrongly predicted"
 
 
 def label_scores(probabilities: Tensor, targets: Tensor, thresholds: Tensor) -> dict[str, Score]:
