@@ -112,6 +112,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(images, workers, ema, accumulate
 LENGTH = ["--trainer.max_epochs", "null", "--trainer.max_steps", "24"]
 PLATEAU = ["--model.scheduler", "ReduceLROnPlateau", "--model.scheduler_args", "{patience: 0, threshold: 0.5}"]
 ADAM = ["--model.optimizer", "AdamW", "--model.optimizer_args", "null"]
+MUON = ["--model.optimizer", "resnet_lightning.training.muon.FilterMuon", "--model.optimizer_args", "{filter_lr: 0.1}"]
 MILESTONES = ["--model.scheduler", "MultiStepLR", "--model.scheduler_args", "{milestones: [0.3, 0.6]}"]
 VALIDATES_TWICE = ["--trainer.val_check_interval", "0.5"]
 VALIDATES_BY_STEPS = ["--trainer.check_val_every_n_epoch", "null", "--trainer.val_check_interval", "5"]
@@ -128,9 +129,15 @@ HALF = ["--trainer.precision", "bf16-mixed"]
         [*PLATEAU, *ADAM, *EARLY_STOPPING, *BEST_OF_TRAINING],
         [*LENGTH, *ADAM, *VALIDATES_BY_STEPS, *HALF],
         [*MILESTONES, *VALIDATES_TWICE, *EARLY_STOPPING, *HALF],
-        ["--model.scheduler", "null", *VALIDATES_BY_STEPS],
+        ["--model.scheduler", "null", *MUON, *VALIDATES_BY_STEPS],
     ],
-    ids=["plateau-max_steps", "plateau-adam-stopping-best", "steps-adam-half", "milestones-twice-half", "constant"],
+    ids=[
+        "plateau-max_steps",
+        "plateau-adam-stopping-best",
+        "steps-adam-half",
+        "milestones-twice-half",
+        "constant-muon",
+    ],
 )
 def test_every_schedule_optimizer_and_kind_of_validation_resumes(images, variant):
     assert_stops_change_nothing([*options(images, ema=True), *variant])
