@@ -64,8 +64,8 @@ LearningRateFinder LearningRateMonitor ModelCheckpoint ModelPruning ModelSummary
 RichProgressBar SpikeDetection StochasticWeightAveraging ThroughputMonitor Timer TQDMProgressBar WeightAveraging
 """.split()
 SCHEDULES = "StepLR MultiStepLR CosineAnnealingLR OneCycleLR CyclicLR ReduceLROnPlateau LinearLR PolynomialLR".split()
-# Values of these are valid although they need more memory, time or processes than a case may take.
-NEVER_LARGE = {"num_workers", "devices", "num_nodes", "image_size", "shorter_side", "batch_size", "cache_gb"}
+# Values of these may be valid although they need more memory, time or processes than a case may take.
+NEVER_LARGE = {"num_nodes", "batch_size", "cache_gb"}
 UNENDING = {"max_epochs", "min_epochs"}
 
 

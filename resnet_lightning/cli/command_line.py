@@ -372,8 +372,8 @@ class CommandLine(LightningCLI):
             reason = signal_behind(error, self.trainer)
             if record := find_callback(self.trainer, RunRecord):  # the trainer's own hook misses what is around it
                 record.end(reason)
-                is_of_user = isinstance(reason, Exception) and has_one_line(reason)
-                self.session.has_failed_early = not record.has_trained and is_of_user
+                if isinstance(reason, Exception) and not isinstance(reason, Interrupted):
+                    self.session.has_failed_early = not record.has_trained and has_one_line(reason)
             if reason is not error:
                 raise reason from error
             raise
