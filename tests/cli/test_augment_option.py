@@ -26,6 +26,19 @@ def noise(image, std=0.1):
             ["--data.augment.transform=a.b", '--data.augment.transform_args={"std": 0.2}'],
         ),
         (["--data.augment.class_path", "a.b"], ["--data.augment.transform=a.b"]),
+        (
+            ["--data.augment.transform", "{class_path: Gray, init_args: {p: 1}}"],
+            ["--data.augment.transform=Gray", '--data.augment.transform_args={"p": 1}'],
+        ),
+        (
+            ["--data.augment.transform.class_path=Gray", "--data.augment.transform.init_args.p=1"],
+            ["--data.augment.transform=Gray", "--data.augment.transform_args.p=1"],
+        ),
+        (
+            ["--data.augment={flip: 1, transform: {class_path: Gray, init_args: {p: 1}}, transform_args: {p: 2}}"],
+            ["--data.augment.flip=1", "--data.augment.transform=Gray", '--data.augment.transform_args={"p": 2}'],
+        ),
+        (["--data.augment.transform", "null"], ["--data.augment.transform=null"]),
         (["--data.augment", "{flip: true}"], ["--data.augment={flip: true}"]),
         (["--data.augment.flip", "true", "--x=1=2"], ["--data.augment.flip", "true", "--x=1=2"]),
     ],
@@ -34,7 +47,14 @@ def test_short_forms_are_written_out(typed, expected):
     assert with_transforms(typed) == expected
 
 
-@pytest.mark.parametrize("short", ["own_noise.noise", {"class_path": "own_noise.noise", "init_args": {"std": 0.5}}])
+@pytest.mark.parametrize(
+    "short",
+    [
+        "own_noise.noise",
+        {"class_path": "own_noise.noise", "init_args": {"std": 0.5}},
+        {"transform": {"class_path": "own_noise.noise", "init_args": {"std": 0.5}}},
+    ],
+)
 def test_a_config_and_the_command_line_name_a_transform(short, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_noise.py").write_text(NOISE)
