@@ -58,3 +58,33 @@ def test_a_long_caption_continues_in_a_second_line() -> None:
     one, two = (figures.images_in_a_grid([image], [name]).height for name in ("cat", "a domestic short-haired cat"))
     three = figures.images_in_a_grid([image], ["a domestic short-haired cat" * 20]).height
     assert one < two == three
+
+
+CURVES_FAR_APART = {
+    "train/acc": [(0, 0.148), (1, 0.141)],
+    "val/acc": [(0, 0.0), (1, 0.0625)],
+    "train/loss": [(0, 0.69), (1, 0.64)],
+    "val/loss": [(0, 1e4), (1, 1e3)],
+}
+
+
+@pytest.mark.parametrize("monitored", ["val/acc", "val/loss"])
+@pytest.mark.filterwarnings("error:constrained_layout")
+def test_learning_curves_that_lie_far_apart_leave_room_for_axes_and_legends(monitored: str) -> None:
+    figure = figures.learning_curves(CURVES_FAR_APART, best=(monitored, 1))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        assert legend is not None
+        for box in axes.get_window_extent(), legend.get_window_extent():
+            assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+            assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+        assert axes.get_window_extent().height > 0.5 * figure.bbox.height
+
+
+def test_learning_curves_show_all_accuracies() -> None:
+    axes = figures.learning_curves(CURVES_FAR_APART).axes[0]
+    low, high = axes.get_ylim()
+    values = [value for line in axes.get_lines() for value in np.asarray(line.get_ydata(), dtype=float)]
+    assert len(values) == 4
+    assert all(low <= value <= high for value in values)

@@ -48,12 +48,13 @@ def _draw_quantity(axes: "Axes", quantity: str, stages: Mapping[str, Curve], bes
         marker = "." if len(curve) <= _FEW else None
         axes.plot(x, [factor * value for value in y], color=color, label=name, marker=marker, clip_on=False)
     axes.set(title=escape_dollars(_NAMES.get(quantity, quantity)), xlabel="epoch")
-    _set_limits(axes, [[factor * value for _, value in curve] for curve in stages.values()])
     last = max(epoch for curve in stages.values() for epoch, _ in curve)
     axes.set_xlim(1 - 0.02 * last if last > 1 else 0.5, 1.02 * last if last > 1 else 1.5)
     axes.set_xticks(_ticks(int(last)))
     if best:
         _mark_best(axes, quantity, stages, best, factor)
+    if factor == 1:  # shares are within [0, 100]: no value is far away
+        _set_limits(axes, list(stages.values()))
     spaces = {"columnspacing": 1.0, "handlelength": 1.4, "handletextpad": 0.5}
     axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.17), ncols=3, **spaces)  # where it hides no line
 
@@ -65,9 +66,9 @@ def _ticks(last: int) -> list[int]:
     return sorted({1, *between, last})
 
 
-def _set_limits(axes: "Axes", values: Sequence[Sequence[float]]) -> None:
-    """Sets the range of the y axis, which single values that are far away do not stretch."""
-    limits = robust_limits(values)
+def _set_limits(axes: "Axes", curves: Sequence[Curve]) -> None:
+    """Sets the range of the y axis, which single values that are far away do not stretch, and clips what is drawn."""
+    limits = robust_limits([[value for _, value in curve] for curve in curves])
     if limits and (limits.cut_above or limits.cut_below):
         margin = 0.05 * (limits.high - limits.low)
         axes.set_ylim(limits.low - margin, limits.high + margin)
