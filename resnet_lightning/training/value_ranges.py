@@ -86,7 +86,8 @@ _WHOLE = {"step_size", "T_max", "T_0", "T_mult", "total_iters", "total_steps", "
 _CALLBACK = {
     **dict.fromkeys(("patience", "every_n_epochs", "every_n_train_steps", "annealing_epochs", "amount"), _COUNT),
     **dict.fromkeys(("update_starting_at_step", "update_starting_at_epoch", "refresh_rate", "swa_epoch_start"), _COUNT),
-    **dict.fromkeys(("update_every_n_steps", "steps_per_trial", "init_val", "max_trials"), _AT_LEAST_ONE),
+    "update_every_n_steps": _COUNT,  # 0 averages the epochs alone
+    **dict.fromkeys(("steps_per_trial", "init_val", "max_trials"), _AT_LEAST_ONE),
     **dict.fromkeys(("num_training_steps", "window_size", "every_n_steps"), _AT_LEAST_ONE),
     **dict.fromkeys(("min_lr", "max_lr", "swa_lrs"), Range(0, MAX_RATE, open_low=True)),
     "decay": _SHARE,

@@ -127,8 +127,8 @@ def test_the_trainers_numbers_have_ranges(option, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((name, -1) for name in ("patience", "annealing_epochs", "update_starting_at_step", "every_n_epochs")),
-        *((name, 0) for name in ("update_every_n_steps", "steps_per_trial", "init_val", "num_training_steps")),
+        *((name, -1) for name in ("patience", "annealing_epochs", "update_every_n_steps", "every_n_epochs")),
+        *((name, 0) for name in ("steps_per_trial", "init_val", "max_trials", "num_training_steps")),
         *((name, value) for name in ("swa_lrs", "min_lr", "max_lr") for value in (-1, 0, math.nan, 1e31)),
         *(("decay", value) for value in (-0.5, 2, math.nan)),
         *((name, math.nan) for name in ("min_delta", "stopping_threshold", "anything")),
@@ -144,7 +144,9 @@ def test_the_numbers_of_callbacks_have_ranges(name, value):
 
 def test_usual_numbers_of_callbacks_are_accepted():
     usual = {"patience": 0, "decay": 0.999, "duration": "00:01:00:00", "amount": 0.5, "swa_lrs": [0.1, 0.2]}
-    check_callback_options("Timer", {**usual, "min_lr": 1e-8, "max_lr": 1.0, "min_delta": -0.1, "refresh_rate": 0})
+    check_callback_options(
+        "Timer", {**usual, "min_lr": 1e-8, "max_lr": 1.0, "min_delta": -0.1, "update_every_n_steps": 0}
+    )
     with pytest.raises(InputError, match=r"min_lr is 1, and max_lr is 0\.5; give a larger max_lr"):
         check_callback_options("LearningRateFinder", {"min_lr": 1, "max_lr": 0.5})
 
