@@ -27,7 +27,7 @@ from .configured_metrics import ConfiguredMetrics
 from .data_protocol import class_names
 from .distillation import Distillation
 from .fast_step import FastStep
-from .finetuning import frozen_of, restore_frozen, save_frozen, step_schedule, unfreeze_head
+from .finetuning import frozen_of, has_finetuning, restore_frozen, save_frozen, step_schedule, unfreeze_head
 from .fsdp import broadcast_buffers, shard
 from .length import has_validated_in_epoch, optimizer_steps
 from .loader_metrics import LoaderMetrics
@@ -183,6 +183,7 @@ class ImageClassifier(LightningModule):
         self._lr_before = lr  # the learning rate in the checkpoint that is resumed
         self._schedule_fits: tuple[float, float] = (lr, 0)  # the learning rate and the steps that it was built for
         self._modes = OptimizerModes()
+        self._is_fine_tuned = False  # by a callback; known once the trainer is
         self._frozen_by_callbacks: dict[str, Any] = {}  # in the checkpoint that is resumed
         self._trust: Trust | None = current_trust()
         if self._trust is None:
@@ -392,6 +393,7 @@ class ImageClassifier(LightningModule):
             raise InputError(
                 "ModelPruning cannot prune weights in the channels_last memory format; set model.channels_last to false"
             )
+        self._is_fine_tuned = has_finetuning(self.trainer)
         unfreeze_head(self.trainer, self.backbone)
         total_steps = optimizer_steps(self.trainer)
         check_schedule_length(self.hparams["scheduler"], self.hparams["scheduler_args"] or {}, total_steps)
@@ -456,7 +458,8 @@ class ImageClassifier(LightningModule):
             checkpoint[KEY] = self.calibration.as_dict()
         self._distillation.save(checkpoint)
         self._fast_step.save(checkpoint)
-        save_frozen(self.trainer, self, checkpoint)
+        if self._is_fine_tuned:
+            save_frozen(self.trainer, self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._modes.load(checkpoint)

@@ -64,7 +64,7 @@ def save_frozen(trainer: Trainer, module: LightningModule, checkpoint: dict[str,
     Lightning's callbacks freeze when a run is resumed, restore the parameter groups of the optimizer, and do not
     unfreeze again: the weights in these groups would not be trained.
     """
-    if _has_finetuning(trainer):
+    if has_finetuning(trainer):
         checkpoint["frozen_by_callbacks"] = {
             "parameters": [name for name, part in module.named_parameters() if not part.requires_grad],
             "norms": [name for name, norm in _norms(module).items() if not norm.track_running_stats],
@@ -82,7 +82,7 @@ def restore_frozen(trainer: Trainer, module: LightningModule, frozen: dict[str, 
 
     It has to be called after the ``on_fit_start`` of the callbacks, which restores the parameter groups.
     """
-    if not frozen or not _has_finetuning(trainer):
+    if not frozen or not has_finetuning(trainer):
         return
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name not in frozen.get("parameters", ()))
@@ -90,7 +90,8 @@ def restore_frozen(trainer: Trainer, module: LightningModule, frozen: dict[str, 
         norm.track_running_stats = name not in frozen.get("norms", ())
 
 
-def _has_finetuning(trainer: Trainer) -> bool:
+def has_finetuning(trainer: Trainer) -> bool:
+    """Whether a fine-tuning callback freezes parts of the module that is trained."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     return any(isinstance(callback, BaseFinetuning) for callback in callbacks)
 

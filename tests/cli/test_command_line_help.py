@@ -348,7 +348,8 @@ def test_whether_an_option_may_be_null_depends_on_the_class(capsys):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])
-def test_the_program_alone_lists_every_command_once_by_its_purpose(arguments, capsys):
+def test_the_program_alone_lists_every_command_once_by_its_purpose(arguments, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     listed = [name for commands in GROUPS.values() for name in commands]
