@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from lightning import Trainer
 from PIL import Image
 
 from commands import error_line
 from resnet_lightning import DigitsDataModule, ImageClassifier, InputError
-from resnet_lightning.runs.checkpoint_io import WholeCheckpoints
+from resnet_lightning.runs.checkpoint_io import WholeCheckpoints, has_finite_weights
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
 
@@ -113,3 +114,11 @@ def test_python_verifies_it_too(best):
         trainer.test(
             ImageClassifier("resnet20", in_chans=1), DigitsDataModule(), ckpt_path=str(best), weights_only=True
         )
+
+
+@pytest.mark.parametrize(
+    "content", [{"state_dict": {"weight": 5, 3: None}}, {"state_dict": {}, "current_model_state": 1}]
+)
+def test_weights_that_are_no_tensors_are_left_to_whoever_reads_them(tmp_path, content):
+    torch.save(content, tmp_path / "a.ckpt")
+    assert has_finite_weights(tmp_path / "a.ckpt")

@@ -97,12 +97,12 @@ def has_finite_weights(path: Path) -> bool:
     try:
         checkpoint = read_checkpoint(path)
         weights = [*checkpoint["state_dict"].items(), *checkpoint.get("current_model_state", {}).items()]
-    except (InputError, KeyError):  # not the checkpoint of a run; whoever reads it raises the error
+    except (InputError, LookupError, AttributeError):  # not the checkpoint of a run; whoever reads it raises the error
         return True
     # Other buffers may be infinite, such as the mask of an attention.
     trained = ("weight", "bias", "running_mean", "running_var")
     return all(
-        bool((value.isfinite() if name.endswith(trained) else ~value.isnan()).all())
+        bool((value.isfinite() if str(name).endswith(trained) else ~value.isnan()).all())
         for name, value in weights
-        if value.is_floating_point()
+        if isinstance(value, torch.Tensor) and value.is_floating_point()
     )
