@@ -24,7 +24,7 @@ def model_card(trained: LoadedModel, file: str) -> str:
     """
     sections = {
         "Data": _data(trained),
-        "Metrics": _metrics(trained.metrics),
+        "Metrics": _metrics(trained),
         "How to load it": _code(trained, file),
         "Limits": _limits(trained),
         "Recipe": _recipe(trained),
@@ -36,13 +36,14 @@ def model_card(trained: LoadedModel, file: str) -> str:
 def _front_matter(trained: LoadedModel) -> str:
     backbone = trained.classifier.hparams["backbone"].rpartition(".")[2]
     head: dict[str, Any] = {"tags": ["image-classification", "pytorch", "resnet-lightning", backbone]}
-    if "test/acc" in trained.metrics:
-        head["metrics"] = ["accuracy"]
+    measured, kind = ("test/f1", "f1") if trained.classifier.multilabel else ("test/acc", "accuracy")
+    if measured in trained.metrics:
+        head["metrics"] = [kind]
         data = _data_module(trained)
         result = {
             "task": {"type": "image-classification"},
             "dataset": {"name": data, "type": data, "split": "test"},
-            "metrics": [{"type": "accuracy", "value": round(trained.metrics["test/acc"], 6)}],
+            "metrics": [{"type": kind, "value": round(trained.metrics[measured], 6)}],
         }
         head["model-index"] = [{"name": trained.name, "results": [result]}]
     return yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
@@ -50,9 +51,12 @@ def _front_matter(trained: LoadedModel) -> str:
 
 def _summary(trained: LoadedModel) -> str:
     parameters = sum(parameter.numel() for parameter in trained.classifier.backbone.parameters())
+    images, count = f"{_images(trained)} of {_size(trained)} pixels", len(trained.data.class_names)
+    task = f"classifies {images} into {count} classes"
+    if trained.classifier.multilabel:
+        task = f"assigns any of {count} labels to {images}"
     return (
-        f"`{trained.classifier.hparams['backbone']}` with {parameters:,} parameters, which classifies "
-        f"{_images(trained)} of {_size(trained)} pixels into {len(trained.data.class_names)} classes. It was trained "
+        f"`{trained.classifier.hparams['backbone']}` with {parameters:,} parameters, which {task}. It was trained "
         f"with `resnet_lightning` on the data of `{_data_module(trained)}`."
     )
 
@@ -96,14 +100,18 @@ def _data(trained: LoadedModel) -> str:
     return _table(("", ""), rows)
 
 
-def _metrics(metrics: dict[str, float]) -> str:
+def _metrics(trained: LoadedModel) -> str:
+    metrics = trained.metrics
     if not metrics:
         return "The checkpoint stores no metrics."
     rows = {f"`{name}`": f"{value:.4f}" for name, value in metrics.items() if name.split("/")[0] != "train"}
     rows |= {f"`{name}`": f"{value:.4f}" for name, value in metrics.items() if name in ("train/loss", "train/acc")}
+    accuracy = "Accuracies are fractions of 1: `acc` is top-1, `acc5` top-5."
+    if trained.classifier.multilabel:
+        accuracy = "All are fractions of 1: `mAP` and `f1` are means over the labels, `acc` counts whole images."
     return (
-        f"{_table(('metric', 'value'), rows)}\n\n"
-        "Accuracies are fractions of 1: `acc` is top-1, `acc5` top-5. `test/` metrics are those of the test set; "
+        f"{_table(('metric', 'value'), rows)}\n\n{accuracy} "
+        "`test/` metrics are those of the test set; "
         "`val/` and `train/` metrics are the last ones that were logged in training."
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import nn
 from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
@@ -141,10 +142,18 @@ def fit(folder: Path, name: str, *more: str) -> list[str]:
     return ["fit", "--config", "small.yaml", *data, *model, "--resume", name, *more]
 
 
+def check_card(best: str, score: float) -> None:
+    """The card of the weights has the F1 score, not the accuracy of single labels."""
+    assert main(["export", best, "--format", "safetensors", "--output", "card/net.safetensors"]) == 0
+    card = Path("card/MODEL_CARD.md").read_text()
+    (measured,) = yaml.safe_load(card.split("---")[1])["model-index"][0]["results"][0]["metrics"]
+    assert measured == {"type": "f1", "value": pytest.approx(score, abs=1e-5)}
+    assert "which assigns any of 3 labels to colour images" in card
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_an_empty_folder", "without_figures")
 def test_a_run_learns_resumes_predicts_exports_and_reports(tables, capsys):
-    onnxruntime = pytest.importorskip("onnxruntime", reason="pip install onnx onnxscript onnxruntime")
     onnxruntime = pytest.importorskip("onnxruntime", reason="runs ONNX: pip install -e '.[dev]'")
     stop = with_callbacks("more", Seen={"folder": "seen", "stop_at": [3, 1]})
     assert main(fit(tables, "stopped", *stop)) == 143
@@ -189,6 +198,7 @@ def test_a_run_learns_resumes_predicts_exports_and_reports(tables, capsys):
     assert labels.any()
     assert not labels.all()
 
+    check_card(best, evaluation["scores"]["macro F1"]["value"])
     capsys.readouterr()
     assert main(["test", "--ckpt_path", best]) == 0
     score = evaluation["scores"]["macro F1"]
