@@ -306,6 +306,7 @@ def test_the_folder_holds_as_many_files_as_it_was_told_and_no_two_alike(tmp_path
         assert (image.size, image.mode, image.format) == ((24, 24), "RGB", "JPEG")
 
 
+@pytest.mark.slow
 def test_the_command_lists_and_reads_a_folder(capsys):
     assert main(["bench", "stream", "--images", "600", "--workers", "1"]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
@@ -362,6 +363,7 @@ def test_the_backbones_are_timed(tmp_path, capsys):
     assert len(rows) == 2 * len(CASES)
 
 
+@pytest.mark.slow
 def test_the_data_engine_is_timed(tmp_path, capsys, monkeypatch):
     for name in "_WHOLE_SET", "_SMALL_SET":
         monkeypatch.setattr(bench_data, name, 512)

@@ -174,6 +174,7 @@ def test_schedules_of_others_get_the_length_and_functions_by_their_paths(capsys)
     assert "lr_lambda is missing; give the dotted path" in error_line(capsys, *DIGITS, *schedule, "LambdaLR")
 
 
+@pytest.mark.slow
 def test_a_module_that_calls_tensorboard_runs_without_it_under_every_command(capsys):
     options = ["--model", "foreign_parts.Silent", "--data", "foreign_parts.Points"]
     assert main(fit(*options, "--resume", "run")) == 0
