@@ -237,6 +237,14 @@ def test_without_a_terminal_long_stages_print_a_line_a_minute(monkeypatch):
     assert len(lines) == 5  # with that of the epoch
 
 
+@pytest.mark.parametrize("make_console", [text_console, bar_console])
+def test_the_sanity_check_prints_nothing(make_console):
+    progress = RunProgress(console=make_console())
+    make_trainer(progress, num_sanity_val_steps=2).fit(Plain(), Batches(8), Batches(8, 8))
+    assert "validating" not in written(progress)
+    assert written(progress).count("\n") == 1  # the epoch, or where the bar is left
+
+
 @pytest.mark.slow
 def test_a_log_is_written_line_by_line_while_the_run_goes_on(tmp_path):
     options = "--trainer.max_epochs 1 --trainer.limit_train_batches 6 --trainer.accelerator cpu --overlay csv"

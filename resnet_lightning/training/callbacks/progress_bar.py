@@ -85,6 +85,10 @@ class RunProgress(ProgressBar):
         if self._enabled:
             self.console.print(*args, markup=False)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        self._printed = time.monotonic()  # the sanity check comes before the training starts
+
     # Training: one bar that counts the optimizer steps of all epochs.
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -132,7 +136,7 @@ class RunProgress(ProgressBar):
     def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         if trainer.state.fn == "validate":
             self._advance("validating", sum(trainer.num_val_batches))
-        elif not self._progress:
+        elif not self.console.is_terminal:
             total = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
             self._count(f"{_epoch(trainer)}  validating", sum(total))
 
