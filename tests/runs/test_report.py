@@ -23,7 +23,9 @@ from resnet_lightning.runs import figures
 from resnet_lightning.runs.comparison import Spread, by_data, by_seed, data_label, differences, final_metrics
 from resnet_lightning.runs.formatting import duration
 from resnet_lightning.runs.reader import find_runs, read_run
+from resnet_lightning.runs.report.curves import Series, chart
 from resnet_lightning.runs.report.page import COLORS, render
+from resnet_lightning.runs.report.tables import confusion_rows
 from runs_alike import DIGITS, draw_no_figures, working_in
 
 
@@ -71,9 +73,11 @@ class _Text(HTMLParser):
         self.tables: list[list[list[str]]] = []
         self.tags: set[str] = set()
         self._in_cell = False
+        self._is_word_split = False
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
+        self._is_word_split = tag == "wbr"
         if tag == "table":
             self.tables.append([])
         elif tag == "tr":
@@ -87,7 +91,8 @@ class _Text(HTMLParser):
 
     def handle_data(self, data):
         if self._in_cell:
-            self.tables[-1][-1][-1] += f" {data}" if self.tables[-1][-1][-1] else data
+            cell = self.tables[-1][-1][-1]
+            self.tables[-1][-1][-1] = cell + data if self._is_word_split or not cell else f"{cell} {data}"
 
 
 def tables_of(page: str) -> list[list[list[str]]]:
@@ -277,6 +282,31 @@ def test_the_table_of_runs_shows_the_record(folders):
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_long_keys_wrap_at_the_ends_of_words_and_numbers_never(folders):
+    edit_text(folders[2] / "config.yaml", "weight_decay: 0.0005", "weight_decay: 0.25")
+    page = page_of(*folders)
+    assert "<code>model.<wbr>optimizer_<wbr>args.<wbr>weight_<wbr>decay</code>" in page
+    assert "decay 0.25" in page
+
+
+def test_the_curves_name_their_first_epoch(folders):
+    rows = [f"{epoch},{epoch},{1 + epoch}" for epoch in range(30)]
+    (folders[0] / "metrics.csv").write_text("\n".join(["epoch,step,val/loss", *rows]))
+    drawn = chart(0, "val/loss", [Series("#000", "run 1", {"1": read_run(folders[0])})])
+    assert [tick.text for tick in drawn.x_ticks] == ["1", "10", "20", "30"]
+
+
+def test_a_cell_of_the_confusion_matrix_states_its_share_where_the_pointer_rests(folders):
+    evaluation = read_run(folders[0]).evaluation
+    row = next(row for row in confusion_rows(evaluation) if sum(bool(cell.count) for cell in row.cells) > 1)
+    total = sum(cell.count for cell in row.cells)
+    page = page_of(folders[0])
+    for other, cell in zip(evaluation.classes, row.cells, strict=True):
+        share = f"{100 * cell.count / total:.2f}%"
+        title = f"{cell.count} of {total} test images of {row.name}, predicted as {other}: {share}"
+        assert (f'title="{title}"' in page) == bool(cell.count)
 
 
 def test_the_confusion_matrix_and_the_accuracy_of_each_class(folders):

@@ -14,6 +14,7 @@ from .limits import Limits, robust_limits
 
 WIDTH, HEIGHT = 420, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 12, 34
+_TICK_WIDTH = 24  # of the number of an epoch
 _MARGIN = 0.02  # above and below the values, as a share of the height
 MOST_POINTS = 300  # of a line; a screen has no more
 MOST_TITLES = 60  # of a figure
@@ -260,7 +261,9 @@ class _Plot:
 
     def _epoch_ticks(self) -> list[float]:
         first, last = self.epochs
-        return [tick for tick in nice_ticks(first + 1, last + 1) if tick == int(tick)] or [first + 1]
+        ticks = [tick for tick in nice_ticks(first + 1, last + 1) if tick == int(tick)] or [float(first + 1)]
+        has_room = self.x(ticks[0] - 1) - self.x(first) >= _TICK_WIDTH
+        return [float(first + 1), *ticks] if has_room else ticks
 
     def _text(self, value: float) -> str:
         return f"{100 * value:.4g}%" if self.metric.endswith(("/acc", "/acc5")) else f"{value:.3g}"

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ...errors import InputError
 from .. import figures
@@ -88,7 +89,13 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["breakable"] = _breakable
     return environment.get_template("page.html.j2")
+
+
+def _breakable(key: str) -> Markup:
+    """A key such as ``model.optimizer_args.lr``, escaped, which wraps after its dots and underscores first."""
+    return Markup(re.sub(r"([._])(?=[A-Za-z])", r"\1<wbr>", str(escape(key))))
 
 
 @dataclass(frozen=True)

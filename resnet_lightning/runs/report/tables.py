@@ -182,11 +182,12 @@ def setting_table(groups: Sequence[Sequence[Run]], numbers: dict[Path, str]) -> 
 
 @dataclass(frozen=True)
 class ConfusionCell:
-    """The number of images of a class with a prediction, and how strongly it is colored, in percent."""
+    """The number of images of a class with a prediction, how strongly it is colored, in percent, and both in words."""
 
     count: int
     strength: int
     is_right: bool
+    title: str
 
 
 @dataclass(frozen=True)
@@ -202,9 +203,17 @@ def confusion_rows(evaluation: Evaluation) -> list[ConfusionRow]:
     rows = []
     for k, (name, counts) in enumerate(zip(evaluation.classes, evaluation.confusion, strict=True)):
         total = sum(counts)
-        cells = [ConfusionCell(count, _strength(count, total), column == k) for column, count in enumerate(counts)]
+        cells = [
+            ConfusionCell(count, _strength(count, total), column == k, _in_words(name, other, count, total))
+            for column, (other, count) in enumerate(zip(evaluation.classes, counts, strict=True))
+        ]
         rows.append(ConfusionRow(name, percent(counts[k] / total) if total else "-", cells))
     return rows
+
+
+def _in_words(name: str, prediction: str, count: int, total: int) -> str:
+    share = f": {percent(count / total)}" if total else ""
+    return f"{count} of {total} test images of {name}, predicted as {prediction}{share}"
 
 
 def _strength(count: int, total: int) -> int:
