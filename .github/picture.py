@@ -56,6 +56,7 @@ def save_run(file: Path) -> None:
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(f"[bold]$ lightning {' '.join(arguments)}[/]", highlight=False)
     console.print(Text.from_ansi(shown.strip()))
+    console.print()  # the picture cuts the lower edge of its last line, such as underscores
     console.save_svg(str(file), title="resnet_lightning")
 
 
