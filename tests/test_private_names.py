@@ -7,6 +7,7 @@ import ast
 import importlib
 import inspect
 import re
+from types import ModuleType
 
 import pytest
 
@@ -45,6 +46,7 @@ USED = [
         "_shutdown_workers",
         "data/loading/streaming.py",
     ),
+    ("torch.utils", "_python_dispatch", "bench/waits.py"),
     ("torchmetrics.Metric", "_computed", "training/callbacks/exact_resume.py"),
     ("torchmetrics.Metric", "_update_count", "training/callbacks/exact_resume.py"),
 ]
@@ -58,10 +60,12 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__") and name not in {"_", *DOCUMENTED}
 
 
-def names_of(cls: type) -> set[str]:
-    """The private names of a class and its bases: those that it defines, and those that its code sets on ``self``."""
+def names_of(owner: type | ModuleType) -> set[str]:
+    """The private names in a module, or of a class with its bases: those defined, and those set on ``self``."""
+    if inspect.ismodule(owner):
+        return {name for name in vars(owner) if is_private(name)}
     names = set()
-    for base in cls.__mro__:
+    for base in owner.__mro__:
         names |= {name for name in vars(base) if is_private(name)}
         if base.__module__ != "builtins" and inspect.isclass(base):
             try:

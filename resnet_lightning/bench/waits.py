@@ -1,13 +1,12 @@
 """Counts the operations of training steps that make the host wait for the device."""
 
-import sys
+import inspect
 import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any, ClassVar
 
 import torch
@@ -47,7 +46,7 @@ class WaitingOperations(TorchDispatchMode):
 
 def _caller() -> str:
     """Returns the innermost file of this package, or of Lightning, that is being executed."""
-    frame: FrameType | None = sys._getframe(2)
+    frame = inspect.currentframe()
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         for package in _PACKAGES:

@@ -34,15 +34,15 @@ class _WandbPanels:
 
     def log_scalars(self, logger: Any, values: Mapping[str, float], step: int) -> None:
         if hasattr(logger, "log_table"):  # others, such as CSV files, have a row for each step
-            logger.log_metrics(values)
+            logger.log_metrics(values, step)
 
     def log_figure(self, logger: Any, name: str, path: Path, step: int) -> None:
         if hasattr(logger, "log_image"):
-            logger.log_image(name, [str(path)])
+            logger.log_image(name, [str(path)], step=step)
 
     def log_table(self, logger: Any, name: str, columns: Sequence[str], rows: Rows, step: int) -> None:
         if hasattr(logger, "log_table"):
-            logger.log_table(name, columns=list(columns), data=[list(row) for row in rows])
+            logger.log_table(name, columns=list(columns), data=[list(row) for row in rows], step=step)
 
 
 class _TensorBoardPanels:
@@ -129,7 +129,7 @@ def log_evaluation(loggers: Iterable[Logger], evaluation: Mapping[str, Any], fig
     """
     for logger in loggers:
         if hasattr(logger, "log_evaluation"):
-            logger.log_evaluation(evaluation)
+            logger.log_evaluation(evaluation, step)
             continue
         panels = _panels_of(logger)
         panels.log_scalars(logger, further_scores(evaluation), step)

@@ -204,8 +204,13 @@ class ResumableWandbLogger(WandbLogger):
             return self.rows + (self._session.first_step if self._session else 0)
 
     @rank_zero_only
-    def log_evaluation(self, evaluation: Mapping[str, Any]) -> None:
-        """Logs the results of ``callbacks.Evaluation``: confusion matrix, scores, worst mistakes."""
+    def log_evaluation(self, evaluation: Mapping[str, Any], step: int) -> None:
+        """Logs the results of ``callbacks.Evaluation``: confusion matrix, scores, worst mistakes.
+
+        Args:
+            evaluation: the content of ``evaluation.json``.
+            step: the optimizer step, by which the test of a run that was trained on differs from the one before.
+        """
         import wandb
 
         classes, counts = evaluation["classes"], evaluation["confusion"]
@@ -223,10 +228,10 @@ class ResumableWandbLogger(WandbLogger):
             ["image", "file", *names],
             [[_image_of(m["png"]), m["image"], *(m[name] for name in names)] for m in evaluation["mistakes"]],
         )
-        self.log_metrics(further_scores(evaluation))
+        self.log_metrics(further_scores(evaluation), step)
         for name, panel in panels.items():
             if self._is_reached:  # otherwise each panel would wait for the server again
-                self.log_metrics({name: panel})
+                self.log_metrics({name: panel}, step)
 
     def end(self, exit_code: int) -> None:
         """Ends the W&B run. Waits a limited time for the upload."""
