@@ -86,9 +86,12 @@ def summary(task: Task, ours: Sequence[Result], theirs: Sequence[Result], their_
         sides = [[getattr(result, name) for result in results] for results in (ours, theirs)]
         medians = [statistics.median(seconds) for seconds in sides]
         cells = [f"{median:.1f} s ({min(s):.1f} to {max(s):.1f})" for median, s in zip(medians, sides, strict=True)]
-        reached = " and ".join(_reached(each, task.target) for each in (ours, theirs))
-        note = f"; theirs computed from {their_epochs} of {task.epochs} epochs" if their_epochs < task.epochs else ""
-        result = f"{medians[1] / medians[0]:.1f} times as fast; {task.target:.2%} reached in {reached} runs{note}"
+        reached = f"{task.target:.2%} reached in {_reached(ours, task.target)}"
+        if their_epochs < task.epochs:
+            reached += f" of our runs; theirs computed from {their_epochs} of {task.epochs} epochs"
+        else:
+            reached += f" and {_reached(theirs, task.target)} runs"
+        result = f"{medians[1] / medians[0]:.1f} times as fast; {reached}"
         yield Row(f"{what}, seeds: {len(ours)}", cells[0], cells[1], result)
 
 

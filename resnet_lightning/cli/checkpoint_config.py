@@ -153,8 +153,8 @@ def run_name(run: Mapping[str, Any], checkpoint: Path) -> str:
 
 
 def named_parts(config: str) -> str:
-    """Returns the names of the parts that a config chooses, for a line that says what is built."""
-    return ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in _part_names(yaml.safe_load(config))))
+    """Returns the names of the parts that a config chooses, for a line that says what is built; empty if none."""
+    return ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in _part_names(yaml.safe_load(config) or {})))
 
 
 def trust_option(folder: Path) -> str:

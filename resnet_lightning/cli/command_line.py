@@ -361,8 +361,8 @@ class CommandLine(LightningCLI):
         if checkpoint is not None:
             changed = changes(checkpoint["run"]["config"], self.config_text)
             summary.print_resumption(self.console, self.options.ckpt_path, checkpoint["global_step"], changed)
-        if self.resolved.stored_config:
-            self._print(f"[dim]From the checkpoint's config: {escape(named_parts(self.resolved.stored_config))}")
+        if parts := named_parts(self.resolved.stored_config or ""):
+            self._print(f"[dim]From the checkpoint's config: {escape(parts)}")
         summary.print_start(self.console, self.resolved.run_name, self.model, self.trainer, folder)
         started = time.perf_counter()
         try:

@@ -93,7 +93,7 @@ def print_result(console: Console, result: TrainingResult, model: LightningModul
         if runs_stage("test", model, data):
             commands["test it again"] = f"test --ckpt_path {best}"
         if image_data(trainer) is not None and runs_stage("predict", model, data):
-            commands["label your images"] = f"predict --ckpt_path {best} --data.predict_folder FOLDER"
+            commands["label your images"] = f"predict {best} FOLDER"
         commands["train longer"] = f"fit --ckpt_path {last} --trainer.{length} N"
         trust = trust_option(result.folder)
         for purpose, command in commands.items():
@@ -160,7 +160,8 @@ def draw_learning_curves(folder: Path) -> None:
     curves = {metric: run.curves[metric] for metric in shown if metric in run.curves}
     if curves:
         best = run.best_epoch()
-        figure = figures.learning_curves(curves, best if best is None else (str(run.monitor), best))
+        marked = best if best is None else (str(run.monitor), best)
+        figure = figures.learning_curves(curves, marked, of_label_sets="val/mAP" in run.curves)
         figures.save(figure, folder / "pictures" / "learning_curves.png")
 
 
@@ -174,5 +175,6 @@ def program() -> str:
 
 
 def _size(model: LightningModule) -> str:
+    """Returns the name of the network and its size, which is unknown before ``configure_model`` has built it."""
     count = sum(parameter.numel() for parameter in (backbone_of(model) or model).parameters())
-    return f"{net_name(model)}, {count:,} parameters"
+    return f"{net_name(model)}, {count:,} parameters" if count else net_name(model)

@@ -19,7 +19,10 @@ REPEATS = "seed_everything", "data.fold"
 """Runs that differ in nothing else repeat one setting."""
 
 # These settings do not change a run's results.
-_IGNORED = {"trainer.default_root_dir", "trainer.logger", "checkpoint.dirpath", "data.predict_folder"}
+_IGNORED = {
+    *("checkpoint.dirpath", "data.predict_folder", "trainer.default_root_dir", "trainer.logger"),
+    *("trainer.enable_model_summary", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
+}
 _DATA_SETTINGS = (
     "data",
     *(f"data.{name}" for name in "root classes val_split num_folds split_seed train_fraction".split()),

@@ -174,7 +174,8 @@ class ResumableWandbLogger(WandbLogger):
             self._killed = None
         start_journal(self._journal_path, self._session, [*self._present, *missing])
         for row in missing:
-            super().log_metrics({key: v for key, v in row.metrics.items() if v is not None}, row.step)
+            values = {key: value for key, value in row.metrics.items() if value is not None}
+            super().log_metrics(values, row.step if values else None)  # a picture is lost, and its row is empty
         self._present, self._missing = [], []
 
     @rank_zero_only

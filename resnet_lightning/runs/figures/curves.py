@@ -20,14 +20,18 @@ _FEW = 30  # so many points are drawn as points too
 
 
 @style()
-def learning_curves(curves: Mapping[str, Curve], best: tuple[str, int] | None = None) -> "Figure":
+def learning_curves(
+    curves: Mapping[str, Curve], best: tuple[str, int] | None = None, *, of_label_sets: bool = False
+) -> "Figure":
     """Plots the losses and accuracies of a run by epoch, training and validation in one plot.
 
     Args:
         curves: by metric, such as ``val/acc``, the pairs (epoch, value) with epochs counted from 0. Accuracies are
             shares; the figure shows epochs from 1, and percent.
         best: marks the best epoch: the metric that chooses it, and the epoch.
+        of_label_sets: an image has any number of labels; its accuracy is the share of those with all labels right.
     """
+    names = {**_NAMES, "acc": "images with all labels right (%)"} if of_label_sets else _NAMES
     quantities: dict[str, dict[str, Curve]] = {}
     for metric, curve in curves.items():
         stage, _, quantity = metric.partition("/")
@@ -36,7 +40,9 @@ def learning_curves(curves: Mapping[str, Curve], best: tuple[str, int] | None = 
             quantities.setdefault(quantity, {})[stage] = points
     figure = new_figure(max(4.4 * len(quantities), 4.4), 3.4)
     for number, (quantity, stages) in enumerate(quantities.items(), start=1):
-        _draw_quantity(figure.add_subplot(1, len(quantities), number), quantity, stages, best)
+        axes = figure.add_subplot(1, len(quantities), number)
+        axes.set_title(escape_dollars(names.get(quantity, quantity)))
+        _draw_quantity(axes, quantity, stages, best)
     return figure
 
 
@@ -47,7 +53,7 @@ def _draw_quantity(axes: "Axes", quantity: str, stages: Mapping[str, Curve], bes
         x, y = zip(*curve, strict=True)
         marker = "." if len(curve) <= _FEW else None
         axes.plot(x, [factor * value for value in y], color=color, label=name, marker=marker, clip_on=False)
-    axes.set(title=escape_dollars(_NAMES.get(quantity, quantity)), xlabel="epoch")
+    axes.set_xlabel("epoch")
     last = max(epoch for curve in stages.values() for epoch, _ in curve)
     axes.set_xlim(1 - 0.02 * last if last > 1 else 0.5, 1.02 * last if last > 1 else 1.5)
     axes.set_xticks(_ticks(int(last)))
