@@ -131,7 +131,9 @@ def is_the_program() -> bool:
     """Whether this process runs the command line, and does not just import the package."""
     name = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else ""
     original = list(sys.orig_argv)
-    as_module = name == "-m" and "-m" in original and original[original.index("-m") + 1 :][:1] == [__package__]
+    # Python calls itself "-m" until it has imported the package.
+    may_be = name in ("-m", "__main__.py") and "-m" in original
+    as_module = may_be and original[original.index("-m") + 1 :][:1] == [__package__]
     return as_module or name in ("lightning", "resnet-lightning")
 
 
@@ -141,6 +143,23 @@ def end_at_signals() -> None:
         for number in _SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, _end)
+
+
+@contextlib.contextmanager
+def imports_end_at_signals() -> Iterator[None]:
+    """Ends the program at a signal at once, in a ``with`` statement in which it imports libraries.
+
+    An exception could get lost there: torch discards those of importing NumPy, for instance. In a process that is not
+    the program it does nothing.
+    """
+    if not is_the_program():
+        yield
+        return
+    end_at_signals()
+    try:
+        yield
+    finally:
+        take_over()
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

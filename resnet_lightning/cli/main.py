@@ -7,7 +7,7 @@ import signal
 import sys
 
 from ..errors import InputError, visible
-from ..signals import Signalled, exit_code, raised_signals, received
+from ..signals import Signalled, exit_code, imports_end_at_signals, raised_signals, received
 from .environment import check_environment
 from .error_line import error_line
 from .output import outputs_that_may_close
@@ -87,12 +87,14 @@ def _run(arguments: list[str]) -> int:
         print_overview()
         return 0
     if arguments and arguments[0] in SUBCOMMANDS:
-        subcommand = importlib.import_module(f".{arguments[0]}", __package__)
+        with imports_end_at_signals():
+            subcommand = importlib.import_module(f".{arguments[0]}", __package__)
         subcommand.command([argument for argument in arguments[1:] if argument != "--debug"])
         return 0
     check_command(arguments, SUBCOMMANDS)
     forget_unreadable_ranks()
-    from .command_line import run  # imported here, since importing Lightning takes seconds
+    with imports_end_at_signals():
+        from .command_line import run  # imported here, since importing Lightning takes seconds
 
     return run(arguments)
 

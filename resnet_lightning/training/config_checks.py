@@ -66,7 +66,17 @@ def _check_classifier(
     model.check_unfreezing(trainer)
     if model.hparams["scheduler"] == "ReduceLROnPlateau" and not validates:
         raise InputError(f"ReduceLROnPlateau monitors val/loss, but this run does not validate; {fix}")
-    is_fused = (model.hparams["optimizer_args"] or {}).get("fused")
+    options = model.hparams["optimizer_args"] or {}
+    if (
+        isinstance(trainer.strategy, ModelParallelStrategy)
+        and model.hparams["optimizer"] in ("SGD", "torch.optim.SGD")
+        and not options.get("momentum")
+    ):
+        raise InputError(  # neither Lightning 2.6 nor torch 2.14 loads an empty optimizer state
+            "FSDP cannot load the checkpoints of SGD without momentum; set momentum in model.optimizer_args, or give "
+            "--trainer.strategy ddp"
+        )
+    is_fused = options.get("fused")
     if is_fused and trainer.gradient_clip_val and "mixed" in trainer.precision:
         raise InputError(
             f"a fused optimizer cannot clip gradients in {trainer.precision}; leave out trainer.gradient_clip_val "

@@ -95,6 +95,10 @@ REFUSED = {
         f"--config {ROOT}/configs/overlays/fsdp.yaml --trainer.strategy.save_distributed_checkpoint true",
         "checkpoints must be single files; give save_distributed_checkpoint: false",
     ),
+    "fsdp-without-momentum": (
+        f"--config {ROOT}/configs/overlays/fsdp.yaml --model.optimizer_args {{momentum:0}}",
+        "FSDP cannot load the checkpoints of SGD without momentum; set momentum in model.optimizer_args",
+    ),
     "plateau": (
         "--data.val_split 0 --model.scheduler ReduceLROnPlateau --model.scheduler_args null",
         "ReduceLROnPlateau monitors val/loss, but this run does not validate; set data.val_split",

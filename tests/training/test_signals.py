@@ -62,8 +62,16 @@ JOB = {"SLURM_JOB_ID": "123", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "S
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["setup of fit", "sanity check", "test"])
-@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [
+        ("setup of fit", signal.SIGINT),
+        ("setup of fit", signal.SIGUSR1),
+        ("sanity check", signal.SIGTERM),
+        ("sanity check", signal.SIGHUP),
+        *(("test", number) for number in CODES),
+    ],
+)
 def test_a_signal_around_the_training_ends_the_run_with_its_code_and_one_line(warm, place, number):
     Path("bin").mkdir()
     Path("bin/scontrol").write_text('#!/bin/sh\necho "$@" >> asked\n')
@@ -106,6 +114,21 @@ def test_a_signal_that_a_library_turns_into_an_error_stops_the_run(capsys):
     assert json.loads(Path("run/run.json").read_text())["state"] == "stopped"
 
 
+class LoseSignal(Callback):
+    """Discards the exception of a signal, as libraries written in C do."""
+
+    def setup(self, trainer, pl_module, stage) -> None:
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+
+def test_a_signal_whose_exception_gets_lost_stops_the_training(capsys):
+    assert main([*FIT, *with_callbacks("lose", **{f"{__name__}.LoseSignal": {}}), "--resume", "run"]) == 143
+    assert "SIGTERM stopped the training" in capsys.readouterr().out
+    assert json.loads(Path("run/run.json").read_text())["state"] == "stopped"
+
+
 def test_a_signal_while_the_end_is_recorded_is_recorded_instead(tmp_path):
     record = RunRecord("a", "{}", tmp_path)
     trainer = Trainer(
@@ -141,9 +164,28 @@ def test_a_signal_in_another_command_has_the_same_code(warm, number, digits_run)
     assert f"{number.name} ended test" in printed
 
 
+@pytest.mark.parametrize("library", ["torch", "lightning", "jsonargparse"])
+def test_a_signal_ends_the_import_of_a_library_that_discards_exceptions(library):
+    Path("sitecustomize.py").write_text(f"""
+import contextlib, os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == {library!r}:
+            with contextlib.suppress(BaseException):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Interrupt())
+""")
+    command = [sys.executable, "-m", "resnet_lightning", "fit", "--config", "digits", "--help"]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True, timeout=TIMEOUT
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "SIGTERM ended the program\n")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize(("seconds", "number"), [(0.3, signal.SIGINT), (1.0, signal.SIGTERM), (2.5, signal.SIGINT)])
 def test_a_signal_during_the_imports_has_the_same_code(commands, seconds, number):
     process = commands.start(*FIT)
     time.sleep(seconds)

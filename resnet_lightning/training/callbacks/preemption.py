@@ -11,7 +11,7 @@ from collections.abc import Callable
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from ...signals import Signalled, handle
+from ...signals import Signalled, handle, received
 
 _log = logging.getLogger(__name__)
 
@@ -62,10 +62,12 @@ class SignalReceiver:
         """Installs the signal handlers of this process. Outside the main thread it does nothing.
 
         Call it when training starts: it then replaces the handlers of Lightning, which restores the original ones when
-        training ends.
+        training ends. A signal whose exception got lost, in a library that the set-up called, is received now.
         """
         self._before = handle(self._receive)
         self._is_installed = True
+        if lost := received():
+            self._receive(lost)
 
     def uninstall(self) -> None:
         """Lets the function handle the signals again that did so before."""
