@@ -370,7 +370,7 @@ def test_a_compiled_net_computes_the_same(name, images):
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
 def test_a_compiled_and_checkpointed_training_step_is_the_plain_one(images):
-    net = cifar_bottlenecks(20)
+    net = cifar_bottlenecks(11)
     net.set_grad_checkpointing()
     assert_compiled_step_is_equal(net, images, "inductor")
 
