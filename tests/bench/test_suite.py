@@ -183,8 +183,9 @@ def test_parts_without_time_have_a_row(capsys, tmp_path):
 @pytest.mark.slow
 def test_a_small_suite_runs_here(capsys, tmp_path):
     output = tmp_path / "table.md"
-    words = ["bench", "all", "--parts", "waits", "--output", str(output)]
+    words = ["bench", "all", "--parts", "waits,fsdp2", "--output", str(output)]
     assert subprocess.run([sys.executable, "-m", "resnet_lightning", *words], check=False).returncode == 0
     rows = output.read_text().splitlines()[4:]
-    assert Counter(row.split(" | ")[0] for row in rows) == {"| waits": 1}
+    assert Counter(row.split(" | ")[0] for row in rows) == {"| waits": 1, "| fsdp2": 1}
     assert not any("failed" in row or "ended" in row for row in rows), rows
+    assert "times as fast" in rows[1]

@@ -185,7 +185,8 @@ sys.meta_path.insert(0, Interrupt())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seconds", "number"), [(0.3, signal.SIGINT), (1.0, signal.SIGTERM), (2.5, signal.SIGINT)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 2.5])
 def test_a_signal_during_the_imports_has_the_same_code(commands, seconds, number):
     process = commands.start(*FIT)
     time.sleep(seconds)
