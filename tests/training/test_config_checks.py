@@ -96,7 +96,7 @@ REFUSED = {
         "checkpoints must be single files; give save_distributed_checkpoint: false",
     ),
     "fsdp-without-momentum": (
-        f"--config {ROOT}/configs/overlays/fsdp.yaml --model.optimizer_args.momentum 0",
+        f"--config {ROOT}/configs/overlays/fsdp.yaml --model.optimizer_args null",
         "FSDP cannot load the checkpoints of SGD without momentum; set momentum in model.optimizer_args",
     ),
     "plateau": (
