@@ -10,7 +10,14 @@ import torch
 from lightning.pytorch.loggers import Logger
 
 from ..runs import subprocesses
-from ..runs.folder import make_folder, new_folder, newest_checkpoint, remove_empty, remove_untrained
+from ..runs.folder import (
+    make_folder,
+    new_folder,
+    newest_checkpoint,
+    remove_empty,
+    remove_untrained,
+    set_aside_special_files,
+)
 from ..runs.lock import Lock
 from ..runs.wandb_logger import ResumableWandbLogger
 from ..signals import Signalled, exit_code
@@ -51,6 +58,8 @@ class RunSession:
             self._created = make_folder(folder)
         self._lock = Lock.of_a_run(folder)
         self.folder = folder
+        if self._lock:
+            set_aside_special_files(folder)
         return newest_checkpoint(folder)
 
     def new_folder(self, base: Path, name: str, lock: bool) -> None:

@@ -176,6 +176,15 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def set_aside_special_files(folder: Path) -> None:
+    """Renames what is neither file nor folder in a run's folder, such as a named pipe: to open one may wait forever."""
+    for path in list(folder.rglob("*")):
+        is_special = path.exists() and not (path.is_file() or path.is_dir())
+        if is_special and path.suffix != ".damaged":
+            _log.warning("%s is no file: renamed to %s.damaged", path, path.name)
+            path.replace(path.with_name(f"{path.name}.damaged"))
+
+
 def _newest_first(folder: Path) -> Iterator[Path]:
     # The best checkpoint comes last: it is usually older, so that more of the training is repeated.
     names = "last.ckpt", "previous.ckpt"

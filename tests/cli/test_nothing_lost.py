@@ -156,6 +156,24 @@ def test_one_bad_file_hides_no_run(run, name, damage, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_resumed_run_waits_for_no_named_pipe(run, capsys):
+    names = "hparams.yaml", "metrics.csv", "tensorboard/hparams.yaml", "checkpoints/previous.ckpt"
+    (run / "tensorboard").mkdir()
+    ends = []
+    for name in names:
+        (run / name).unlink(missing_ok=True)
+        os.mkfifo(run / name)
+        ends.append(os.open(run / name, os.O_RDWR))  # else a fault would make the test wait
+    assert main([*TWO, "--trainer.max_epochs", "3", "--overlay", "tensorboard", "--resume", str(run)]) == 0
+    for end in ends:
+        os.close(end)
+    printed = " ".join("".join(capsys.readouterr()).split())
+    for name in names:
+        assert f"{run / name} is no file: renamed to {Path(name).name}.damaged" in printed
+        assert (run / name).is_file()
+        assert (run / f"{name}.damaged").is_fifo()
+
+
 class Failing(Callback):
     def on_fit_start(self, trainer, pl_module) -> None:
         raise RuntimeError("a mistake in the set-up")

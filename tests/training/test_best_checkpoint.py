@@ -162,6 +162,12 @@ def test_a_time_interval_is_refused(capsys):
 # Damaged, copied and overwritten.
 
 
+def own_callbacks(name):
+    """Writes a config with a callback of this module; returns the options that load it."""
+    Path("more.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [{"class_path": f"{__name__}.{name}"}]}}))
+    return ["--config", "more.yaml"]
+
+
 class Damage(Callback):
     """Flips a bit of the best checkpoint after the training."""
 
@@ -173,8 +179,7 @@ class Damage(Callback):
 
 
 def test_the_test_after_the_training_verifies_the_best_checkpoint(capsys):
-    Path("more.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks+": [{"class_path": f"{__name__}.Damage"}]}}))
-    assert main([*FIT, "--config", "more.yaml", "--resume", "run"]) == 2
+    assert main([*FIT, *own_callbacks("Damage"), "--resume", "run"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "the checkpoint 'run/checkpoints/best.ckpt' is damaged" in line
     state = json.loads(Path("run/run.json").read_text())
@@ -233,3 +238,39 @@ def test_a_best_checkpoint_that_is_not_what_it_was_is_not_reported(how, capsys):
     assert "1 of the best checkpoints so far cannot be kept" in " ".join("".join(capsys.readouterr()).split())
     assert epoch_of(best) == 5
     assert the_tested(checkpoints) == "best.ckpt"
+
+
+class CopyOfTheRun(Callback):
+    """Copies the run's folder in the middle of the third epoch, as a process that is killed there would leave it."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (2, 6):
+            shutil.copytree("run", "killed")
+
+
+class StepsOfTheBest(Callback):
+    """Writes the steps of the best checkpoints, as the resumed run finds them, to a file."""
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 2:
+            paths = Path("killed/checkpoints").glob("best*.ckpt")
+            steps = {torch.load(path, weights_only=True)["global_step"] for path in paths}
+            Path("steps.json").write_text(json.dumps(sorted(steps)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("top_k", "before"), [(1, [16]), (2, [12, 16])])
+def test_a_kill_between_two_saves_loses_no_best_checkpoint(top_k, before, capsys):
+    """The validation in the middle of the epoch was the best so far: it replaces what last.ckpt counts as best."""
+    more = ["--checkpoint.save_top_k", str(top_k), "--trainer.val_check_interval", "4"]
+    checkpoints = fit(*more, *own_callbacks("CopyOfTheRun"))
+    whole = {name: torch.load(checkpoints / name, weights_only=True)["global_step"] for name in names(checkpoints)}
+    assert len(list(Path("killed/checkpoints").glob("*.kept"))) == 1
+    capsys.readouterr()
+
+    resumed = fit(*more, *own_callbacks("StepsOfTheBest"), folder="killed")
+    assert "cannot be kept" not in " ".join("".join(capsys.readouterr()).split())
+    steps = json.loads(Path("steps.json").read_text())
+    assert [step for step in steps if step <= 16] == before
+    assert {name: torch.load(resumed / name, weights_only=True)["global_step"] for name in names(resumed)} == whole
+    assert not list(resumed.glob("*.kept"))

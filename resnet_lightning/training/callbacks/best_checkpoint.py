@@ -1,6 +1,7 @@
 """The best checkpoint of a run."""
 
 import contextlib
+import itertools
 import logging
 import os
 import shutil
@@ -31,11 +32,14 @@ class BestCheckpoint(ModelCheckpoint):
     ``best.ckpt`` is always the best of them.
 
     A resumed run keeps the best scores so far whose files still hold what they held then: the run's folder may have
-    been moved or copied, and a file may be missing, damaged or overwritten since.
+    been moved or copied, and a file may be missing, damaged or overwritten since. What ``last.ckpt`` counts among the
+    best is kept until the next ``last.ckpt``, even if a better one replaces it before.
     """
 
     _resumes = True  # whether a state that is loaded is that of a training
     _steps: dict[str, int] | None = None  # by path, the step at which it was saved
+    _resumable: frozenset[str] = frozenset()  # the best checkpoints according to `last.ckpt`
+    _displaced: tuple[str, ...] = ()  # those of them that a killed process has replaced or removed
 
     @property
     def best_path(self) -> str:
@@ -71,6 +75,12 @@ class BestCheckpoint(ModelCheckpoint):
         steps = self._steps or {}
         kept = {path: step for path, step in steps.items() if path in self.best_k_models}
         self._steps = {**kept, filepath: trainer.global_step}
+        if trainer.is_global_zero:
+            for path in self._resumable:
+                if path == filepath or path not in self.best_k_models:  # Lightning replaces or removes it now
+                    with contextlib.suppress(OSError):  # it is missing, or the disk is full
+                        _link(path, _kept(path))
+        self._resumable &= self.best_k_models.keys() - {filepath}
         save_together(trainer, lambda: super(BestCheckpoint, self)._save_checkpoint(trainer, filepath))
         if filepath == self.best_model_path:
             self._update_link(trainer)
@@ -80,15 +90,16 @@ class BestCheckpoint(ModelCheckpoint):
             return
         link = Path(self._link)
         link.parent.mkdir(parents=True, exist_ok=True)  # a new run that starts from a checkpoint has saved none yet
-        part = link.with_name(f"{link.name}.part")
-        part.unlink(missing_ok=True)
-        try:
-            os.link(self.best_model_path, part)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(self.best_model_path, part)
-        part.replace(link)
+        _link(self.best_model_path, link)
 
     # Resuming.
+
+    def after_last_checkpoint(self, trainer: Trainer) -> None:
+        """Removes what only the ``last.ckpt`` before this one counted among the best."""
+        self._resumable = frozenset(self.best_k_models)
+        folders = {Path(path).parent for path in self.best_k_models} if trainer.is_global_zero else set()
+        for path in itertools.chain(*(folder.glob(f"*{self.FILE_EXTENSION}.kept") for folder in folders)):
+            path.unlink(missing_ok=True)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -96,6 +107,9 @@ class BestCheckpoint(ModelCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        for path in self._displaced if trainer.is_global_zero else ():
+            _kept(path).replace(path)
+        self._displaced = ()
         if self.best_model_path:
             self._update_link(trainer)  # it may be newer than the checkpoint that the run resumed from
 
@@ -108,6 +122,7 @@ class BestCheckpoint(ModelCheckpoint):
         moved = {path: _moved(path, old, self.dirpath) for path in self.best_k_models}
         self.best_k_models = {moved[path]: score for path, score in self.best_k_models.items()}
         self._steps = {moved.get(path, path): step for path, step in (self._steps or {}).items()}
+        self._resumable = frozenset(_moved(path, old, self.dirpath) for path in self._resumable)
         self.best_model_path = _moved(self.best_model_path, old, self.dirpath)
         self.kth_best_model_path = _moved(self.kth_best_model_path, old, self.dirpath)
 
@@ -126,13 +141,16 @@ class BestCheckpoint(ModelCheckpoint):
             raise malformed("record of the best checkpoints")
         steps: dict[str, int] = state_dict.get("steps", {})  # older checkpoints have none
         found: dict[str, Tensor] = {}
-        self._steps = {}
+        self._steps, displaced = {}, []
         for path, score in models.items():
             for now in self._paths_now(path, state_dict):
-                if self._was_saved_with(now, score, steps.get(path)):
+                file = next((f for f in (now, _kept(now)) if self._was_saved_with(f, score, steps.get(path))), None)
+                if file is not None:
                     found[now] = score
                     self._steps |= {now: steps[path]} if path in steps else {}
+                    displaced += [now] if file != now else []
                     break
+        self._resumable, self._displaced = frozenset(found), tuple(displaced)
         lost = len(models) - len(found)
         if lost:
             _warn(
@@ -156,7 +174,7 @@ class BestCheckpoint(ModelCheckpoint):
             return []
         return [_moved(path, state.get("dirpath"), self.dirpath), path]
 
-    def _was_saved_with(self, path: str, score: Tensor, step: int | None) -> bool:
+    def _was_saved_with(self, path: str | Path, score: Tensor, step: int | None) -> bool:
         """Whether a file is the checkpoint that was saved with that score, at that step if it is known."""
         with contextlib.suppress(InputError, LookupError, TypeError, ValueError, AttributeError):
             saved = read_checkpoint(path)
@@ -178,6 +196,22 @@ def with_moved_paths(state: Mapping[str, Any], folder: str | os.PathLike[str] | 
         return dict(state)
     others = {name: _moved(state.get(name, ""), old, folder) for name in ("kth_best_model_path", "last_model_path")}
     return {**state, "dirpath": folder, "best_model_path": best, "best_k_models": scores, **others}
+
+
+def _kept(path: str) -> Path:
+    """Returns the name of a best checkpoint while only ``last.ckpt`` counts it among the best."""
+    return Path(f"{path}.kept")
+
+
+def _link(path: str, link: Path) -> None:
+    """Gives a file a second name, which another file may have had."""
+    part = link.with_name(f"{link.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(path, part)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, part)
+    part.replace(link)
 
 
 def _moved(path: str, old: str | None, new: str | os.PathLike[str] | None) -> str:

@@ -14,6 +14,7 @@ from ...runs.checkpoint_io import save_together
 from ...runs.place import FolderMoved, Place
 from ...signals import Signalled, is_handled, take_over
 from .agreement import Agreement
+from .best_checkpoint import BestCheckpoint
 from .finite_loss import check_weights
 from .preemption import Interrupted, Paused, SignalReceiver, requeue_after
 
@@ -213,6 +214,9 @@ class LastCheckpoint(Callback):
         finally:
             self._is_saving = False
         self._saved, self._saved_at = _progress(trainer), time.monotonic()
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, BestCheckpoint):
+                callback.after_last_checkpoint(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if not self._is_saving:
