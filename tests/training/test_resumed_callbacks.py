@@ -1,10 +1,14 @@
 """Lightning's callbacks in a run that is resumed: it ends as if nothing had stopped it."""
 
+import contextlib
+import os
 import signal
 
 import pytest
+from torch import nn
 
 from resnet_lightning.cli.main import main
+from resnet_lightning.runs.reader import read_run
 from runs_alike import DIGITS, SMALL, assert_same_run, with_callbacks
 
 pytestmark = [
@@ -43,6 +47,32 @@ def test_a_checkpoint_of_an_average_beyond_the_end_of_the_run_is_refused(capsys)
     assert main([*fit, "--resume", "run"]) == 0
     assert main([*fit, "--ckpt_path", "run/checkpoints/previous.ckpt", "--trainer.max_epochs", "2"]) == 2
     assert "is at epoch 3, but this run ends at epoch 2" in capsys.readouterr().err
+
+
+class EndedInTheSearch(nn.CrossEntropyLoss):
+    """Ends the run at its third batch: by a signal, or by an exception that another loss might raise."""
+
+    def __init__(self, by):
+        super().__init__()
+        self.by, self.calls = by, 0
+
+    def forward(self, logits, targets):
+        self.calls += 1
+        if self.calls == 3:
+            if self.by == "exception":
+                raise RuntimeError("a mistake in the loss")
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().forward(logits, targets)
+
+
+@pytest.mark.parametrize(("by", "state"), [("signal", "stopped"), ("exception", "failed")])
+def test_a_search_for_a_learning_rate_that_is_ended_is_recorded(by, state):
+    """Lightning removes all callbacks while it searches."""
+    search = with_callbacks("search", LearningRateFinder={"num_training_steps": 6})
+    loss = ["--model.loss", f"{__name__}.EndedInTheSearch", "--model.loss_args", f"{{by: {by}}}"]
+    with contextlib.suppress(RuntimeError):
+        assert main(["fit", "--config", DIGITS, *SMALL, *SHORT, *search, *loss, "--resume", "run"]) == 143
+    assert read_run("run").state == state
 
 
 def _assert_resumed(callback, options, moment):

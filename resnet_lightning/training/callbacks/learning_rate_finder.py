@@ -10,7 +10,8 @@ class InitialLearningRateFinder(LearningRateFinder):
     """Finds a learning rate at the beginning of a training, and not again when it is resumed.
 
     Lightning's callback searches again, from the weights of the checkpoint, and replaces the learning rate that the
-    training had. The arguments are those of Lightning's callback.
+    training had. While it searches, it removes the trainer's callbacks and loggers, and does not put them back after an
+    error or a signal; here they are told how the run has ended. The arguments are those of Lightning's callback.
     """
 
     _is_resumed = False
@@ -23,5 +24,10 @@ class InitialLearningRateFinder(LearningRateFinder):
         self._is_resumed = True
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._is_resumed:
+        if self._is_resumed:
+            return
+        callbacks, loggers = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
+        try:
             super().on_fit_start(trainer, pl_module)
+        finally:
+            trainer.callbacks, trainer.loggers = callbacks, loggers  # type: ignore[attr-defined]
