@@ -3,6 +3,8 @@ import os
 # Before torch is imported, and for the processes that tests start: the nets are tiny, and threads that wait for each
 # other on a busy machine make them ten times slower.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Else each process that tests start would compile the package again, which takes a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from pathlib import Path
 

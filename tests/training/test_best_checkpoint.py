@@ -240,6 +240,17 @@ def test_a_best_checkpoint_that_is_not_what_it_was_is_not_reported(how, capsys):
     assert the_tested(checkpoints) == "best.ckpt"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_a_run_that_starts_from_the_checkpoint_of_another_changes_nothing_there(top_k):
+    checkpoints = fit("--checkpoint.save_top_k", str(top_k), "--trainer.max_epochs", "2")
+    before = {path: path.stat().st_mtime_ns for path in [checkpoints, *checkpoints.iterdir()]}
+    start = ["--checkpoint.save_top_k", str(top_k), "--ckpt_path", str(checkpoints / "last.ckpt")]
+    assert main([*FIT, *start]) == 0
+    assert len(list(Path("runs/digits").iterdir())) == 1
+    assert {path: path.stat().st_mtime_ns for path in [checkpoints, *checkpoints.iterdir()]} == before
+
+
 class CopyOfTheRun(Callback):
     """Copies the run's folder in the middle of the third epoch, as a process that is killed there would leave it."""
 

@@ -96,8 +96,8 @@ class BestCheckpoint(ModelCheckpoint):
 
     def after_last_checkpoint(self, trainer: Trainer) -> None:
         """Removes what only the ``last.ckpt`` before this one counted among the best."""
-        self._resumable = frozenset(self.best_k_models)
-        folders = {Path(path).parent for path in self.best_k_models} if trainer.is_global_zero else set()
+        self._resumable = frozenset(filter(self._is_in_folder, self.best_k_models))
+        folders = {Path(path).parent for path in self._resumable} if trainer.is_global_zero else set()
         for path in itertools.chain(*(folder.glob(f"*{self.FILE_EXTENSION}.kept") for folder in folders)):
             path.unlink(missing_ok=True)
 
@@ -144,13 +144,14 @@ class BestCheckpoint(ModelCheckpoint):
         self._steps, displaced = {}, []
         for path, score in models.items():
             for now in self._paths_now(path, state_dict):
-                file = next((f for f in (now, _kept(now)) if self._was_saved_with(f, score, steps.get(path))), None)
+                names = (now, _kept(now)) if self._is_in_folder(now) else (now,)
+                file = next((f for f in names if self._was_saved_with(f, score, steps.get(path))), None)
                 if file is not None:
                     found[now] = score
                     self._steps |= {now: steps[path]} if path in steps else {}
                     displaced += [now] if file != now else []
                     break
-        self._resumable, self._displaced = frozenset(found), tuple(displaced)
+        self._resumable, self._displaced = frozenset(filter(self._is_in_folder, found)), tuple(displaced)
         lost = len(models) - len(found)
         if lost:
             _warn(
@@ -173,6 +174,10 @@ class BestCheckpoint(ModelCheckpoint):
         if not path:
             return []
         return [_moved(path, state.get("dirpath"), self.dirpath), path]
+
+    def _is_in_folder(self, path: str) -> bool:
+        """Whether a checkpoint is in the folder of this run, and not that of a run from which this one has started."""
+        return self.dirpath is not None and Path(self.dirpath).absolute() in Path(path).absolute().parents
 
     def _was_saved_with(self, path: str | Path, score: Tensor, step: int | None) -> bool:
         """Whether a file is the checkpoint that was saved with that score, at that step if it is known."""
