@@ -215,7 +215,7 @@ def test_a_sweep_that_is_killed_twice_and_interrupted_ends_as_an_uninterrupted_o
     assert "The runs have saved their checkpoints. To continue: lightning sweep --config" in errors
     assert not [run for run in find_runs("parts") if run.state == "running"]
 
-    code, parts, errors = commands.run(*options, "--folder", "parts", "--jobs", "2")
+    code, _, errors = commands.run(*options, "--folder", "parts", "--jobs", "2")
     assert code == 0, errors
     whole = table_of(capsys, *options, "--folder", "whole")
     assert "val/acc" in whole[0]
