@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from ..data import Augmentation, ImageDataModule
 from ..errors import nearest
 from ..training.classifier import ImageClassifier
-from .unknown_words import meant_option, unknown_argument
+from .unknown_words import OTHER_OPTIONS, meant_option, unknown_argument
 from .wrong_values import KEY, wrong_value
 
 GROUPS = {"data", "model", "checkpoint", "trainer"}
@@ -104,6 +104,8 @@ def unknown_option(key: str) -> str:
         return f"option {key!r} does not belong to this data set or part of the config"
     first = key.partition(".")[0]
     of_groups = _options_by_group()
+    if leaf in OTHER_OPTIONS:
+        return f"unknown option {key!r}{meant_option(key, of_groups)}"
     if group and first not in names:
         similar = nearest(first, GROUPS)
     else:

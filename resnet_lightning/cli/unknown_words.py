@@ -23,7 +23,7 @@ _OTHER_COMMANDS = {
     "temperature": "calibrate",
     "plot": "report",
 }
-_OTHER_OPTIONS = {
+OTHER_OPTIONS = {
     **dict.fromkeys(("learning_rate", "base_lr"), "model.lr"),
     **dict.fromkeys(("epochs", "num_epochs", "n_epochs"), "trainer.max_epochs"),
     **dict.fromkeys(("steps", "iterations", "max_iters"), "trainer.max_steps"),
@@ -125,8 +125,8 @@ def meant_option(key: str, options: Mapping[str, Collection[str]], value: str = 
         if meant := [name for name in nearest(first, groups) if rest.partition(".")[0] in options[name]]:
             return f"; did you mean {' or '.join(f'--{name}.{rest}{value}' for name in meant)}?"
     own = [f"{group}.{name}" for name in nearest(leaf, options.get(group, ()))] if group else []
-    is_listed = leaf in _OTHER_OPTIONS
-    listed = [_OTHER_OPTIONS[leaf].format(leaf)] if is_listed else []
+    is_listed = leaf in OTHER_OPTIONS
+    listed = [OTHER_OPTIONS[leaf].format(leaf)] if is_listed else []
     same_name = [_full_name(place, leaf) for place, names in options.items() if leaf in names]
     similar = [_full_name(place, name) for place, names in options.items() for name in nearest(leaf, names)]
     best = own or same_name or listed or _most_similar(leaf, similar)

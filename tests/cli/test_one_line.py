@@ -46,6 +46,7 @@ def line_of(capsys, *words: str) -> str:
         (["--data.batchsize", "3"], "did you mean"),
         (["--model.learning-rate", "1"], "did you mean --model.lr?"),
         (["--dta.augment.cutout", "3"], "did you mean --data.augment.cutout?"),
+        (["--data.data_dir", "images"], "unknown option 'data_dir'; did you mean --data.root?"),
         (["--data.augment.flp", "true"], "unknown option '--data.augment.flp'; did you mean --data.augment.flip?"),
         (["--data.augment.random_crop", "1"], "did you mean --data.augment.crop?"),
         (["--data.augment.pad", "zeros"], "data.augment.pad is 'zeros'; did you mean 'zero'?"),
