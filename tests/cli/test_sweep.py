@@ -218,7 +218,6 @@ def test_a_sweep_that_is_killed_twice_and_interrupted_ends_as_an_uninterrupted_o
     code, _, errors = commands.run(*options, "--folder", "parts", "--jobs", "2")
     assert code == 0, errors
     whole = table_of(capsys, *options, "--folder", "whole")
-    assert "val/acc" in whole[0]
     assert table_of(capsys, *options, "--folder", "parts")[:-1] == whole[:-1]  # the last line is the folder
     runs = [{run.folder.parts[1]: str(run.folder) for run in find_runs(folder)} for folder in ("whole", "parts")]
     assert len(runs[0]) == 3

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ import yaml
 
 from repository import ROOT
 from resnet_lightning.cli.main import main
+from runs_alike import working_in
 
 DIGITS = ["--config", str(ROOT / "configs" / "digits.yaml"), "--trainer.limit_train_batches", "4"]
 pytestmark = [  # warnings of these packages themselves
@@ -26,9 +28,8 @@ def run(tmp_path_factory):
     """The folder of a run that went back from its third epoch to its second and was resumed."""
     for package in "tensorboard", "mlflow", "sqlalchemy", "alembic":
         pytest.importorskip(package, reason=INSTALL)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("run"))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with working_in(tmp_path_factory.mktemp("run")):  # MLflow stores the address of its database in the environment
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
         loggers = ["--overlay", "tensorboard", "--overlay", "mlflow"]
         factors = ["--model.lr_factors", "{fc.*: 1.0}"]  # MLflow refuses a name with an asterisk
         command = ["fit", *DIGITS, *loggers, *factors, "--trainer.max_epochs", "3", "--resume", "run"]
