@@ -16,6 +16,7 @@ from resnet_lightning.models.registry import MODELS
 from resnet_lightning.models.shipped_weights import shipped_weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -314,16 +314,18 @@ def test_every_config_trains_and_its_checkpoint_loads_without_arguments(config, 
     assert module.hparams["backbone"] == yaml.safe_load(config.read_text())["model"]["backbone"]
     assert all(torch.equal(value, saved["state_dict"][key]) for key, value in module.state_dict().items())
 
-    # All of them, in a process in which nothing was trained.
+
+@pytest.mark.slow
+def test_checkpoints_load_in_a_process_in_which_nothing_was_trained(run_folder):
     script = (
         "import sys, torch; from resnet_lightning import ImageClassifier\n"
         "for path in sys.argv[1:]:\n"
         "    torch.load(path, weights_only=True)\n"
         "    print({p.device.type for p in ImageClassifier.load_from_checkpoint(path).parameters()})"
     )
-    paths = sorted(map(str, folder.glob("*.ckpt")))
+    paths = sorted(map(str, run_folder.glob("checkpoints/*.ckpt")))
     done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["{'cpu'}"] * 2
+    assert done.stdout.splitlines() == ["{'cpu'}"] * len(paths)
 
 
 # Overlays.
@@ -379,7 +381,8 @@ def test_early_stopping_stops_early():
 
 @pytest.mark.slow
 def test_compile_trains_and_its_checkpoint_has_plain_keys():
-    small = ["--model.backbone", "resnet_lightning.models.cifar.cifar_resnet", "--model.backbone_args", "{depth: 8}"]
+    small = ["--model.backbone", "own_parts.net", "--model.backbone_args", "{}", "--trainer.max_epochs", "1"]
+    small += ["--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "1"]  # else they are of several sizes
     assert main(["fit", *SHORT, "--config", str(OVERLAYS / "compile.yaml"), *small]) == 0
     saved = torch.load(only_run("digits") / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["hyper_parameters"]["compile"] is True
@@ -502,6 +505,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(run_folder, capsys, com
     assert said in error_line(capsys, command, "--ckpt_path", checkpoint, f"--{option}", value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -286,6 +286,7 @@ def test_a_corrupt_image_is_named(images, options, part, capfd):
     assert line == f"error: cannot read the image {str(damaged)!r}: it is damaged or not an image; replace or remove it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [*READERS, pytest.param(MEASURED, id="measured and streamed")])
 def test_skipped_images_are_counted_once(images, options, capfd):
     """Streamed images are read when they are needed: damaged ones for testing are found after the training."""

@@ -37,6 +37,7 @@ def modes(*more):
     return found["checkpoint"]["mode"], [entry["init_args"]["mode"] for entry in callbacks]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layers", "options", "mode"),
     [
@@ -151,6 +152,7 @@ def run_json():
     return json.loads(Path("run/run.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "options", "said"),
     [

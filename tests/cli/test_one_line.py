@@ -132,6 +132,7 @@ def test_a_wrong_command_gets_what_was_meant(words, meant, capsys):
     assert meant in line_of(capsys, *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -201,6 +202,7 @@ def test_what_works_in_lightning_works_here(options):
     assert main([*SHORT, *options]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # it averages best with a schedule of epochs
 def test_the_config_of_weight_averaging_can_be_resumed(capsys):
     averaging = ["--trainer.callbacks+=StochasticWeightAveraging", "--trainer.callbacks.swa_lrs=0.01"]

@@ -37,6 +37,7 @@ CHECKPOINTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", CHECKPOINTED.values(), ids=CHECKPOINTED)
 def test_checkpointing_changes_neither_gradients_nor_statistics(make):
     plain = make()

@@ -63,6 +63,7 @@ def test_logits_are_those_of_timm(name):
     assert not torch.allclose(logits[0], logits[1], rtol=0.01)
 
 
+@pytest.mark.slow
 def test_a_training_step_is_that_of_timm():
     theirs, ours = pair("resnet50c")
     images, labels = torch.randn(4, 3, 64, 64), torch.tensor([1, 2, 3, 4])
@@ -283,6 +284,7 @@ def test_norms_become_synchronised_ones_of_the_same_values(net, images):
     assert not converted.bn1.training
 
 
+@pytest.mark.slow
 def test_export_takes_batches_of_any_size(net, images):
     program = torch.export.export(net, (images,), dynamic_shapes={"x": {0: Dim("batch")}})
     exported = program.module()
@@ -292,6 +294,7 @@ def test_export_takes_batches_of_any_size(net, images):
             torch.testing.assert_close(exported(images), net(images), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_export_takes_images_of_any_size(images):
     body = create_model("resnet20", features_only=True, order="full_pre_activation").eval()
     sizes = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}

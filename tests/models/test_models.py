@@ -152,13 +152,9 @@ def test_shortcuts_have_parameters_only_where_the_shape_changes_and_the_paper_gi
     assert found == expected
 
 
-# The two deepest are built like their shallower kin; a thousand layers take seconds even on the meta device.
+# The others are built like their shallower kin; a thousand layers take seconds even on the meta device.
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if name in ("resnet1202", "preact_resnet1001") else [])
-        for name in list_models()
-    ],
+    "name", [pytest.param(name, marks=[] if name in FAMILIES else pytest.mark.slow) for name in list_models()]
 )
 def test_logits_and_feature_maps_have_the_documented_shapes_down_to_the_smallest_image(name):
     net = outline(name)

@@ -36,6 +36,7 @@ def net(request):
     return randomize_norms(NETS[request.param]())
 
 
+@pytest.mark.slow
 def test_a_scripted_net_computes_the_same_after_it_was_saved(net, tmp_path):
     images = torch.randn(2, 3, 32, 40)
     scripted = torch.jit.script(net)

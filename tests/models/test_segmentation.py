@@ -41,6 +41,7 @@ ENCODERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options", "channels"), ENCODERS)
 def test_a_unet_trains_around_our_net(name, options, channels):
     net = smp.Unet(f"tu-{name}", encoder_weights=None, classes=2, **options)

@@ -42,6 +42,7 @@ NETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 @pytest.mark.parametrize("name", NETS)
 def test_timms_wrappers_give_the_maps_of_features_only(wrapper, name):

@@ -137,6 +137,7 @@ def saved_steps():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("monitor", [pytest.param("val/loss", marks=pytest.mark.slow), "val/acc"])
 @pytest.mark.parametrize(("step", "value"), [(STEPS, "nan"), (2 * STEPS, "nan"), (2 * STEPS, "inf")])
 def test_weights_that_are_not_finite_are_never_saved(step, value, monitor, capsys):

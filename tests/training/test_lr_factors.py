@@ -45,6 +45,7 @@ SCHEDULES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")  # what is frozen is, on purpose
 @pytest.mark.parametrize(("scheduler", "options"), SCHEDULES, ids=str)
 def test_the_rates_keep_their_ratio_in_every_schedule_also_when_resumed(tmp_path, scheduler, options):

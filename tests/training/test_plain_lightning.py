@@ -75,6 +75,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_the_form_of_a_batch_changes_no_result(form):
     torch.manual_seed(0)

@@ -34,6 +34,7 @@ def test_digits_reach_their_accuracy(tmp_path):
 def test_mnist_learns_from_a_sixth_of_an_epoch(tmp_path, real_data):
     """The README has the accuracy of the whole training, which takes minutes."""
     options = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "70"]
+    options += ["--trainer.limit_val_batches", "8", "--trainer.limit_test_batches", "24"]
     assert fit(tmp_path, "mnist_resnet18", "--data.root", str(real_data), *options) >= 0.95
 
 
