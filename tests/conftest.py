@@ -1,9 +1,11 @@
 import os
+import sys
 
 # Before torch is imported, and for the processes that tests start: the nets are tiny, and threads that wait for each
 # other on a busy machine make them ten times slower.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Else each process that tests start would compile the package again, which takes a second.
+# Else every process would compile the tests and the package again, which takes seconds.
+sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from pathlib import Path
