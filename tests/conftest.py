@@ -4,13 +4,14 @@ import sys
 # Before torch is imported, and for the processes that tests start: the nets are tiny, and threads that wait for each
 # other on a busy machine make them ten times slower.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Else every process would compile the tests and the package again, which takes seconds.
-sys.dont_write_bytecode = False
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from pathlib import Path
 
 import pytest
+
+# Else every process would compile the tests and the package again, which takes seconds.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Processes that tests start import classes of the tests, and the package from here.
 _TESTS = Path(__file__).parent
