@@ -12,6 +12,8 @@ from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+from ..signals import handle, raise_signalled
+
 FOLDER_VARIABLE = "RESNET_LIGHTNING_RUN_FOLDER"
 _PARENT_VARIABLE = "RESNET_LIGHTNING_PARENT"
 
@@ -30,9 +32,11 @@ def tell_children(folder: Path) -> None:
 
 
 def end_with_parent() -> None:
-    """Ends this process soon after its parent ends.
+    """Ends this process soon after its parent ends, and sends signals that end this one to the parent too.
 
-    Otherwise a process that sets up communication with the others would wait half an hour for a dead one.
+    Otherwise a process that sets up communication with the others would wait half an hour for a dead one, and the
+    parent would report that it has lost the connection to this one. A Ctrl-C usually reaches both, and is sent as
+    SIGTERM: a second one would interrupt the end of the parent.
     """
     parent = int(os.environ[_PARENT_VARIABLE])
 
@@ -42,7 +46,13 @@ def end_with_parent() -> None:
         time.sleep(10)  # for the last steps of a successful run
         os._exit(1)
 
+    def end_both(number: int) -> None:
+        if os.getppid() == parent:
+            os.kill(parent, signal.SIGTERM if number == signal.SIGINT else number)
+        raise_signalled(number)
+
     threading.Thread(target=watch, daemon=True).start()
+    handle(end_both)
 
 
 def end_with_starter() -> None:

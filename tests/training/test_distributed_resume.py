@@ -10,9 +10,13 @@ import torch
 import yaml
 
 from resnet_lightning.runs.checkpoint_io import is_whole
+from resnet_lightning.runs.reader import read_run
 from runs_alike import DDP, DIGITS, assert_equal, assert_same_run, may_go, reached, take_seen, wait_for, with_callbacks
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_an_empty_folder")]
+
+# Finds the process that a command has started; imports start processes too, which end by themselves.
+SECOND = ["pgrep", "-f", "resnet_lightning", "-P"]
 
 STEPS = 8  # batches an epoch
 EPOCHS = 2
@@ -121,11 +125,24 @@ def test_a_second_ctrl_c_ends_both_processes_at_once(commands):
     assert not list(Path().rglob("*.ckpt"))
 
 
+def test_a_signal_to_the_second_process_alone_while_it_tests_is_what_ends_both(commands):
+    """Outside of the training there is no step after which both would end; the first loses the connection."""
+    command = fit(*with_callbacks("more", Pause={"at": [[-1, -1]]}), "--resume", "stopped")
+    process = commands.start(*command)
+    for rank in 0, 1:
+        wait_for(reached(-1, -1, rank).exists, process)
+    found = subprocess.run([*SECOND, str(process.pid)], capture_output=True, text=True, check=True)
+    os.kill(int(found.stdout), signal.SIGUSR1)
+    may_go(-1, -1).touch()
+    code, _, errors = commands.end_of(process)
+    assert code == 143, errors
+    assert read_run("stopped").state == "stopped"
+
+
 def test_the_second_process_ends_when_the_first_dies_before_they_meet(commands):
     """It would wait for half an hour."""
     process = commands.start(*fit("--resume", "run"))
-    # Imports start processes too, which end by themselves.
-    second = ["pgrep", "-P", str(process.pid), "-f", "resnet_lightning"]
+    second = [*SECOND, str(process.pid)]
     wait_for(lambda: subprocess.run(second, stdout=subprocess.DEVNULL, check=False).returncode == 0, process)
     process.kill()
     code, _, _ = commands.end_of(process)
