@@ -201,7 +201,8 @@ def balanced_weights(data: CountsClasses | None, class_names: Sequence[str] = ()
         class_names: the names of the classes, for the error message.
 
     Raises:
-        InputError: if the data module does not have it, or a class has no training images.
+        InputError: if the data module does not have it, if it draws the classes equally often, or if a class has no
+            training images.
     """
     counts: Tensor | None = getattr(data, "class_counts", None)
     if counts is None:
@@ -209,6 +210,11 @@ def balanced_weights(data: CountsClasses | None, class_names: Sequence[str] = ()
         raise InputError(
             f"model.class_weights is {BALANCED}, but {source} has no class_counts, the number of training images of "
             "each class; give the weights as numbers"
+        )
+    if getattr(data, "sampling", None) == BALANCED:
+        raise InputError(
+            f"model.class_weights and data.sampling are both {BALANCED}: small classes would count too much, once by "
+            "their weight and once by their repeated images; leave one of them out"
         )
     for label, count in enumerate(counts.tolist()):
         if not count:

@@ -210,6 +210,12 @@ def test_the_loss_of_an_epoch_is_the_weighted_mean_over_its_images():
     assert metrics["val/loss"] == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_small_classes_are_not_balanced_twice():
+    data = DigitsDataModule(sampling="balanced")
+    with pytest.raises(InputError, match=r"class_weights and data.sampling are both balanced: small classes would"):
+        make_trainer().fit(ImageClassifier(linear(), class_weights="balanced"), data)
+
+
 def test_balanced_weights_need_counts():
     batch = (torch.randn(20, 1, 8, 8), torch.arange(20) % 10)
     with pytest.raises(InputError, match=r"a loader has no class_counts, the number of training images of each class"):
