@@ -165,7 +165,7 @@ def test_an_agents_command_starts_a_run_of_the_agents_id(tmp_path):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     agent = {"WANDB_MODE": "offline", "WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "given1", "PATH": path}
-    command = agents_command(config, first=False)
+    command = [*agents_command(config, first=False), "--trainer.max_epochs=2"]
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, **agent}, capture_output=True, text=True, check=False
     )
