@@ -133,7 +133,9 @@ def is_the_program() -> bool:
     original = list(sys.orig_argv)
     # Python calls itself "-m" until it has imported the package.
     may_be = name in ("-m", "__main__.py") and "-m" in original
-    as_module = may_be and original[original.index("-m") + 1 :][:1] == [__package__]
+    # Lightning starts the processes for further devices by the second name.
+    module = original[original.index("-m") + 1 :][:1] if may_be else []
+    as_module = module in ([__package__], [f"{__package__}.__main__"])
     return as_module or name in ("lightning", "resnet-lightning")
 
 
@@ -162,7 +164,21 @@ def imports_end_at_signals() -> Iterator[None]:
         take_over()
 
 
+PARENT_VARIABLE = "RESNET_LIGHTNING_PARENT"
+"""The variable with the process id of the first process of a run, for the processes that Lightning starts."""
+
+
+def signal_parent(number: int) -> None:
+    """Sends a signal that ends this process to its parent, which would else only lose the connection to this one.
+
+    A Ctrl-C, which usually reaches both, is sent as SIGTERM: a second one would interrupt the end of the parent.
+    """
+    os.kill(os.getppid(), signal.SIGTERM if number == signal.SIGINT else number)
+
+
 def _end(number: int, frame: FrameType | None) -> NoReturn:
+    if os.environ.get(PARENT_VARIABLE) == str(os.getppid()):
+        signal_parent(number)  # if it cannot act on it, as it waits for this process, Lightning kills it
     with contextlib.suppress(OSError):
         os.write(2, f"{signal.Signals(number).name} ended the program\n".encode())
     os._exit(exit_code(number))

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from ..signals import handle, raise_signalled
+from ..signals import PARENT_VARIABLE, handle, raise_signalled, signal_parent
 
 FOLDER_VARIABLE = "RESNET_LIGHTNING_RUN_FOLDER"
-_PARENT_VARIABLE = "RESNET_LIGHTNING_PARENT"
 
 STARTER_VARIABLE = "RESNET_LIGHTNING_STARTER"
 """The variable with the process id of the sweep that started this run."""
@@ -28,17 +27,15 @@ def folder_of_parent() -> Path | None:
 
 def tell_children(folder: Path) -> None:
     """Stores the run's folder in the environment, for the processes that Lightning starts."""
-    os.environ.update({FOLDER_VARIABLE: str(folder), _PARENT_VARIABLE: str(os.getpid())})
+    os.environ.update({FOLDER_VARIABLE: str(folder), PARENT_VARIABLE: str(os.getpid())})
 
 
 def end_with_parent() -> None:
     """Ends this process soon after its parent ends, and sends signals that end this one to the parent too.
 
-    Otherwise a process that sets up communication with the others would wait half an hour for a dead one, and the
-    parent would report that it has lost the connection to this one. A Ctrl-C usually reaches both, and is sent as
-    SIGTERM: a second one would interrupt the end of the parent.
+    Otherwise a process that sets up communication with the others would wait half an hour for a dead one.
     """
-    parent = int(os.environ[_PARENT_VARIABLE])
+    parent = int(os.environ[PARENT_VARIABLE])
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -48,7 +45,7 @@ def end_with_parent() -> None:
 
     def end_both(number: int) -> None:
         if os.getppid() == parent:
-            os.kill(parent, signal.SIGTERM if number == signal.SIGINT else number)
+            signal_parent(number)
         raise_signalled(number)
 
     threading.Thread(target=watch, daemon=True).start()

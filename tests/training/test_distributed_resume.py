@@ -15,9 +15,6 @@ from runs_alike import DDP, DIGITS, assert_equal, assert_same_run, may_go, reach
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_an_empty_folder")]
 
-# Finds the process that a command has started; imports start processes too, which end by themselves.
-SECOND = ["pgrep", "-f", "resnet_lightning", "-P"]
-
 STEPS = 8  # batches an epoch
 EPOCHS = 2
 
@@ -131,19 +128,42 @@ def test_a_signal_to_the_second_process_alone_while_it_tests_is_what_ends_both(c
     process = commands.start(*command)
     for rank in 0, 1:
         wait_for(reached(-1, -1, rank).exists, process)
-    found = subprocess.run([*SECOND, str(process.pid)], capture_output=True, text=True, check=True)
-    os.kill(int(found.stdout), signal.SIGUSR1)
+    os.kill(second_of(process), signal.SIGUSR1)
     may_go(-1, -1).touch()
     code, _, errors = commands.end_of(process)
     assert code == 143, errors
     assert read_run("stopped").state == "stopped"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_second_process_while_it_imports_ends_both(commands, number):
+    """The first may wait for the second where it cannot act on a signal; Lightning then kills it."""
+    process = commands.start(*fit("--resume", "run"))
+    wait_for(lambda: imports_torch(second_of(process)), process)
+    os.kill(second_of(process), number)
+    code, _, errors = commands.end_of(process)
+    assert code in (143, -signal.SIGKILL), errors
+    assert "Traceback" not in errors
+
+
+def second_of(process) -> int:
+    """The process that a command has started; 0 if there is none yet. Imports start processes too, for a moment."""
+    found = ["pgrep", "-f", "resnet_lightning", "-P", str(process.pid)]
+    printed = subprocess.run(found, capture_output=True, text=True, check=False).stdout
+    return int([*printed.split(), "0"][0])
+
+
+def imports_torch(pid: int) -> bool:
+    try:
+        return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return False
+
+
 def test_the_second_process_ends_when_the_first_dies_before_they_meet(commands):
     """It would wait for half an hour."""
     process = commands.start(*fit("--resume", "run"))
-    second = [*SECOND, str(process.pid)]
-    wait_for(lambda: subprocess.run(second, stdout=subprocess.DEVNULL, check=False).returncode == 0, process)
+    wait_for(lambda: second_of(process), process)
     process.kill()
     code, _, _ = commands.end_of(process)
     assert code == -signal.SIGKILL
