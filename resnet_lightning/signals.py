@@ -16,6 +16,9 @@ from typing import Any, NoReturn
 # Schedulers such as SLURM can send SIGUSR1 some time before they end a job. A terminal that is closed sends SIGHUP.
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
 
+PARENT_VARIABLE = "RESNET_LIGHTNING_PARENT"
+"""The variable with the process id of the first process of a run, for the processes that Lightning starts."""
+
 
 class Signalled(BaseException):
     """Raised where a signal ends the program, outside of the training loop.
@@ -164,21 +167,18 @@ def imports_end_at_signals() -> Iterator[None]:
         take_over()
 
 
-PARENT_VARIABLE = "RESNET_LIGHTNING_PARENT"
-"""The variable with the process id of the first process of a run, for the processes that Lightning starts."""
-
-
 def signal_parent(number: int) -> None:
-    """Sends a signal that ends this process to its parent, which would else only lose the connection to this one.
+    """Sends a signal that ends this process to the first process of the run, if that one has started this one.
 
-    A Ctrl-C, which usually reaches both, is sent as SIGTERM: a second one would interrupt the end of the parent.
+    The first would else only lose the connection to this one. A Ctrl-C, which usually reaches both, is sent as SIGTERM:
+    a second one would interrupt the end of the first.
     """
-    os.kill(os.getppid(), signal.SIGTERM if number == signal.SIGINT else number)
+    if os.environ.get(PARENT_VARIABLE) == str(os.getppid()):
+        os.kill(os.getppid(), signal.SIGTERM if number == signal.SIGINT else number)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    if os.environ.get(PARENT_VARIABLE) == str(os.getppid()):
-        signal_parent(number)  # if it cannot act on it, as it waits for this process, Lightning kills it
+    signal_parent(number)  # if it cannot act on it, as it waits for this process, Lightning kills it
     with contextlib.suppress(OSError):
         os.write(2, f"{signal.Signals(number).name} ended the program\n".encode())
     os._exit(exit_code(number))

@@ -205,9 +205,6 @@ class Killer:
         expected = {SIGNALS.get(number, -number)}
         if self.training.processes > 1 and number == signal.SIGKILL:
             expected |= {1, 2}  # if only the other process is killed, this one ends with an error
-        if self.training.processes > 1:
-            expected.add(128 + signal.SIGTERM)  # as which the other process sends a SIGINT on
-            expected.add(-signal.SIGKILL)  # by Lightning, if this one waits for another that has ended
         if code not in expected or "Traceback" in printed:
             self.faults.add(where, f"{number.name}: exit code {code}: {printed[-3000:]}")
         for checkpoint in run.rglob("*.ckpt"):

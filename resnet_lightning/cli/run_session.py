@@ -20,7 +20,7 @@ from ..runs.folder import (
 )
 from ..runs.lock import Lock
 from ..runs.wandb_logger import ResumableWandbLogger
-from ..signals import Signalled, exit_code
+from ..signals import PARENT_VARIABLE, Signalled, exit_code
 from ..training.callbacks import Interrupted
 
 
@@ -43,7 +43,7 @@ class RunSession:
         self.has_failed_early = False
         self._created: list[Path] = []  # innermost first
         self._lock: Lock | None = None
-        self._variable = os.environ.get(subprocesses.FOLDER_VARIABLE)
+        self._variables = {name: os.environ.get(name) for name in (subprocesses.FOLDER_VARIABLE, PARENT_VARIABLE)}
 
     def open_folder(self, folder: Path) -> Path | None:
         """Locks the folder of the run to resume. It is created if it is missing.
@@ -100,10 +100,11 @@ class RunSession:
                 if self.has_failed_early and self.folder in self._created:
                     remove_untrained(self.folder)
                 remove_empty(self._created)
-            if self._variable is None:
-                os.environ.pop(subprocesses.FOLDER_VARIABLE, None)
-            else:
-                os.environ[subprocesses.FOLDER_VARIABLE] = self._variable
+            for name, value in self._variables.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def _exit_code(error: BaseException | None) -> int:

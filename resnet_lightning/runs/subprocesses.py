@@ -27,7 +27,8 @@ def folder_of_parent() -> Path | None:
 
 def tell_children(folder: Path) -> None:
     """Stores the run's folder in the environment, for the processes that Lightning starts."""
-    os.environ.update({FOLDER_VARIABLE: str(folder), PARENT_VARIABLE: str(os.getpid())})
+    if folder_of_parent() is None:
+        os.environ.update({FOLDER_VARIABLE: str(folder), PARENT_VARIABLE: str(os.getpid())})
 
 
 def end_with_parent() -> None:
@@ -44,8 +45,7 @@ def end_with_parent() -> None:
         os._exit(1)
 
     def end_both(number: int) -> None:
-        if os.getppid() == parent:
-            signal_parent(number)
+        signal_parent(number)
         raise_signalled(number)
 
     threading.Thread(target=watch, daemon=True).start()

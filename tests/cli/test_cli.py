@@ -314,18 +314,16 @@ def test_every_config_trains_and_its_checkpoint_loads_without_arguments(config, 
     assert module.hparams["backbone"] == yaml.safe_load(config.read_text())["model"]["backbone"]
     assert all(torch.equal(value, saved["state_dict"][key]) for key, value in module.state_dict().items())
 
-
-@pytest.mark.slow
-def test_checkpoints_load_in_a_process_in_which_nothing_was_trained(run_folder):
+    # All of them, in a process in which nothing was trained.
     script = (
         "import sys, torch; from resnet_lightning import ImageClassifier\n"
         "for path in sys.argv[1:]:\n"
         "    torch.load(path, weights_only=True)\n"
         "    print({p.device.type for p in ImageClassifier.load_from_checkpoint(path).parameters()})"
     )
-    paths = sorted(map(str, run_folder.glob("checkpoints/*.ckpt")))
+    paths = sorted(map(str, folder.glob("*.ckpt")))
     done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["{'cpu'}"] * len(paths)
+    assert done.stdout.split() == ["{'cpu'}"] * 2
 
 
 # Overlays.
@@ -381,8 +379,7 @@ def test_early_stopping_stops_early():
 
 @pytest.mark.slow
 def test_compile_trains_and_its_checkpoint_has_plain_keys():
-    small = ["--model.backbone", "own_parts.net", "--model.backbone_args", "{}", "--trainer.max_epochs", "1"]
-    small += ["--trainer.limit_val_batches", "1", "--trainer.limit_test_batches", "1"]  # else they are of several sizes
+    small = ["--model.backbone", "own_parts.net", "--model.backbone_args", "{}"]
     assert main(["fit", *SHORT, "--config", str(OVERLAYS / "compile.yaml"), *small]) == 0
     saved = torch.load(only_run("digits") / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["hyper_parameters"]["compile"] is True

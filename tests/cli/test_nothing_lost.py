@@ -174,6 +174,13 @@ def test_a_resumed_run_waits_for_no_named_pipe(run, capsys):
         assert (run / f"{name}.damaged").is_fifo()
 
 
+def test_a_run_leaves_no_variables_to_programs_that_are_started_later():
+    """One of them would take this process for the first of its run, and send it its signals."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("RESNET_LIGHTNING")}
+    assert main(TWO) == 0
+    assert {name: value for name, value in os.environ.items() if name.startswith("RESNET_LIGHTNING")} == before
+
+
 class Failing(Callback):
     def on_fit_start(self, trainer, pl_module) -> None:
         raise RuntimeError("a mistake in the set-up")

@@ -139,7 +139,7 @@ def final_table(printed: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_all_combinations_are_run_once_and_the_best_is_named(commands, capsys):
+def test_all_combinations_are_run_once_and_the_best_is_named(commands):
     options = [*SHORT, "--model.lr", "0.05,0.1,1e9"]
     code, first, errors = commands.run(*options, "--jobs", "2")
     assert code == 0, errors
@@ -153,7 +153,9 @@ def test_all_combinations_are_run_once_and_the_best_is_named(commands, capsys):
 
     # The same command again starts nothing.
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
-    assert table_of(capsys, *options) == table
+    code, again, errors = commands.run(*options)
+    assert code == 0, errors
+    assert final_table(again) == table
     assert before == {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
 
     # A second seed is added.
@@ -164,20 +166,15 @@ def test_all_combinations_are_run_once_and_the_best_is_named(commands, capsys):
     assert " ± " in final_table(more)[2]
 
     # The folder belongs to this sweep.
-    line = error_line(capsys, *options, "--folder", str(folder), "--model.label_smoothing", "0.0")
-    assert line.endswith(
-        f"'{folder}' belongs to another sweep: model.label_smoothing is 0.1 there and 0.0 here; choose another --folder"
+    code, _, errors = commands.run(*options, "--folder", str(folder), "--model.label_smoothing", "0.0")
+    assert code == 2
+    assert errors == (
+        f"error: '{folder}' belongs to another sweep: model.label_smoothing is 0.1 there and 0.0 here; choose another "
+        "--folder\n"
     )
 
 
-def table_of(capsys, *options: str) -> list[str]:
-    """The table of a sweep all of whose runs have ended."""
-    capsys.readouterr()
-    assert main(list(options)) == 0
-    return final_table(capsys.readouterr().out)
-
-
-def train_one_by_one(warm, capsys, *options: str) -> None:
+def train_two_by_two(warm, capsys, *options: str) -> None:
     """Trains the runs of a sweep by the commands that it prints, two at a time."""
     capsys.readouterr()
     assert main([*options, "--dry_run"]) == 0
@@ -191,48 +188,48 @@ def train_one_by_one(warm, capsys, *options: str) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_twice_and_interrupted_ends_as_an_uninterrupted_one(commands, warm, capsys):
-    options = [*SHORT, "--trainer.max_epochs=3", "--seed_everything", "0,1,2"]
-    train_one_by_one(warm, capsys, *options, "--folder", "whole")
+    options = [*SHORT, "--trainer.max_epochs=3", "--model.lr", "0.05,0.1", "--seed_everything", "0,1,2"]
+    train_two_by_two(warm, capsys, *options, "--folder", "whole")
+    code, whole, errors = commands.run(*options, "--folder", "whole", "--jobs", "2")
+    assert code == 0, errors
 
     def wait_for_checkpoint(run: str, process) -> None:
-        wait_for(lambda: list(Path("parts").glob(f"*{run}/*/*/checkpoints/last.ckpt")), process)
+        pattern = f"{run}/*/*/checkpoints/last.ckpt"
+        wait_for(lambda: list(Path("parts").glob(pattern)), process)
 
     process = commands.start(*options, "--folder", "parts", "--jobs", "2")
-    wait_for_checkpoint("seed_0", process)
+    wait_for_checkpoint("model.lr_0.05,seed_0", process)
     os.killpg(process.pid, signal.SIGKILL)  # with all of its runs
     process.wait()
 
     process = commands.start(*options, "--folder", "parts", "--jobs", "2")
-    wait_for_checkpoint("seed_1", process)
+    wait_for_checkpoint("model.lr_0.05,seed_1", process)
     process.kill()  # its runs see it, save and end
     process.wait()
 
     process = commands.start(*options, "--folder", "parts", "--jobs", "2")
-    wait_for_checkpoint("seed_2", process)
+    wait_for_checkpoint("model.lr_0.05,seed_2", process)
     process.send_signal(signal.SIGINT)
     code, _, errors = commands.end_of(process)
     assert code == 130
     assert "The runs have saved their checkpoints. To continue: lightning sweep --config" in errors
     assert not [run for run in find_runs("parts") if run.state == "running"]
 
-    code, _, errors = commands.run(*options, "--folder", "parts", "--jobs", "2")
+    code, parts, errors = commands.run(*options, "--folder", "parts", "--jobs", "2")
     assert code == 0, errors
-    whole = table_of(capsys, *options, "--folder", "whole")
-    assert table_of(capsys, *options, "--folder", "parts")[:-1] == whole[:-1]  # the last line is the folder
+    assert final_table(parts)[:-1] == final_table(whole)[:-1]  # the last line is the folder
     runs = [{run.folder.parts[1]: str(run.folder) for run in find_runs(folder)} for folder in ("whole", "parts")]
-    assert len(runs[0]) == 3
+    assert len(runs[0]) == 6
     assert runs[0].keys() == runs[1].keys()
-    assert len(find_runs("parts")) == 3
+    assert len(find_runs("parts")) == 6
     for name, folder in runs[0].items():
         assert_same_run(runs[1][name], folder)
 
 
 @pytest.mark.slow
 def test_halving_stops_bad_settings_and_changes_no_result(commands, warm, capsys):
-    options = [*SHORT, "--trainer.max_epochs=4", "--model.lr"]
-    code, printed, errors = commands.run(
-        *options, "0.001,0.1,1e9", "--jobs", "2", "--halving", "2", "--folder", "halved"
-    )
+    options = [*SHORT, "--trainer.max_epochs=4", "--model.lr", "0.001,0.1,1e9", "--jobs", "2"]
+    code, printed, errors = commands.run(*options, "--halving", "2", "--folder", "halved")
     assert code == 0, errors
     assert "2 runs train for 2 epochs" in printed or "3 runs train for 2 epochs" in printed
     epochs = {run.setting("model.lr"): run.epochs for run in find_runs("halved")}
@@ -240,12 +237,12 @@ def test_halving_stops_bad_settings_and_changes_no_result(commands, warm, capsys
     assert "1 of 3 runs were stopped early" in printed
 
     # What went on is what it is without a stop.
-    train_one_by_one(warm, capsys, *options, "0.001,0.1", "--folder", "whole")
+    train_two_by_two(warm, capsys, *SHORT, "--trainer.max_epochs=4", "--model.lr", "0.001,0.1", "--folder", "whole")
     runs = [{run.setting("model.lr"): str(run.folder) for run in find_runs(folder)} for folder in ("halved", "whole")]
     assert_same_run(runs[0][0.1], runs[1][0.1])
 
     # Without halving, the same folder goes on.
-    code, printed, errors = commands.run(*options, "0.001,0.1", "--folder", "halved")
+    code, printed, errors = commands.run(*options, "--folder", "halved")
     assert code == 0, errors
     assert_same_run(runs[0][0.001], runs[1][0.001])
 

@@ -75,12 +75,11 @@ class BestCheckpoint(ModelCheckpoint):
         steps = self._steps or {}
         kept = {path: step for path, step in steps.items() if path in self.best_k_models}
         self._steps = {**kept, filepath: trainer.global_step}
-        if trainer.is_global_zero:
-            for path in self._resumable:
-                if path == filepath or path not in self.best_k_models:  # Lightning replaces or removes it now
-                    with contextlib.suppress(OSError):  # it is missing, or the disk is full
-                        _link(path, _kept(path))
-        self._resumable &= self.best_k_models.keys() - {filepath}
+        unchanged = self.best_k_models.keys() - {filepath}  # Lightning replaces or removes the others now
+        for path in self._resumable - unchanged if trainer.is_global_zero else ():
+            with contextlib.suppress(OSError):  # it is missing, or the disk is full
+                _link(path, _kept(path))
+        self._resumable &= unchanged
         save_together(trainer, lambda: super(BestCheckpoint, self)._save_checkpoint(trainer, filepath))
         if filepath == self.best_model_path:
             self._update_link(trainer)
